@@ -1,0 +1,202 @@
+"""Trains behaviour policies with SAC (stable-baselines3, extra `collect`): the source of the embedded data.
+
+medium is the first checkpoint whose mean return lies in a band, expert the first above a bound; both are measured over
+100 episodes of sampled actions, as the data are collected. A run is resumed by the same command: weights, optimisers
+and replay are saved every `interval` steps (generators are not: a resumed run is another sample of the same procedure).
+"""
+
+import json
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dmm.collect import Episode, Policy, roll
+from dmm.home import home, write_atomic
+
+EPISODES = 100  # per checkpoint; SHARD does not matter here
+EVALUATION_SEED = 1_000_003  # apart from every seed that collects data
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What fixes a behaviour run."""
+
+    environment: str
+    seed: int
+    medium: tuple[float, float]
+    expert: float
+    steps: int = 1_000_000
+    interval: int = 20_000
+    width: int = 128
+    batch_size: int = 128
+
+
+def actor_weights(model) -> dict[str, torch.Tensor]:
+    """The actor of a stable-baselines3 SAC model under the names of dmm.collect.Policy."""
+    state, names = model.actor.state_dict(), {"mu": "mean", "log_std": "log_std"}
+    weights = {}
+    for key, value in state.items():
+        part, *rest = key.split(".")
+        if part == "latent_pi":  # Sequential(Linear, ReLU, Linear, ReLU): every second entry is a layer
+            weights[f"hidden.{int(rest[0]) // 2}.{rest[1]}"] = value.detach().clone()
+        elif part in names:
+            weights[f"{names[part]}.{rest[0]}"] = value.detach().clone()
+    return weights
+
+
+def replay_episodes(arrays: dict[str, np.ndarray]) -> list[Episode]:
+    """Cuts a replay buffer, in the order of its steps, into whole episodes; a trailing unfinished piece is dropped."""
+    episodes, start = [], 0
+    for end in np.flatnonzero(arrays["dones"]) + 1:
+        observations = np.concatenate([arrays["observations"][start:end], arrays["next_observations"][end - 1 : end]])
+        terminated = not arrays["timeouts"][end - 1]
+        episodes.append(Episode(observations, arrays["actions"][start:end], arrays["rewards"][start:end], terminated))
+        start = end
+    return episodes
+
+
+def train(recipe: Recipe, report=print) -> Path:
+    """Trains one seed until the expert bound or the last step; returns its folder. Called again, it goes on."""
+    from safetensors.torch import save_file
+    from stable_baselines3 import SAC
+
+    torch.set_num_threads(1)
+    folder = home() / "behaviour" / recipe.environment / f"seed-{recipe.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(json.dumps(asdict(recipe)))
+    previous = folder / "recipe.json"
+    if previous.exists() and json.loads(previous.read_text()) != settings:
+        raise ValueError(
+            f"{folder} holds a run with other settings ({previous.read_text()}); move it away to begin anew"
+        )
+    write_atomic(previous, json.dumps(settings).encode())
+    model = SAC(
+        "MlpPolicy",
+        recipe.environment,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        buffer_size=recipe.steps,
+        learning_starts=10_000,
+        policy_kwargs={"net_arch": [recipe.width, recipe.width]},
+        device="cpu",
+    )
+    curve = resume(model, folder)
+    while model.num_timesteps < recipe.steps:
+        began = time.perf_counter()
+        model.learn(recipe.interval, reset_num_timesteps=False, log_interval=None)
+        rate = recipe.interval / (time.perf_counter() - began)
+        space = model.env.action_space
+        policy = Policy(actor_weights(model), space.low, space.high)
+        returns = [episode.rewards.sum() for episode in roll(policy, recipe.environment, EVALUATION_SEED, 0, EPISODES)]
+        point = {"steps": model.num_timesteps, "mean": float(np.mean(returns)), "std": float(np.std(returns))}
+        curve.append(point)
+        report(
+            f"{recipe.environment} seed {recipe.seed}: {point['steps']:>9,} steps, return {point['mean']:.0f} +- {point['std']:.0f}, {rate:.0f} steps/s"
+        )
+        best = max(curve, key=lambda entry: entry["mean"]) is point
+        low, high = recipe.medium
+        for name, reached in {
+            "medium": low <= point["mean"] <= high,
+            "expert": point["mean"] >= recipe.expert,
+            "best": best,
+        }.items():
+            if reached and (name == "best" or not (folder / f"{name}.json").exists()):
+                save_file(policy.weights, folder / f"{name}.safetensors")
+                write_atomic(folder / f"{name}.json", json.dumps(card(recipe, point), indent=1).encode())
+                if name == "medium":
+                    np.savez(folder / "medium-replay.npz", **replay_arrays(model))
+        save(model, folder, curve)
+        if (folder / "expert.json").exists() and (folder / "medium.json").exists():
+            break
+    return folder
+
+
+def card(recipe: Recipe, point: dict) -> dict:
+    """What a policy is and how it came to be."""
+    import stable_baselines3
+
+    low, high = recipe.medium
+    command = (
+        f"dmm data train-behaviour {recipe.environment} --seed {recipe.seed} --steps {recipe.steps} --interval {recipe.interval}"
+        f" --width {recipe.width} --batch-size {recipe.batch_size} --medium {low:g} {high:g} --expert {recipe.expert:g}"
+    )
+    return {
+        "environment": recipe.environment,
+        "algorithm": f"SAC (stable-baselines3 {stable_baselines3.__version__}, its defaults but for width, batch size and learning_starts 10,000)",
+        "command": command,
+        "commit": commit(),
+        "steps": point["steps"],
+        "seed": recipe.seed,
+        "return_mean": round(point["mean"], 1),
+        "return_std": round(point["std"], 1),
+        "episodes": EPISODES,
+        "actions": "sampled",
+        "licence": "MIT",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **package_versions("gymnasium", "mujoco"),
+        },
+    }
+
+
+def commit() -> str:
+    """The commit of the code that runs, with -dirty where the tree has changes; unknown outside a checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Installed versions by package name."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in names}
+
+
+def replay_arrays(model) -> dict[str, np.ndarray]:
+    """The replay buffer so far, one environment, actions in the environment's units."""
+    buffer, size = model.replay_buffer, model.replay_buffer.pos
+    arrays = {
+        name: getattr(buffer, name)[:size, 0]
+        for name in ("observations", "next_observations", "rewards", "dones", "timeouts")
+    }
+    return {**arrays, "actions": model.policy.unscale_action(buffer.actions[:size, 0])}
+
+
+def save(model, folder: Path, curve: list[dict]) -> None:
+    """Writes a checkpoint; progress.json comes last and names what it belongs to."""
+    steps = model.num_timesteps
+    torch.save(model.get_parameters(), folder / f"model-{steps}.pt")
+    np.savez(folder / f"replay-{steps}.npz", **replay_arrays(model))
+    write_atomic(folder / "progress.json", json.dumps({"steps": steps, "curve": curve}, indent=1).encode())
+    for old in [*folder.glob("model-*.pt"), *folder.glob("replay-*.npz")]:
+        if old.stem.split("-")[1] != str(steps):
+            old.unlink()
+
+
+def resume(model, folder: Path) -> list[dict]:
+    """Loads the last checkpoint into the model, if there is one; returns the curve so far."""
+    if not (folder / "progress.json").exists():
+        return []
+    progress = json.loads((folder / "progress.json").read_text())
+    steps = progress["steps"]
+    model.set_parameters(torch.load(folder / f"model-{steps}.pt", weights_only=True))
+    with np.load(folder / f"replay-{steps}.npz", allow_pickle=False) as arrays:
+        buffer = model.replay_buffer
+        for name in ("observations", "next_observations", "rewards", "dones", "timeouts"):
+            getattr(buffer, name)[:steps, 0] = arrays[name]
+        buffer.actions[:steps, 0] = model.policy.scale_action(arrays["actions"])
+    if not buffer.dones[
+        steps - 1, 0
+    ]:  # the episode under way is lost: a cut that is no end, bootstrapped as a time limit is
+        buffer.dones[steps - 1, 0] = buffer.timeouts[steps - 1, 0] = 1
+    buffer.pos = model.num_timesteps = steps
+    return progress["curve"]

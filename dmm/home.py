@@ -1,0 +1,20 @@
+"""Where dmm keeps what it makes: DMM_HOME (default ./.dmm), always absolute, so that a worker elsewhere writes to the same place."""
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """Returns the absolute folder for caches, trials, policies and the local MLflow store."""
+    return Path(os.environ.get("DMM_HOME", ".dmm")).expanduser().resolve()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a whole file or nothing: a reader never sees half of it, and a crash leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
