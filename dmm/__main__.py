@@ -1,6 +1,6 @@
 """python -m dmm: the same as the command dmm."""
 
-from dmm.cli import app
+from dmm.cli import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,17 +1,204 @@
-"""The command line: a thin skin over the functions below it. What changes a number is a field in Python, not a flag here."""
+"""The command line: a thin skin over the functions below it.
 
+What changes a number is a field in a table's Python file, not a flag here. Heavy imports are inside the commands.
+"""
+
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-data = typer.Typer(no_args_is_help=True, help="Datasets and the behaviour policies that they come from.")
+data = typer.Typer(no_args_is_help=True, help="Datasets, and the behaviour policies that they come from.")
 app.add_typer(data, name="data")
+
+TABLE = Annotated[str, typer.Argument(help="A table's name (see `dmm list`), or a path to its file.")]
+URI = Annotated[
+    str | None,
+    typer.Option("--mlflow", envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: sqlite in DMM_HOME."),
+]
 
 
 @app.callback()
-def main() -> None:
-    """Benchmarks offline-RL sequence models: Decision Transformer, Decision MetaMamba and their kin, on one protocol."""
+def start() -> None:
+    """Benchmarks offline-RL sequence models, Decision Transformer and Decision MetaMamba among them, on one protocol.
+
+    Begin with `dmm show quickstart`, `dmm sweep quickstart`, `dmm report quickstart`. DMM_HOME (default ./.dmm) keeps
+    data caches, trials and the local MLflow store.
+    """
+
+
+def table_text(rows: list[dict]) -> str:
+    """Rows as aligned text."""
+    from tabulate import tabulate
+
+    return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list`."""
+    from dmm.collect import known
+    from dmm.models import find, models
+    from dmm.sweep import profiles
+    from dmm.tables import tables
+    from dmm.tasks import TASKS
+
+    summary = [
+        {"architecture": name, "presets": ", ".join(find(name).presets), "paper": first_line(find(name))}
+        for name in models()
+    ]
+    print(table_text(summary))
+    print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
+    print("datasets: " + ", ".join(known()) + " (more with `dmm data list`)")
+    print("tables:   " + ", ".join(tables()))
+    print("profiles: " + ", ".join(profiles()))
+
+
+def first_line(model: type) -> str:
+    """The first line of the docstring of an architecture's file."""
+    return (sys.modules[model.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+@app.command()
+def show(table: TABLE) -> None:
+    """Shows a table's trials, their ids, where they stand and what they will cost here. Example: `dmm show quickstart`."""
+    from dmm.estimate import estimates
+    from dmm.run import result
+    from dmm.tables import find_table
+
+    found = find_table(table)
+    cost, lines = estimates(found), []
+    for row in found.rows:
+        for column in found.columns:
+            for trial in found.cell(row, column):
+                so_far = result(trial) or {"status": "pending", "update": 0}
+                lines.append(
+                    {
+                        "id": trial.id,
+                        "row": row.label,
+                        "column": column.label,
+                        "seed": trial.seed,
+                        "K": trial.protocol.context_length,
+                        "updates": f"{so_far['update']:,}/{trial.protocol.updates:,}",
+                        "state": so_far["status"],
+                        "train": f"{cost[trial.id]['train'] / 60:.1f} min",
+                        "rollouts": f"< {cost[trial.id]['rollout'] / 60:.1f} min",
+                    }
+                )
+    print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
+    print(table_text(lines))
+    total = sum(sum(entry.values()) for entry in cost.values()) / 3600
+    print(f"\n{len(cost)} trials, {total:.2f} core-hours at most on this machine, physics apart")
+
+
+@app.command()
+def run(
+    table: TABLE,
+    row: Annotated[str, typer.Argument(help="A row's label.")],
+    seed: Annotated[int, typer.Option(help="Any seed, the table's or another.")] = 0,
+    column: Annotated[str, typer.Option(help="A column's label; default: the first.")] = "",
+) -> None:
+    """Runs one trial of a table in this process, without Ray and MLflow. Example: `dmm run quickstart DT --seed 1`."""
+    import torch
+
+    from dmm.run import folder, run
+    from dmm.tables import find_column, find_row, find_table
+
+    torch.set_num_threads(1)
+    found = find_table(table)
+    place = find_column(found, column) if column else found.columns[0]
+    trial = found.trial(find_row(found, row), place, seed)
+
+    def progress(result: dict) -> None:
+        done = [entry for entry in result["evaluations"] if entry["update"] == result["update"]]
+        scores = "  ".join(f"asked {e['asked']:g} got {sum(e['returns']) / len(e['returns']):.1f}" for e in done)
+        loss = result["loss"][-1][1] if result["loss"] else float("nan")
+        print(f"update {result['update']:>7,}  loss {loss:.4f}  {scores}", flush=True)
+
+    print(f"trial {trial.id}: {row}, {place.label}, seed {seed}", flush=True)
+    result = run(trial, progress=progress)
+    print(f"{result['status']}: {folder(trial) / 'result.json'}")
+
+
+@app.command()
+def sweep(
+    table: TABLE,
+    profile: Annotated[str, typer.Option(help="Resources: a name (see `dmm list`) or a TOML file.")] = "laptop",
+    mlflow: URI = None,
+) -> None:
+    """Runs a table's trials with Ray Tune; the same command goes on after an interruption. Example: `dmm sweep quickstart`."""
+    from dmm.sweep import find_profile, sweep
+    from dmm.tables import find_table
+
+    found = find_table(table)
+    counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
+    left = counts["total"] - counts["done"] - counts["failed"]
+    print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
+    if counts["done"] < counts["total"]:
+        raise typer.Exit(130 if left else 1)
+    print(f"now: dmm report {table}")
+
+
+@app.command()
+def report(
+    table: TABLE,
+    out: Annotated[Path, typer.Option(help="Folder; the table gets its own in it.")] = Path("reports"),
+    mlflow: URI = None,
+) -> None:
+    """Rebuilds a table from MLflow: Markdown, CSV, cost, figure, manifest. Example: `dmm report quickstart`."""
+    from dmm import provenance
+    from dmm.record import Recorder
+    from dmm.report import write
+    from dmm.tables import find_table
+
+    found = find_table(table)
+    recorder = Recorder(mlflow)
+    summaries = recorder.summaries(found)
+    source = {"uri": recorder.uri, "commit": provenance.commit(), "versions": provenance.versions()}
+    paths = write(found, summaries, out / found.name, source)
+    recorder.upload(out / found.name, found)
+    print((out / found.name / "table.md").read_text())
+    print("\n".join(str(path) for path in paths))
+    print(recorder.view_link())
+
+
+@app.command()
+def doctor() -> None:
+    """Says what is here and which paths are active: versions, devices, kernels, folders. Example: `dmm doctor`."""
+    import torch
+
+    from dmm import provenance
+    from dmm.home import home
+    from dmm.kernels import active
+
+    for name, value in provenance.versions().items():
+        print(f"{name:<14} {value}")
+    print(f"machine        {provenance.machine()}")
+    print(f"DMM_HOME       {home()}")
+    for device in ["cpu"] + (["cuda"] if torch.cuda.is_available() else []):
+        print(f"scan on {device:<6} {active(device)}")
+
+
+@data.command("list")
+def data_list() -> None:
+    """Lists datasets: what is here, and what can be collected. Example: `dmm data list`."""
+    from dmm.collect import inventory
+
+    print(table_text(inventory()))
+
+
+@data.command()
+def collect(
+    dataset: Annotated[str, typer.Argument(help="dmm/TASK/POLICY-v0, e.g. dmm/hopper/medium-v0.")],
+    steps: Annotated[int | None, typer.Option(help="At least so many, in whole episodes; default 100,000.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
+) -> None:
+    """Rolls a behaviour policy into a Minari dataset. Example: `dmm data collect dmm/hopper/medium-v0`."""
+    from dmm.collect import collect
+
+    print(collect(dataset, steps=steps, seed=seed, say=lambda line: print(line, flush=True)))
 
 
 @data.command("train-behaviour")
@@ -20,7 +207,7 @@ def train_behaviour(
     seed: int = 0,
     steps: Annotated[int, typer.Option(help="Environment steps at most.")] = 1_000_000,
     interval: Annotated[
-        int, typer.Option(help="Steps between checkpoints; each is evaluated over 100 episodes.")
+        int, typer.Option(help="Steps between checkpoints, each evaluated over 100 episodes.")
     ] = 20_000,
     width: Annotated[int, typer.Option(help="Width of the two hidden layers.")] = 128,
     batch_size: int = 128,
@@ -34,3 +221,15 @@ def train_behaviour(
     from dmm.behaviour import Recipe, train
 
     print(train(Recipe(environment, seed, medium, expert, steps, interval, width, batch_size)))
+
+
+def main() -> None:
+    """Runs the command line; what a user got wrong is one line and exit code 2."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)

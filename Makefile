@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN = .venv/bin
+export OMP_NUM_THREADS = 1
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: install quickstart test test-slow lint
+
+install: .venv/installed
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt torch -e .
+	touch $@
+
+quickstart: install
+	$(BIN)/dmm sweep quickstart
+	$(BIN)/dmm report quickstart
+
+.venv/tested: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt torch -e '.[test,dev,collect]'
+	touch $@
+
+test: .venv/tested
+	$(BIN)/python -m pytest
+
+test-slow: .venv/tested
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+lint: .venv/tested
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

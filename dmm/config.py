@@ -1,0 +1,258 @@
+"""Protocol, Reading, Trial, Row, Table: what is run and how it is read, as frozen values.
+
+Trial.id names a result. It hashes everything that can move a number and nothing else, so that a trial which three tables
+need is run once, and a finished one is never run again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from dmm.models import checked, configure, find
+from dmm.suggest import unknown
+from dmm.tasks import Task
+
+RESULTS = 1  # raised by any change of code that can move a number: every id changes with it
+
+
+def later(default: Any) -> Any:
+    """A field added after ids were first published: left out of the id while it has the value it was introduced with."""
+    return field(default=default, metadata={"later": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """All that changes a run and is not the architecture. The defaults are the DT family's gym scripts (systems.md 3)."""
+
+    name: str  # how tables speak of it; not part of an id
+    context_length: int = 20  # K, in environment steps
+    # optimisation: AdamW on all parameters, linear warm-up, then constant
+    batch_size: int = 64
+    updates: int = 100_000
+    learning_rate: float = 1e-4
+    warmup: int = 10_000  # update u uses learning_rate * min((u + 1) / warmup, 1)
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    clip: float = 0.25  # global gradient norm
+    dtype: Literal["float32"] = "float32"
+    # windows: start uniform over an episode's steps, then up to K steps
+    sampling: Literal["steps", "episodes"] = "steps"  # episodes drawn by their length, or uniformly
+    padding: Literal["left", "right"] = "left"
+    pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
+    pad_action: float = -10.0
+    std_offset: float = 1e-6  # added to the standard deviation of the states
+    # evaluation
+    evaluations: int = 10  # at equal distances, the last one after the last update
+    episodes: int = 100  # per target and evaluation
+    targets: tuple[float, ...] = (1.0,)  # returns asked for, in multiples of the task's
+    shard: int = 50  # episodes rolled in lock-step; fixed, since a batch's composition moves float bits
+    rollout_pad_state: Literal["raw zero", "normalised zero"] = "normalised zero"
+    rollout_pad_action: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("context_length", "batch_size", "updates", "evaluations", "episodes", "shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Protocol.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.updates % self.evaluations:
+            raise ValueError(f"{self.updates} updates cannot be divided into {self.evaluations} evaluations")
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"Protocol.targets is {self.targets}; it takes one or more different multiples")
+
+    @property
+    def interval(self) -> int:
+        """Updates between two evaluations."""
+        return self.updates // self.evaluations
+
+    def changed(self, **changes: Any) -> "Protocol":
+        """The same protocol with some fields changed; a wrong field is one error."""
+        for key in changes:
+            if key not in self.__dataclass_fields__:
+                raise unknown("field", key, self.__dataclass_fields__, "Protocol")
+        return replace(self, **changes)
+
+
+def check_fields(value: Any) -> None:
+    """Refuses a dataclass with a field of the wrong type, as it is made."""
+    for name, expected in typing.get_type_hints(type(value)).items():
+        object.__setattr__(value, name, checked(f"{type(value).__name__}.{name}", getattr(value, name), expected))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How one number is read from the finished runs of a cell. Not part of a run: two readings cost no extra run."""
+
+    name: str
+    at: Literal["last", "best", "window"] = (
+        "last"  # which evaluation; best: the highest; window: mean of the last `window`
+    )
+    window: int = 1
+    target: float | Literal["max", "mean"] = 1.0  # one target by its multiple, or over all targets
+    seeds: Literal["mean", "max"] = "mean"  # max has no spread
+    floor: float | None = None  # a score below counts as it
+
+    def describe(self) -> str:
+        """One line for the foot of a table."""
+        at = {
+            "last": "last evaluation",
+            "best": "best evaluation",
+            "window": f"mean of the last {self.window} evaluations",
+        }
+        over = {"max": "best of all targets", "mean": "mean of all targets"}
+        target = over[self.target] if isinstance(self.target, str) else f"target x{self.target:g}"
+        floor = "" if self.floor is None else f", floored at {self.floor:g}"
+        return f"{at[self.at]}, {target}, {self.seeds} over seeds{floor}"
+
+
+LAST = Reading(name="last")
+BEST = Reading(name="best", at="best")
+PAPER_MAX = Reading(name="max over everything", at="best", target="max", seeds="max", floor=0.0)
+
+
+def canonical(value: Any) -> Any:
+    """A JSON value with the same content: dataclasses as objects, `later` fields left out at their defaults."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: canonical(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("later") and getattr(value, f.name) == f.default)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): canonical(entry) for key, entry in sorted(value.items())}
+    if isinstance(value, tuple | list):
+        return [canonical(entry) for entry in value]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training run with its evaluations: the unit of work and of record."""
+
+    arch: str
+    task: Task
+    dataset: tuple[str, ...]  # one id, or several that are read as one (medium-expert)
+    protocol: Protocol
+    seed: int
+    changes: tuple[tuple[str, Any], ...] = ()  # of the architecture's Config, sorted by field
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "changes", tuple(sorted(dict(self.changes).items())))
+        self.config  # noqa: B018  a wrong architecture or field is said here, before anything runs
+
+    @property
+    def config(self) -> Any:
+        """The architecture's Config of this trial."""
+        return configure(self.arch, dict(self.changes))
+
+    def canonical(self) -> dict:
+        """All that can move a number, as JSON: every field of the Config and the Protocol, not only what was changed."""
+        protocol = canonical(self.protocol)
+        del protocol["name"]
+        task = {
+            key: canonical(getattr(self.task, key))
+            for key in ("name", "environment", "options", "horizon", "scale", "target")
+        }
+        return {
+            "results": RESULTS,
+            "arch": self.arch,
+            "config": canonical(self.config),
+            "task": task,
+            "dataset": list(self.dataset),
+            "protocol": protocol,
+            "seed": self.seed,
+        }
+
+    @property
+    def id(self) -> str:
+        """Sixteen hex digits."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of a table: an architecture with its changes, and the numbers that its paper printed."""
+
+    label: str
+    arch: str
+    preset: str = ""  # a paper's name for a variant of the architecture; `changes` come on top
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)  # fields in which this row departs from the table's
+    per_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # task name -> further changes of Config
+    published: Mapping[str, float] = field(default_factory=dict)  # dataset label -> score
+    note: str = ""
+
+    def config_changes(self, task: Task) -> dict[str, Any]:
+        """The changes of Config on one task."""
+        presets = find(self.arch).presets
+        if self.preset and self.preset not in presets:
+            raise unknown("preset", self.preset, presets, f"dmm/models/{self.arch}.py")
+        return {**presets.get(self.preset, {}), **self.changes, **self.per_task.get(task.name, {})}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A task and the data it is learnt from."""
+
+    task: Task
+    dataset: tuple[str, ...]
+    label: str  # hopper-medium
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dataset, str):
+            object.__setattr__(self, "dataset", (self.dataset,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows x columns x seeds under one protocol, and the readings that it prints. A file of tune_spaces holds one: TABLE."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    seeds: tuple[int, ...]
+    protocol: Protocol
+    readings: tuple[Reading, ...] = (LAST, BEST, PAPER_MAX)  # the first is the headline
+    source: str = ""  # of the published numbers, and how they were read
+    departures: tuple[str, ...] = ()  # from the papers' protocol, printed under the table
+
+    def __post_init__(self) -> None:
+        for kind, values in {
+            "row": [row.label for row in self.rows],
+            "column": [column.label for column in self.columns],
+            "seed": self.seeds,
+            "reading": [reading.name for reading in self.readings],
+        }.items():
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
+        labels = [column.label for column in self.columns]
+        for row in self.rows:
+            for label in row.published:
+                if label not in labels:
+                    raise unknown(f"column published in row {row.label!r}", label, labels, f"table {self.name}")
+
+    def trial(self, row: Row, column: Column, seed: int) -> Trial:
+        """One trial of a cell."""
+        return Trial(
+            arch=row.arch,
+            task=column.task,
+            dataset=column.dataset,
+            protocol=self.protocol.changed(**row.protocol),
+            seed=seed,
+            changes=tuple(row.config_changes(column.task).items()),
+        )
+
+    def cell(self, row: Row, column: Column) -> list[Trial]:
+        """The trials of a cell, one a seed."""
+        return [self.trial(row, column, seed) for seed in self.seeds]
+
+    def trials(self) -> list[Trial]:
+        """All trials, each id once, seed by seed, so that an unfinished sweep has whole columns of seeds."""
+        every = [self.trial(row, column, seed) for seed in self.seeds for column in self.columns for row in self.rows]
+        return list({trial.id: trial for trial in every}.values())

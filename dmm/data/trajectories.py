@@ -1,0 +1,250 @@
+"""Trajectories: a dataset in memory, as flat arrays with episode offsets, and the windows that are drawn from it.
+
+Every source ends here. A batch is one gather over precomputed returns-to-go: no loop over episodes, no copy of the data.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
+from torch import Tensor
+
+from dmm.batch import Batch
+from dmm.tasks import Task
+
+ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # what a dataset is; all else follows
+
+
+class Form(NamedTuple):
+    """The table on one device, with the constants that turn its rows into a batch's."""
+
+    table: Tensor
+    offsets: Tensor
+    place: Tensor  # 0 .. K - 1
+    shift: Tensor  # a row of a batch is (row - shift) / divisor
+    divisor: Tensor
+    pad: Tensor  # or this
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Trajectories:
+    """Whole episodes end to end: step t of episode e is row offsets[e] + t, of N rows and E episodes."""
+
+    id: str
+    sha256: str  # of ARRAYS: the same data under two names are one
+    table: Float32[np.ndarray, "N S+A+3"]  # state, action, reward, return-to-go, index in the episode
+    terminated: Bool[np.ndarray, " E"]  # by the environment; else cut by its time limit
+    offsets: Int64[np.ndarray, " E+1"]
+    state_mean: Float64[np.ndarray, " S"]
+    state_std: Float64[np.ndarray, " S"]  # Protocol.std_offset is added where it is used
+    forms: dict[tuple, Form] = field(default_factory=dict, init=False)
+
+    @property
+    def state_dim(self) -> int:
+        """S."""
+        return len(self.state_mean)
+
+    @property
+    def action_dim(self) -> int:
+        """A."""
+        return self.table.shape[1] - self.state_dim - 3
+
+    @property
+    def states(self) -> Float32[np.ndarray, "N S"]:
+        """States, as recorded."""
+        return self.table[:, : self.state_dim]
+
+    @property
+    def actions(self) -> Float32[np.ndarray, "N A"]:
+        """Actions."""
+        return self.table[:, self.state_dim : -3]
+
+    @property
+    def rewards(self) -> Float32[np.ndarray, " N"]:
+        """Rewards."""
+        return self.table[:, -3]
+
+    @property
+    def returns(self) -> Float32[np.ndarray, " N"]:
+        """Returns-to-go, undiscounted and unscaled."""
+        return self.table[:, -2]
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.terminated)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps in all episodes."""
+        return len(self.table)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " E"]:
+        """Steps of each episode."""
+        return np.diff(self.offsets)
+
+    @property
+    def episode_returns(self) -> Float32[np.ndarray, " E"]:
+        """Return of each episode."""
+        return self.returns[self.offsets[:-1]]
+
+    def normalise(self, states: Float[Tensor, "*B S"], std_offset: float) -> Float[Tensor, "*B S"]:
+        """States less the data's mean, over its standard deviation plus an offset, in float32 as windows have them."""
+        mean, std = (torch.from_numpy(array) for array in (self.state_mean, self.state_std + std_offset))
+        return (states.float() - mean.to(states.device).float()) / std.to(states.device).float()
+
+    def form(self, device: torch.device, protocol, scale: float) -> Form:
+        """The table and a protocol's constants on a device: a view on the CPU, elsewhere copied there once."""
+        key = (device, scale, protocol.context_length, protocol.pad_state, protocol.pad_action, protocol.std_offset)
+        if key not in self.forms:
+            rest = [0.0] * (self.action_dim + 3)
+            shift = np.array([*self.state_mean, *rest])
+            divisor = np.array([*(self.state_std + protocol.std_offset), *rest]) + [
+                *[0] * self.state_dim,
+                *[1] * len(rest),
+            ]
+            divisor[-2] = scale
+            pad = -shift / divisor if protocol.pad_state == "raw zero" else np.zeros_like(shift)
+            pad[self.state_dim : -3] = protocol.pad_action
+            constants = (torch.from_numpy(row.astype(np.float32)) for row in (shift, divisor, pad))
+            shared = (
+                torch.from_numpy(self.table),
+                torch.from_numpy(self.offsets),
+                torch.arange(protocol.context_length),
+            )
+            self.forms[key] = Form(*(tensor.to(device) for tensor in (*shared, *constants)))
+        return self.forms[key]
+
+    def window(self, starts: Int[Tensor, " B"], protocol, scale: float, needs: frozenset[str] = frozenset()) -> Batch:
+        """The K steps from each start row on, cut at the episode's end and padded as the protocol says.
+
+        It runs where `starts` lies. Padded returns, steps and rewards are 0.
+        """
+        assert needs <= {"rewards"}, f"no such field of Batch to be read from data: {set(needs)}"
+        form, start = self.form(starts.device, protocol, scale), starts[:, None]
+        end = form.offsets.index_select(0, torch.searchsorted(form.offsets, starts, right=True))[:, None]
+        if protocol.padding == "left":
+            rows = torch.minimum(start, end - protocol.context_length) + form.place  # B K
+            mask, rows = rows >= start, torch.maximum(rows, start)
+        else:
+            rows = start + form.place
+            mask, rows = rows < end, torch.minimum(rows, end - 1)
+        found = form.table.index_select(0, rows.view(-1)).sub_(form.shift).div_(form.divisor)
+        found = torch.where(mask[..., None], found.view(*rows.shape, -1), form.pad)
+        states, actions, rest = found.split((self.state_dim, self.action_dim, 3), -1)
+        rewards, returns, steps = rest.unbind(-1)
+        return Batch(states, actions, returns, steps.long(), mask, rewards if "rewards" in needs else None)
+
+
+def sample(
+    trajectories: Trajectories,
+    protocol,
+    scale: float,
+    generator: torch.Generator,
+    batch_size: int,
+    needs: frozenset[str] = frozenset(),
+) -> Batch:
+    """Draws a batch of windows, on the generator's device.
+
+    The start is uniform over an episode's steps; the episode is drawn by its length (`steps`: then every step of the
+    data is as likely a start as any other) or uniformly (`episodes`).
+    """
+    device = generator.device
+    if protocol.sampling == "steps":
+        starts = torch.randint(trajectories.steps, (batch_size,), generator=generator, device=device)
+    else:
+        offsets = trajectories.form(device, protocol, scale).offsets
+        episode = torch.randint(trajectories.episodes, (batch_size,), generator=generator, device=device)
+        part = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float64)
+        starts = offsets[episode] + (part * (offsets[episode + 1] - offsets[episode])).long()
+    return trajectories.window(starts, protocol, scale, needs)
+
+
+def assemble(
+    dataset_id: str,
+    states: np.ndarray,
+    actions: np.ndarray,
+    rewards: np.ndarray,
+    offsets: np.ndarray,
+    terminated: np.ndarray,
+) -> Trajectories:
+    """Makes trajectories of what a source holds: returns-to-go, statistics and identity are computed here."""
+    kinds = (np.float32, np.float32, np.float32, np.int64, np.bool_)
+    arrays = [
+        np.ascontiguousarray(value, kind)
+        for value, kind in zip((states, actions, rewards, offsets, terminated), kinds, strict=True)
+    ]
+    states, actions, rewards, offsets, terminated = arrays
+    assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
+    table = np.empty((len(states), states.shape[1] + actions.shape[1] + 3), np.float32)
+    table[:, :-3] = np.concatenate([states, actions], 1)
+    table[:, -3] = rewards
+    for start, end in pairwise(offsets):
+        table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
+        table[start:end, -1] = np.arange(end - start)
+    return Trajectories(
+        id=dataset_id,
+        sha256=identity(arrays),
+        table=table,
+        terminated=terminated,
+        offsets=offsets,
+        state_mean=states.mean(0, dtype=np.float64),
+        state_std=states.std(0, dtype=np.float64),
+    )
+
+
+def identity(arrays: Sequence[np.ndarray]) -> str:
+    """The sha256 of ARRAYS in their order: name, type and shape of each, then its bytes."""
+    digest = hashlib.sha256()
+    for name, array in zip(ARRAYS, arrays, strict=True):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def join(parts: Sequence[Trajectories]) -> Trajectories:
+    """Several datasets read as one, in their order: how the DC family makes medium-expert."""
+    dims = {part.id: (part.state_dim, part.action_dim) for part in parts}
+    if len(set(dims.values())) > 1:
+        found = "; ".join(f"{name} has states ({s},) and actions ({a},)" for name, (s, a) in dims.items())
+        raise ValueError(f"datasets of different dimensions cannot be read as one: {found}")
+    shifts = np.cumsum([0, *(part.steps for part in parts[:-1])])
+    return assemble(
+        " + ".join(part.id for part in parts),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("states", "actions", "rewards")),
+        np.concatenate([[0], *(part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=True))]),
+        np.concatenate([part.terminated for part in parts]),
+    )
+
+
+def check_task(trajectories: Trajectories, task: Task) -> None:
+    """Refuses data whose dimensions are not the task's."""
+    found = {"observations": trajectories.state_dim, "actions": trajectories.action_dim}
+    for (key, dim), expected in zip(found.items(), (task.state_dim, task.action_dim), strict=True):
+        if dim != expected:
+            raise ValueError(
+                f"{trajectories.id}: {key!r} has {dim} dimensions a row; task {task.name} ({task.environment}) has {expected}"
+            )
+
+
+def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Refuses observations or actions that are not a vector of floats a step."""
+    if len(shape) != 2 or not np.issubdtype(dtype, np.floating):
+        raise ValueError(
+            f"{where}: {key!r} is {dtype} of shape {shape}; only vectors of floats can be read so far, "
+            "discrete actions and pixels come later"
+        )
+
+
+def check_finite(where: str, key: str, values: np.ndarray) -> None:
+    """Refuses NaN and infinity, naming the first row."""
+    good = np.isfinite(values.reshape(len(values), -1)).all(1)
+    if not good.all():
+        row = int(good.argmin())
+        raise ValueError(f"{where}: {key!r} is not finite at row {row}: {values[row]}")

@@ -1,0 +1,59 @@
+"""What a table will cost here: updates and model calls timed on made-up batches, a moment each. No data, no Ray."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from dmm.batch import Batch
+from dmm.config import Table, Trial
+from dmm.train import fresh_model
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Median time of a call, after one that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return sorted(times)[repeats // 2]
+
+
+def random_batch(trial: Trial, rows: int) -> Batch:
+    """A batch of the trial's shapes with nothing in it."""
+    k, task = trial.protocol.context_length, trial.task
+    steps = torch.arange(k).expand(rows, k)
+    return Batch(
+        torch.randn(rows, k, task.state_dim),
+        torch.rand(rows, k, task.action_dim),
+        torch.rand(rows, k),
+        steps,
+        torch.ones(rows, k, dtype=torch.bool),
+    )
+
+
+def estimate(trial: Trial) -> dict[str, float]:
+    """Seconds that a trial takes on one core of this machine, physics apart: for training, and for rollouts at most."""
+    protocol = trial.protocol
+    torch.set_num_threads(1)
+    model = fresh_model(trial)
+    batch = random_batch(trial, protocol.batch_size)
+    update = seconds(lambda: model.loss(model(batch), batch).backward())
+    window = random_batch(trial, protocol.shard)
+    with torch.inference_mode():
+        act = seconds(lambda: model.eval().act(window))
+    calls = trial.task.horizon * -(-protocol.episodes // protocol.shard) * len(protocol.targets) * protocol.evaluations
+    return {"train": update * protocol.updates, "rollout": act * calls}
+
+
+def estimates(table: Table) -> dict[str, dict[str, float]]:
+    """An estimate for every trial by its id; trials that differ in seed or data only are timed once."""
+    known, found = {}, {}
+    for trial in table.trials():
+        key = (trial.arch, trial.changes, trial.task, trial.protocol)
+        if key not in known:
+            known[key] = estimate(trial)
+        found[trial.id] = known[key]
+    return found

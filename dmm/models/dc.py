@@ -1,0 +1,69 @@
+"""Decision ConvFormer.
+
+Paper: Kim et al. 2024, Decision ConvFormer: Local Filtering in MetaFormer is Sufficient for Decision Making,
+    arXiv 2310.03022.
+Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder.
+Differs: the official mixer runs each modality's filter over the whole sequence and throws two thirds away; here a
+    filter runs at its own positions only. Same numbers.
+Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient: weight[0] and
+    weight[2] of one parameter, which is why `unread` does not name them. There is no mask: padded steps run through the
+    filters. Without action tokens the embedding of actions stays, unread.
+Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, at_least_one, initialise
+from dmm.models import DecisionModel
+
+
+class DecisionConvFormer(DecisionModel):
+    """Transformer blocks with three short causal filters in the place of attention."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 128
+        layers: int = 3
+        window: int = 6  # in tokens: two steps
+        action_tokens: bool = True
+        dropout: float = 0.1  # of tokens and MLPs
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers", "window")
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        self.embed = TokenEmbedding(
+            state_dim, action_dim, config.width, config.dropout, time_table=True, action_tokens=config.action_tokens
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = ActionHead(config.width, action_dim)
+        initialise(self.blocks)
+
+    def unread(self) -> tuple[str, ...]:
+        return () if self.config.action_tokens else ("embed.actions",)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch)  # B T H, T = 3 K, or 2 K without action tokens
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x, batch.mask.shape[1])
+
+
+class Block(nn.Module):
+    """A convolution, then an MLP, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, config: DecisionConvFormer.Config) -> None:
+        super().__init__()
+        self.mixer_norm = nn.LayerNorm(config.width)
+        self.mixer = ConvMixer(config.width, config.window, filters=3 if config.action_tokens else 2)
+        self.mlp_norm = nn.LayerNorm(config.width)
+        self.mlp = MLP(config.width, config.dropout)
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        x = x + self.mixer(self.mixer_norm(x))
+        return x + self.mlp(self.mlp_norm(x))

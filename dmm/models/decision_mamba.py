@@ -1,0 +1,66 @@
+"""Decision Mamba (DMamba).
+
+Paper: Ota 2024, Decision Mamba: Reinforcement Learning via Sequence Modeling with Selective State Spaces,
+    arXiv 2403.19925.
+Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder.
+Differs: RC and RC x2 are in the paper but not in the repository; here they drop the MLP and its norm and nothing else.
+Quirk: the trunk's initialisation also reaches the SSM's step size, whose bias mamba-ssm asks to keep. So dt starts near
+    softplus(0) = 0.69 on all channels, not log-uniform in [0.001, 0.1]. `dt_init="stock"` keeps mamba-ssm's own.
+Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. No mask: padded steps run through.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import MLP, ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, at_least_one, initialise
+from dmm.models import DecisionModel
+
+
+class DecisionMamba(DecisionModel):
+    """Stock Mamba blocks in the place of attention."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 128
+        layers: int = 3
+        mlp: bool = True
+        dt_init: Literal["published", "stock"] = "published"
+        dropout: float = 0.1  # of tokens and MLPs
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers")
+
+    presets = {"DMamba": {}, "DMamba RC": {"mlp": False}, "DMamba RC x2": {"mlp": False, "layers": 6}}
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = ActionHead(config.width, action_dim)
+        initialise(self.blocks, config.dt_init)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch)  # B T H, T = 3 K
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x, batch.mask.shape[1])
+
+
+class Block(nn.Module):
+    """Mamba and, if wanted, an MLP, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, config: DecisionMamba.Config) -> None:
+        super().__init__()
+        self.ssm_norm = nn.LayerNorm(config.width)
+        self.ssm = SelectiveSSM(config.width, expand=2, mixer=ConvMixer(2 * config.width, window=4, filters=1))
+        if config.mlp:
+            self.mlp_norm = nn.LayerNorm(config.width)
+            self.mlp = MLP(config.width, config.dropout)
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        x = x + self.ssm(self.ssm_norm(x))
+        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x

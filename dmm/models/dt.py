@@ -1,0 +1,102 @@
+"""Decision Transformer.
+
+Paper: Chen et al. 2021, Decision Transformer: Reinforcement Learning via Sequence Modeling, arXiv 2106.01345.
+Official: kzl/decision-transformer (e2d82e6), the gym folder.
+Differs: attention goes through torch's scaled_dot_product_attention; a padded step cannot see later
+    steps, which the official mask lets it. No real step reads a padded one, so no number can tell.
+Quirk: the official model carries a state head, a return head and a word table that nothing reads. They are counted in
+    the 727,695 parameters that papers print for hopper: `unused_heads`, `unused_table`.
+Note: the re-releases in the DC and Ota repositories have activation gelu and no unused heads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import MLP, ActionHead, TokenEmbedding, at_least_one, initialise
+from dmm.models import DecisionModel
+
+
+class DecisionTransformer(DecisionModel):
+    """GPT-2 blocks over returns-to-go, states and actions."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 128
+        layers: int = 3
+        heads: int = 1
+        activation: Literal["relu", "gelu"] = "relu"
+        dropout: float = 0.1  # of tokens, attention weights and both residual branches
+        unused_heads: bool = True
+        unused_table: bool = True
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers", "heads")
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = ActionHead(config.width, action_dim)
+        if config.unused_heads:
+            self.state_head = nn.Linear(config.width, state_dim)
+            self.return_head = nn.Linear(config.width, 1)
+        if config.unused_table:
+            self.word_table = nn.Embedding(1, config.width)
+        initialise(self.blocks)
+
+    def unread(self) -> tuple[str, ...]:
+        return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch)  # B T H, T = 3 K
+        bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.head(x, batch.mask.shape[1])
+
+
+def attention_bias(real: Tensor, like: Tensor) -> Float[Tensor, "B 1 T T"]:
+    """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty."""
+    future = torch.full((real.shape[1],) * 2, -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+    return future + rearrange(torch.where(real, 0.0, -1e4).to(like.dtype), "b t -> b 1 1 t")
+
+
+class Block(nn.Module):
+    """Self-attention, then an MLP, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, config: DecisionTransformer.Config) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads, config.dropout)
+        self.mlp_norm = nn.LayerNorm(config.width)
+        self.mlp = MLP(config.width, config.dropout, config.activation)
+
+    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
+        x = x + self.attention(self.attention_norm(x), bias)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention under an additive mask."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.weight_dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
+        q, k, v = rearrange(self.qkv(x), "b t (three heads e) -> three b heads t e", three=3, heads=self.heads)
+        dropout = self.weight_dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return self.dropout(self.out(rearrange(x, "b heads t e -> b t (heads e)")))

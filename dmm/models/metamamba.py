@@ -1,0 +1,128 @@
+"""Decision MetaMamba (DMM), both generations.
+
+Paper: Kim, Song, Kim. v1: arXiv 2408.10517v1 (2024), multi-modal token mixers before the SSM (DMM-C, DMM-L) and also
+    inside it (DMM-DC, DMM-DL). v2: arXiv 2602.19805, one dense mixer, a narrower SSM and shared norms. The defaults are
+    v2 as run on locomotion.
+Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
+Differs: a filter runs at its own positions only: same numbers. v2's text was not at hand, so v2 is what its code does.
+    Its Mamba-2 option is not here.
+Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
+    (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list: shared by all layers, never trained, not
+    saved, with PyTorch's initialisation, absent from the official count (`mixers="frozen-shared"`; here it is saved and
+    counted, and the official count is that of the parameters that require a gradient). v2 has one pair of LayerNorms
+    for all layers (`shared_norms`). The trunk's initialisation also reaches the SSM's step size (`dt_init`, see
+    decision_mamba). Dropout acts once, on the tokens.
+Note: v1 compares SiLU with GELU and has no code for it; `activation` is that of the SSM's main branch, its gate stays
+    SiLU. There is no time table and no mask: padded steps run through.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, at_least_one, initialise, shifted
+from dmm.models import DecisionModel
+
+V1 = {"expand": 2, "shared_norms": False}
+
+
+class DecisionMetaMamba(DecisionModel):
+    """Layers of a short token mixer and an SSM without its convolution."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 64
+        layers: int = 3
+        mixer: Literal["conv", "linear", "dense"] = "dense"  # conv, linear: one filter per modality; dense: one for all
+        window: int = 6  # in tokens: two steps
+        mixers: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
+        double: bool = False  # a second mixer of the same kind inside each SSM
+        expand: int = 1  # inner width of the SSM, in widths
+        residual: bool = True  # around the SSM
+        shared_norms: bool = True
+        activation: Literal["silu", "gelu"] = "silu"
+        dt_init: Literal["published", "stock"] = "published"
+        dropout: float = 0.1
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers", "window", "expand")
+            if self.double and self.mixers != "per-layer":
+                raise ValueError(f"mixers={self.mixers!r} needs double=False: a second mixer stands inside each SSM")
+            if self.layers == 1 and self.mixers == "shared":
+                raise ValueError("mixers='shared' has no effect on one layer; leave it at 'per-layer'")
+
+    presets = {
+        "DMM-C": {**V1, "mixer": "conv", "width": 128, "residual": False},
+        "DMM-L": {**V1, "mixer": "linear", "width": 128, "residual": False},
+        "DMM-DC": {**V1, "mixer": "conv", "width": 64, "double": True},
+        "DMM-DL": {**V1, "mixer": "linear", "width": 64, "double": True},
+        "DMM v2": {},
+    }
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        width, layers, inner = config.width, range(config.layers), config.expand * config.width
+        self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
+        # what layers share stands once in its list, so that it stands once in a checkpoint
+        self.norms = nn.ModuleList(Norms(width) for _ in (layers[:1] if config.shared_norms else layers))
+        self.mixers = nn.ModuleList(
+            token_mixer(config, width) for _ in (layers if config.mixers == "per-layer" else layers[:1])
+        )
+        self.ssms = nn.ModuleList(
+            SelectiveSSM(width, config.expand, token_mixer(config, inner) if config.double else None, config.activation)
+            for _ in layers
+        )
+        self.head = ActionHead(width, action_dim)
+        initialise(self.ssms, config.dt_init)
+        if config.mixers == "frozen-shared":
+            self.mixers.requires_grad_(False)
+        else:
+            initialise(self.mixers)
+
+    def unread(self) -> tuple[str, ...]:
+        return ("mixers",) if self.config.mixers == "frozen-shared" else ()
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch)  # B T H, T = 3 K
+        for layer, ssm in enumerate(self.ssms):
+            norms, mix = self.norms[layer % len(self.norms)], self.mixers[layer % len(self.mixers)]
+            x = x + mix(norms.mixer(x))
+            y = ssm(norms.ssm(x))
+            x = x + y if self.config.residual else y
+        return self.head(x, batch.mask.shape[1])
+
+
+class Norms(nn.Module):
+    """The two LayerNorms of a layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mixer = nn.LayerNorm(width)
+        self.ssm = nn.LayerNorm(width)
+
+
+def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
+    """A token mixer of the kind that a Config names."""
+    if config.mixer == "conv":
+        return ConvMixer(width, config.window, filters=3)
+    return LinearMixer(width, config.window, filters=3 if config.mixer == "linear" else 1)
+
+
+class LinearMixer(nn.Module):
+    """A linear map of the last `window` tokens, oldest first, with token t taking filter t mod `filters`."""
+
+    def __init__(self, width: int, window: int, filters: int) -> None:
+        super().__init__()
+        self.window = window
+        self.filters = nn.ModuleList(nn.Linear(window * width, width, bias=False) for _ in range(filters))
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        windows = torch.cat(shifted(x, self.window), dim=-1)  # B T W, W = window * H
+        if len(self.filters) == 1:
+            return self.filters[0](windows)
+        mixed = [mix(windows[:, start :: len(self.filters)]) for start, mix in enumerate(self.filters)]  # B K H each
+        return torch.stack(mixed, 2).flatten(1, 2)

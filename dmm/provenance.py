@@ -1,0 +1,42 @@
+"""Where a result comes from: commit, library versions, machine. Recorded with it, never part of its id."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "minari", "ray", "mlflow")
+
+
+def commit() -> str:
+    """The commit of the code that runs, with -dirty where the tree has changes; unknown outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:  # no git here
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Installed versions by package name; a package that is absent is left out."""
+    found = {"python": platform.python_version()}
+    for name in names or PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def machine() -> str:
+    """The processor and how many of it there are."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,0 +1,165 @@
+"""Rolls a model through an environment: many episodes in lock-step, one batched model call a step, finished lanes dropped.
+
+The unit of work is a shard: a fixed set of episodes of one target. A shard's numbers do not depend on which process rolls
+it or how many do, since its batch is always the same.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from dmm.batch import Batch
+from dmm.config import Protocol, Trial
+from dmm.models import DecisionModel
+from dmm.tasks import Task
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of a dataset's states, the latter with the protocol's offset added."""
+
+    mean: np.ndarray  # [S]
+    std: np.ndarray  # [S]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Episodes first .. first + count - 1 of one evaluation at one target."""
+
+    evaluation: int
+    target: float  # multiple of the task's
+    first: int
+    count: int
+
+
+class History:
+    """What each live lane has seen and done since its episode began; all lanes are at the same step."""
+
+    def __init__(self, lanes: int, task: Task, protocol: Protocol, statistics: Statistics, returns: float) -> None:
+        self.protocol, self.statistics, self.scale = protocol, statistics, task.scale
+        self.length = 0  # states seen
+        self.states = np.zeros((lanes, task.horizon, task.state_dim), np.float32)
+        self.actions = np.zeros((lanes, task.horizon, task.action_dim), np.float32)
+        self.returns = np.zeros((lanes, task.horizon), np.float32)
+        self.left = np.full(lanes, returns / task.scale)  # return-to-go of the state to come
+
+    def observe(self, states: np.ndarray) -> None:
+        """Takes the states that the lanes are in now, as the environment gives them [lanes, S]."""
+        self.states[:, self.length] = (states - self.statistics.mean) / self.statistics.std
+        self.returns[:, self.length] = self.left
+        self.length += 1
+
+    def take(self, actions: np.ndarray, rewards: np.ndarray) -> None:
+        """Takes what the lanes did in the last state and what they got for it."""
+        self.actions[:, self.length - 1] = actions
+        self.left = self.left - rewards / self.scale
+
+    def keep(self, live: np.ndarray) -> None:
+        """Drops the lanes whose episode is over."""
+        for name in ("states", "actions", "returns", "left"):
+            setattr(self, name, getattr(self, name)[live])
+
+    def window(self) -> Batch:
+        """The last K steps as the model sees them; the slot of the action to come holds 0."""
+        protocol, lanes = self.protocol, len(self.states)
+        k, real = protocol.context_length, min(self.length, protocol.context_length)
+        last = slice(self.length - real, self.length)
+        slots = slice(k - real, k) if protocol.padding == "left" else slice(0, real)
+        raw = protocol.rollout_pad_state == "raw zero"
+        pad_state = -self.statistics.mean / self.statistics.std if raw else np.zeros_like(self.statistics.mean)
+        states = np.tile(pad_state.astype(np.float32), (lanes, k, 1))
+        actions = np.full((lanes, k, self.actions.shape[-1]), protocol.rollout_pad_action, np.float32)
+        returns = np.zeros((lanes, k), np.float32)
+        steps = np.zeros((lanes, k), np.int64)
+        mask = np.zeros((lanes, k), bool)
+        states[:, slots], actions[:, slots] = self.states[:, last], self.actions[:, last]
+        returns[:, slots], steps[:, slots], mask[:, slots] = (
+            self.returns[:, last],
+            np.arange(last.start, last.stop),
+            True,
+        )
+        return Batch(*map(torch.from_numpy, (states, actions, returns, steps, mask)))
+
+
+@cache
+def lanes(task: Task) -> list:
+    """This process's environments of a task, made once and reset for every episode."""
+    return []
+
+
+def rollout(
+    model: DecisionModel, task: Task, protocol: Protocol, statistics: Statistics, target: float, seeds: Sequence[int]
+) -> tuple[list[float], list[int]]:
+    """Rolls one episode a seed, asking for the return `target`; gives their returns and lengths, in the order of seeds."""
+    device = next(model.parameters()).device
+    pool = lanes(task)
+    pool.extend(task.make() for _ in range(len(seeds) - len(pool)))
+    envs = pool[: len(seeds)]
+    history = History(len(seeds), task, protocol, statistics, target)
+    returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
+    live = np.arange(len(seeds))
+    states = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for step in range(task.horizon):
+            history.observe(states)
+            actions = model.act(history.window().to(device)).float().cpu().numpy()
+            outcomes = [envs[lane].step(action) for lane, action in zip(live, actions, strict=True)]
+            rewards = np.array([outcome[1] for outcome in outcomes], float)
+            returns[live] += rewards
+            lengths[live] += 1
+            history.take(actions, rewards)
+            going = np.array([not (outcome[2] or outcome[3]) for outcome in outcomes])
+            if not going.any() or step == task.horizon - 1:
+                break
+            states = np.stack([outcome[0] for outcome, goes in zip(outcomes, going, strict=True) if goes])
+            if not going.all():
+                live = live[going]
+                history.keep(going)
+    model.train(training)
+    return returns.tolist(), lengths.tolist()
+
+
+def shards(protocol: Protocol, evaluation: int) -> list[Shard]:
+    """The work of one evaluation, target by target."""
+    return [
+        Shard(evaluation, target, first, min(protocol.shard, protocol.episodes - first))
+        for target in protocol.targets
+        for first in range(0, protocol.episodes, protocol.shard)
+    ]
+
+
+def roll_shard(
+    model: DecisionModel, trial: Trial, statistics: Statistics, shard: Shard
+) -> tuple[list[float], list[int]]:
+    """Rolls one shard. Episode i of an evaluation starts alike for every target: its seed is (seed, evaluation, i)."""
+    episodes = range(shard.first, shard.first + shard.count)
+    seeds = [int(np.random.SeedSequence((trial.seed, shard.evaluation, i)).generate_state(1)[0]) for i in episodes]
+    return rollout(model, trial.task, trial.protocol, statistics, shard.target * trial.task.target, seeds)
+
+
+Roll = Callable[[DecisionModel, Trial, Statistics, list[Shard]], Iterable[tuple[list[float], list[int]]]]
+
+
+def in_process(model: DecisionModel, trial: Trial, statistics: Statistics, work: list[Shard]):
+    """Rolls shards one after the other, here."""
+    return [roll_shard(model, trial, statistics, shard) for shard in work]
+
+
+def evaluate(
+    model: DecisionModel, trial: Trial, statistics: Statistics, evaluation: int, roll: Roll = in_process
+) -> list[dict]:
+    """One evaluation: for each target the returns and lengths of its episodes, in order."""
+    work = shards(trial.protocol, evaluation)
+    entries = {
+        target: {"target": target, "asked": target * trial.task.target, "returns": [], "lengths": []}
+        for target in trial.protocol.targets
+    }
+    for shard, (returns, lengths) in zip(work, roll(model, trial, statistics, work), strict=True):
+        entries[shard.target]["returns"] += returns
+        entries[shard.target]["lengths"] += lengths
+    return list(entries.values())

@@ -1,0 +1,219 @@
+"""The driver of a sweep: Ray Tune over a table's unfinished trials, with progress; resumed by the same command."""
+
+import os
+import shutil
+import time
+import tomllib
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+from dmm.config import Table, Trial
+from dmm.home import home
+from dmm.record import RecordError, Recorder
+from dmm.run import check_data, dataset, folder, result
+from dmm.suggest import unknown
+from dmm.workers import ENVIRONMENT, train_trial
+
+RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What a trial may use. Changes how fast numbers come, never which."""
+
+    name: str
+    cpus: int = 1  # per trial
+    gpus: float = 0
+    rollout_actors: int = 0  # per trial, one core each; 0: the trial rolls its own episodes
+    concurrency: int = 0  # trials at once; 0: as many as fit
+
+
+def profiles() -> dict[str, Path]:
+    """The profiles that ship with dmm, by name: the checkout's cluster/, which a wheel holds as dmm/profiles."""
+    package = Path(str(files("dmm")))
+    return {path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")}
+
+
+def find_profile(name: str) -> Profile:
+    """Reads a profile: a path to a TOML file, or the name of one that ships with dmm."""
+    path = Path(name) if name.endswith(".toml") else profiles().get(name)
+    if path is None:
+        raise unknown("profile", name, profiles(), "cluster")
+    if not path.is_file():
+        raise ValueError(f"no profile at {path}")
+    values = tomllib.loads(path.read_text())
+    known = {f.name for f in fields(Profile)} - {"name"}
+    for key in values:
+        if key not in known:
+            raise unknown("setting", key, known, f"profile {name}")
+    return Profile(name=path.stem, **values)
+
+
+def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> dict[str, int]:
+    """Runs what is unfinished of a table; returns how many trials are done and how many failed."""
+    trials = table.trials()
+    check_writable()
+    recorder = Recorder(uri)
+    for ids in {trial.dataset: None for trial in trials}:
+        say(f"data: {dataset(ids).summary()}")
+    for trial in trials:
+        check_data(trial, dataset(trial.dataset))
+    progress = Progress(table, trials, recorder, say)
+    for trial in trials:
+        progress.push(trial)
+    pending = [trial for trial in trials if progress.states[trial.id] != "finished"]
+    say(f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before")
+    if pending:
+        run_tune(pending, profile, progress)
+    progress.close()
+    return {"done": progress.count("finished"), "failed": progress.count("failed"), "total": len(trials)}
+
+
+def check_writable() -> None:
+    """Refuses to start where results could not be kept."""
+    probe = home() / ".writable"
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write to DMM_HOME, {home()}: {error.strerror}") from error
+
+
+def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> None:
+    """Runs trials through Ray Tune. Tune's own files are thrown away: a trial's folder is what a sweep goes on from."""
+    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    import ray
+    from ray import tune
+
+    started = not ray.is_initialized()
+    if started:
+        address = os.environ.get("RAY_ADDRESS", "local")
+        options = {"include_dashboard": False} if address == "local" else {}
+        ray.init(
+            address, runtime_env={"env_vars": ENVIRONMENT}, log_to_driver=False, logging_level="warning", **options
+        )
+    check_fits(profile, ray.cluster_resources())
+    scratch = home() / "tune" / progress.table.name
+    shutil.rmtree(scratch, ignore_errors=True)
+    bundles = [{"CPU": profile.cpus, "GPU": profile.gpus}] + [{"CPU": 1}] * profile.rollout_actors
+    config = {
+        "trial": tune.grid_search(trials),
+        "home": str(home()),
+        "actors": profile.rollout_actors,
+        "device": "cuda" if profile.gpus else "cpu",
+    }
+    tuner = tune.Tuner(
+        tune.with_resources(train_trial, tune.PlacementGroupFactory(bundles)),
+        param_space=config,
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            max_concurrent_trials=profile.concurrency or None,
+            trial_name_creator=lambda trial: trial.config["trial"].id,
+            trial_dirname_creator=lambda trial: trial.config["trial"].id,
+        ),
+        run_config=tune.RunConfig(
+            name=progress.table.name,
+            storage_path=str(home() / "tune"),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[callback(progress)],
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def check_fits(profile: Profile, cluster: dict[str, float]) -> None:
+    """Refuses a profile of which not even one trial fits, with the arithmetic."""
+    need = {"CPU": profile.cpus + profile.rollout_actors, "GPU": profile.gpus}
+    for kind, amount in need.items():
+        if amount > cluster.get(kind, 0):
+            raise ValueError(
+                f"profile {profile.name} takes {amount:g} {kind} a trial ({profile.cpus} for training, "
+                f"{profile.rollout_actors} for rollout actors); the cluster has {cluster.get(kind, 0):g}"
+            )
+
+
+class Progress:
+    """Who stands where in a sweep: reads result files, passes them to MLflow, says one line when something changes."""
+
+    def __init__(self, table: Table, trials: list[Trial], recorder: Recorder, say) -> None:
+        self.table, self.recorder, self.say = table, recorder, say
+        self.trials = {trial.id: trial for trial in trials}
+        self.states = dict.fromkeys(self.trials, "pending")
+        self.updates = dict.fromkeys(self.trials, 0)
+        self.unsent: set[str] = set()  # trials whose last result MLflow has not taken
+        self.began, self.before = time.monotonic(), None
+
+    def push(self, trial: Trial) -> None:
+        """Takes up a trial's result file, if there is one, and passes it to MLflow; what fails is sent again later."""
+        found = result(trial)
+        if found is None:
+            return
+        self.states[trial.id], self.updates[trial.id] = found["status"], found["update"]
+        try:
+            self.recorder.push(found, [self.table.name])
+            self.unsent.discard(trial.id)
+        except RecordError as error:
+            if not self.unsent:
+                self.say(f"MLflow does not answer ({error}); results are kept in {home() / 'trials'} and sent again")
+            self.unsent.add(trial.id)
+
+    def count(self, state: str) -> int:
+        """How many trials are in a state."""
+        return sum(value == state for value in self.states.values())
+
+    def line(self) -> None:
+        """Says: done / running / failed / ETA, from the updates that were made since the sweep began."""
+        done, total = sum(self.updates.values()), sum(trial.protocol.updates for trial in self.trials.values())
+        if self.before is None:
+            self.before = done
+        passed = time.monotonic() - self.began
+        rate = (done - self.before) / passed if passed else 0
+        eta = f"{(total - done) / rate / 60:.1f} min" if rate else "unknown"
+        self.say(
+            f"{self.table.name}: {self.count('finished')}/{len(self.trials)} done, {self.count('running')} running, "
+            f"{self.count('failed')} failed, {100 * done / total:.0f} % of updates, ETA {eta}"
+        )
+
+    def close(self) -> None:
+        """Sends what MLflow has not taken and says how the sweep ended."""
+        for trial_id in sorted(self.unsent):
+            self.push(self.trials[trial_id])
+        for trial_id, state in self.states.items():
+            if state == "failed":
+                trial = self.trials[trial_id]
+                self.say(f"failed: {trial.arch} seed {trial.seed} ({folder(trial)}): {result(trial)['error']}")
+        if self.unsent:
+            self.say(f"{len(self.unsent)} results are not in MLflow yet; the same command sends them")
+
+
+def callback(progress: Progress):
+    """Tune's events, passed on to Progress."""
+    from ray import tune
+
+    class Watch(tune.Callback):
+        def on_trial_start(self, iteration, trials, trial, **info):
+            progress.states[trial.config["trial"].id] = "running"
+            progress.line()
+
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            progress.push(trial.config["trial"])
+            progress.line()
+
+        def on_trial_complete(self, iteration, trials, trial, **info):
+            progress.push(trial.config["trial"])
+            progress.line()
+
+        def on_trial_error(self, iteration, trials, trial, **info):
+            progress.push(trial.config["trial"])
+            progress.states[trial.config["trial"].id] = "failed"
+            progress.line()
+
+    return Watch()

@@ -1,0 +1,55 @@
+"""Finds tables by name: a path, ./tune_spaces/NAME.py, or a table that is installed with dmm. Each file holds one TABLE."""
+
+import importlib.util
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from dmm.config import Column, Row, Table
+from dmm.suggest import unknown
+
+
+def folders() -> list[Path]:
+    """Where tables are looked up by name, in this order."""
+    return [Path("tune_spaces").resolve(), Path(str(files("tune_spaces")))]
+
+
+def tables() -> dict[str, Path]:
+    """All tables by name."""
+    found = {}
+    for folder in reversed(folders()):
+        found |= {path.stem: path for path in sorted(folder.glob("*.py")) if "TABLE" in path.read_text()}
+    return found
+
+
+def find_table(name: str) -> Table:
+    """Returns the table of that name, or at that path."""
+    path = Path(name) if name.endswith(".py") else tables().get(name)
+    if path is None:
+        raise unknown("table", name, tables(), "tune_spaces")
+    if not path.is_file():
+        raise ValueError(f"no table at {path}; a table is a Python file with a TABLE in it")
+    spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    table = getattr(module, "TABLE", None)
+    if not isinstance(table, Table):
+        raise ValueError(f"{path} holds no TABLE = Table(...)")
+    return table
+
+
+def find_row(table: Table, label: str) -> Row:
+    """Returns a table's row by its label."""
+    rows = {row.label: row for row in table.rows}
+    if label not in rows:
+        raise unknown("row", label, rows, f"table {table.name}")
+    return rows[label]
+
+
+def find_column(table: Table, label: str) -> Column:
+    """Returns a table's column by its label."""
+    columns = {column.label: column for column in table.columns}
+    if label not in columns:
+        raise unknown("column", label, columns, f"table {table.name}")
+    return columns[label]

@@ -1,0 +1,64 @@
+"""Tasks: an environment, its horizon, how its returns are scaled, asked for and normalised, each with its source."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dmm.suggest import unknown
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An environment as a benchmark sees it. Datasets are named apart: the same task has many."""
+
+    name: str
+    environment: str  # Gymnasium id
+    state_dim: int  # S
+    action_dim: int  # A, continuous in [-1, 1]
+    horizon: int  # steps after which an episode is cut
+    scale: float  # returns-to-go are divided by it
+    target: float  # the return asked for, x1
+    low: float  # return that counts as 0 ...
+    high: float  # ... and as 100
+    source: str  # of target and reference scores
+    options: tuple[tuple[str, object], ...] = field(default=())  # keyword arguments of gymnasium.make
+
+    def make(self) -> "gym.Env":
+        """Makes the environment; a wrong id or wrong dimensions is one error."""
+        import gymnasium as gym
+
+        env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+        found = (env.observation_space.shape, env.action_space.shape)
+        if found != ((self.state_dim,), (self.action_dim,)):
+            raise ValueError(
+                f"task {self.name} expects states ({self.state_dim},) and actions ({self.action_dim},); "
+                f"{self.environment} has {found[0]} and {found[1]}"
+            )
+        return env
+
+    def normalise(self, value: float) -> float:
+        """D4RL's normalised score: 0 is `low`, 100 is `high`."""
+        return 100 * (value - self.low) / (self.high - self.low)
+
+
+D4RL = "reference scores: D4RL infos.py; x1 target: the DC family's scripts (systems.md 4.2); environment: Gymnasium v5"
+TASKS = {
+    task.name: task
+    for task in (
+        Task(name="hopper", environment="Hopper-v5", state_dim=11, action_dim=3, horizon=1000,
+             scale=1000.0, target=3600.0, low=-20.272305, high=3234.3, source=D4RL),
+        Task(name="walker2d", environment="Walker2d-v5", state_dim=17, action_dim=6, horizon=1000,
+             scale=1000.0, target=5000.0, low=1.629008, high=4592.3, source=D4RL),
+        Task(name="halfcheetah", environment="HalfCheetah-v5", state_dim=17, action_dim=6, horizon=1000,
+             scale=1000.0, target=12000.0, low=-280.178953, high=12135.0, source=D4RL),
+    )
+}  # fmt: skip
+
+
+def find_task(name: str) -> Task:
+    """Returns the task of that name."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS, "dmm/tasks.py")
+    return TASKS[name]

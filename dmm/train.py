@@ -1,0 +1,133 @@
+"""fit(): the training loop, one for every architecture. No Ray, no MLflow: it is given data and what to do at its stops."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from dmm.config import Trial
+from dmm.data.trajectories import Trajectories, sample
+from dmm.models import DecisionModel, build, count_parameters
+
+POINTS = 10  # of the loss curve, between two evaluations
+SAVE_SECONDS = 60  # between two checkpoints at most; resuming is exact, so this moves no number
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed for torch's generators from a tuple of integers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def fresh_model(trial: Trial) -> DecisionModel:
+    """The trial's model at its initialisation; leaves torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(trial.seed, 0))
+        return build(
+            trial.arch, dict(trial.changes), trial.task.state_dim, trial.task.action_dim, trial.protocol.context_length
+        )
+
+
+def blank_progress(parameters: int) -> dict:
+    """What a trial has given before its first update: the part of its state that becomes its result."""
+    seconds = {"train": 0.0, "rollout": 0.0}
+    return {"parameters": parameters, "update": 0, "loss": [], "evaluations": [], "seconds": seconds}
+
+
+def fit(
+    trial: Trial,
+    trajectories: Trajectories,
+    evaluate: Callable[[DecisionModel, int], list[dict]],
+    *,
+    state: dict | None = None,
+    save: Callable[[dict], None] = lambda state: None,
+    device: str = "cpu",
+) -> tuple[DecisionModel, dict]:
+    """Trains a model and evaluates it at equal distances; returns it with its state.
+
+    The state holds all that is needed to go on (`state`, as `save` was given it): an interrupted run that is resumed gives
+    the same bits as one that was not. `evaluate(model, i)` gives the entries of evaluation i, one a target.
+    """
+    protocol = trial.protocol
+    model = fresh_model(trial).to(device).train()
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=protocol.learning_rate,
+        betas=protocol.betas,
+        eps=protocol.epsilon,
+        weight_decay=protocol.weight_decay,
+        fused=True,
+    )
+    sampler = torch.Generator().manual_seed(derived_seed(trial.seed, 1))
+    progress = blank_progress(count_parameters(model))
+    total = torch.zeros((), device=device)  # of the losses since the last point
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(trial.seed, 2))  # dropout
+        if state is not None:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            sampler.set_state(state["sampler"])
+            restore_generators(state["generators"])
+            total, progress = state["total"].to(device), state["progress"]
+
+        def snapshot() -> dict:
+            return {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "sampler": sampler.get_state(),
+                "generators": generators(),
+                "total": total,
+                "progress": progress,
+            }
+
+        every = max(1, protocol.interval // POINTS)
+        began = saved = time.perf_counter()
+        for update in range(progress["update"], protocol.updates):
+            for group in optimizer.param_groups:
+                group["lr"] = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
+            batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs).to(
+                device
+            )
+            loss = model.loss(model(batch), batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+            optimizer.step()
+            total += loss.detach()
+            done = progress["update"] = update + 1
+            evaluation = done % protocol.interval == 0
+            if done % protocol.interval % every == 0:
+                last = progress["loss"][-1][0] if progress["loss"] else 0
+                mean = float(total) / (done - last)
+                if not np.isfinite(mean):
+                    raise FloatingPointError(f"the loss is {mean} between updates {last} and {done}")
+                progress["loss"].append([done, mean])
+                total.zero_()
+            now = time.perf_counter()
+            if evaluation:
+                progress["seconds"]["train"] += now - began
+                entries = evaluate(model, done // protocol.interval)
+                progress["evaluations"] += [{"update": done, **entry} for entry in entries]
+                began = time.perf_counter()
+                progress["seconds"]["rollout"] += began - now
+            if evaluation or now - saved > SAVE_SECONDS:
+                progress["seconds"]["train"] += time.perf_counter() - began
+                save(snapshot())
+                began = saved = time.perf_counter()
+        return model, snapshot()
+
+
+def generators() -> dict[str, torch.Tensor]:
+    """The states of torch's global generators, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_generators(states: dict[str, torch.Tensor]) -> None:
+    """Puts torch's global generators where they were."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

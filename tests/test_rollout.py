@@ -1,0 +1,131 @@
+"""Rollouts: the history is what a training window would hold, lanes do not mix, and a plain gym loop gives the same."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import REACHER, TINY
+
+from dmm.data.trajectories import assemble
+from dmm.models import DecisionModel
+from dmm.rollout import History, Statistics, evaluate, rollout, shards
+from dmm.tasks import find_task
+
+HOPPER = find_task("hopper")
+
+
+class Scripted(DecisionModel):
+    """Acts on the last state and the last return-to-go, element by element: no batch can move its bits."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        pass
+
+    def __init__(self, task):
+        super().__init__(self.Config(), task.state_dim, task.action_dim, 4)
+        self.parameter = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        actions = self.action_dim
+        return torch.tanh(batch.states[..., :actions] + batch.returns[..., None] / 7)
+
+
+def statistics(task) -> Statistics:
+    return Statistics(np.linspace(-0.1, 0.2, task.state_dim), np.linspace(0.5, 2, task.state_dim))
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("pad_state", ["raw zero", "normalised zero"])
+def test_history_equals_training_window(padding, pad_state):
+    """With the same pads in training and rollouts, what the model sees at step t is the window of the data at t."""
+    protocol = replace(
+        TINY,
+        padding=padding,
+        pad_state=pad_state,
+        pad_action=-10.0,
+        rollout_pad_state=pad_state,
+        rollout_pad_action=-10.0,
+    )
+    generator = np.random.default_rng(0)
+    steps, k = 9, protocol.context_length
+    states = generator.normal(size=(steps, REACHER.state_dim)).astype(np.float32)
+    actions = generator.uniform(-1, 1, (steps, REACHER.action_dim)).astype(np.float32)
+    rewards = generator.normal(size=steps).astype(np.float32)
+    data = assemble("test", states, actions, rewards, np.array([0, steps]), np.array([False]))
+    norm = Statistics(data.state_mean, data.state_std + protocol.std_offset)
+    history = History(1, REACHER, protocol, norm, float(data.returns[0]))
+    for t in range(steps):
+        history.observe(states[t : t + 1])
+        seen, start = history.window(), max(0, t + 1 - k)
+        short = assemble(
+            "cut", *(a[: t + 1] for a in (states, actions, rewards)), np.array([0, t + 1]), np.array([False])
+        )
+        short = replace(short, state_mean=data.state_mean, state_std=data.state_std)
+        expected = short.window(torch.tensor([start]), protocol, REACHER.scale)
+        now = int(expected.now)
+        for field in fields(expected):
+            if field.name in ("rewards", "next_states"):
+                continue
+            want, got = getattr(expected, field.name).clone(), getattr(seen, field.name)
+            if field.name == "actions":
+                want[0, now] = 0  # not chosen yet
+            if field.name == "returns":
+                want += (
+                    want.ne(0) * float(data.returns[0] - short.returns[0]) / REACHER.scale
+                )  # the cut lost later rewards
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5, check_dtype=True)
+        history.take(actions[t : t + 1], rewards[t : t + 1])
+
+
+def plain_loop(model, task, norm, target, seed) -> tuple[float, int]:
+    """One episode as anybody would write it."""
+    env = task.make()
+    state, _ = env.reset(seed=seed)
+    left, total, length = target / task.scale, 0.0, 0
+    while True:
+        seen = torch.tensor((state - norm.mean) / norm.std, dtype=torch.float32)
+        action = torch.tanh(seen[: task.action_dim] + torch.tensor(left, dtype=torch.float32) / 7).numpy()
+        state, reward, terminated, truncated, _ = env.step(action)
+        total, length, left = total + float(reward), length + 1, left - float(reward) / task.scale
+        if terminated or truncated or length == task.horizon:
+            return total, length
+
+
+def test_lock_step_equals_a_plain_loop_though_lanes_finish_at_different_times():
+    model, norm, seeds = Scripted(HOPPER), statistics(HOPPER), [3, 1, 4, 15, 9, 2]
+    returns, lengths = rollout(model, HOPPER, TINY, norm, 3600.0, seeds)
+    assert len(set(lengths)) > 2
+    expected = [plain_loop(model, HOPPER, norm, 3600.0, seed) for seed in seeds]
+    assert lengths == [length for _, length in expected]
+    np.testing.assert_allclose(returns, [value for value, _ in expected], rtol=1e-6)
+
+
+def test_a_lane_does_not_depend_on_its_neighbours():
+    model, norm = Scripted(HOPPER), statistics(HOPPER)
+    together = rollout(model, HOPPER, TINY, norm, 3600.0, [5, 6, 7])
+    alone = [rollout(model, HOPPER, TINY, norm, 3600.0, [seed]) for seed in (5, 6, 7)]
+    assert together == ([a[0][0] for a in alone], [a[1][0] for a in alone])
+
+
+def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(tiny_trial):
+    work = shards(TINY, 1)
+    assert [(s.target, s.first, s.count) for s in work] == [(1.0, 0, 3), (1.0, 3, 2), (2.0, 0, 3), (2.0, 3, 2)]
+
+    class Still(Scripted):
+        Config = Scripted.Config
+
+        def forward(self, batch):
+            return 0 * batch.actions
+
+    first, second = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 1)
+    assert (first["target"], first["asked"], len(first["returns"])) == (1.0, -5.0, 5)
+    assert first["returns"] == second["returns"]  # who ignores the target gets the same for each
+    other = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 2)
+    assert other[0]["returns"] != first["returns"]
+
+
+def test_a_rollout_leaves_the_model_in_training_mode():
+    model = Scripted(REACHER).train()
+    rollout(model, REACHER, TINY, statistics(REACHER), 1.0, [0])
+    assert model.training

@@ -1,0 +1,110 @@
+"""fit and run: what a protocol says happens, an interruption changes no bit, and nothing outside is disturbed."""
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dmm import home
+from dmm.run import dataset, folder, result, run
+from dmm.train import fit, fresh_model
+
+
+def entries(model, evaluation: int) -> list[dict]:
+    """An evaluation without an environment: what the weights are like now."""
+    total = float(sum(value.double().abs().sum() for value in model.parameters()))
+    return [{"target": 1.0, "asked": 1.0, "returns": [total], "lengths": [evaluation]}]
+
+
+def test_an_interrupted_fit_gives_the_same_bits(tiny_trial):
+    data, states = dataset(tiny_trial.dataset), []
+    model, whole = fit(tiny_trial, data, entries, save=lambda state: states.append(copy.deepcopy(state)))
+    assert [state["progress"]["update"] for state in states] == [4, 8]
+    torch.manual_seed(99)  # what the world did meanwhile
+    again, resumed = fit(tiny_trial, data, entries, state=states[0])
+    assert {k: v for k, v in resumed["progress"].items() if k != "seconds"} == {
+        k: v for k, v in whole["progress"].items() if k != "seconds"
+    }
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_fit_is_deterministic_in_its_seed_and_leaves_the_generators_alone(tiny_trial):
+    data = dataset(tiny_trial.dataset)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    _, first = fit(tiny_trial, data, entries)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    _, second = fit(tiny_trial, data, entries)
+    _, other = fit(replace(tiny_trial, seed=1), data, entries)
+    assert first["progress"]["loss"] == second["progress"]["loss"] != other["progress"]["loss"]
+
+
+def test_the_first_update_is_the_learning_rate_over_the_warm_up(tiny_trial):
+    """AdamW's first step moves each weight that has a gradient by the learning rate, whatever the gradient's size."""
+    protocol = tiny_trial.protocol.changed(updates=1, evaluations=1, warmup=10, learning_rate=0.01, weight_decay=0.0)
+    trial = replace(tiny_trial, protocol=protocol)
+    start = fresh_model(trial)
+    model, _ = fit(trial, dataset(trial.dataset), entries)
+    moved = [(a - b).abs().max() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
+    assert max(moved) == pytest.approx(0.01 / 10, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_with_its_place(tiny_trial):
+    trial = replace(tiny_trial, protocol=tiny_trial.protocol.changed(learning_rate=1e30, warmup=1, clip=1e30))
+    with pytest.raises(FloatingPointError, match="between updates"):
+        run(trial)
+    kept = result(trial)
+    assert kept["status"] == "failed" and kept["error"].startswith("FloatingPointError: the loss is nan")
+
+
+def test_run_keeps_every_episode_and_is_not_run_again(tiny_trial):
+    seen = []
+    done = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
+    assert seen == [4, 8]
+    assert done == result(tiny_trial) == json.loads((folder(tiny_trial) / "result.json").read_text())
+    assert done["status"] == "finished" and done["id"] == tiny_trial.id
+    assert [(e["update"], e["target"]) for e in done["evaluations"]] == [(4, 1.0), (4, 2.0), (8, 1.0), (8, 2.0)]
+    assert all(len(e["returns"]) == len(e["lengths"]) == 5 and e["lengths"] == [50] * 5 for e in done["evaluations"])
+    (folder(tiny_trial) / "checkpoint.pt").unlink()
+    assert run(tiny_trial) == done  # without a checkpoint a second run would have to begin anew
+
+
+def test_run_goes_on_from_its_checkpoint(tiny_trial, monkeypatch):
+    whole = run(tiny_trial)
+    monkeypatch.setenv("DMM_HOME", str(home.home() / "second"))
+
+    class Killed(BaseException):
+        pass
+
+    def die(found):
+        if found["update"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tiny_trial, progress=die)
+    assert result(tiny_trial)["status"] == "running"
+    seen = []
+    resumed = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
+    assert seen == [8]
+    assert (resumed["evaluations"], resumed["loss"]) == (whole["evaluations"], whole["loss"])
+
+
+def test_other_data_are_refused(tiny_trial):
+    run(tiny_trial)
+    path = folder(tiny_trial) / "result.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "data": {**kept["data"], "sha256": "0" * 64}}))
+    with pytest.raises(ValueError, match="other data.*000000000000"):
+        run(tiny_trial)
+
+
+def test_a_nan_in_an_array_is_not_json(tiny_trial):
+    """Result files are read elsewhere: they hold numbers only."""
+    run(tiny_trial)
+    json.loads((folder(tiny_trial) / "result.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert np.isfinite(result(tiny_trial)["seconds"]["train"])

@@ -1,0 +1,1 @@
+"""Tables: one file per table or ablation of a paper. protocols.py holds what they share."""

@@ -1,0 +1,34 @@
+"""DT and DMM on embedded Hopper data, in minutes: shows that everything works, and compares at equal width and context."""
+
+from dmm.config import Column, Protocol, Row, Table
+from dmm.tasks import find_task
+
+PROTOCOL = Protocol(
+    name="quickstart",
+    context_length=8,
+    updates=2_000,
+    warmup=100,
+    learning_rate=1e-3,
+    evaluations=4,
+    episodes=20,
+    shard=20,
+    targets=(1.0, 0.5, 0.1),
+)
+
+TABLE = Table(
+    name="quickstart",
+    title="Quickstart: Decision Transformer and Decision MetaMamba on locally collected Hopper data",
+    rows=(
+        Row(label="DT", arch="dt", changes={"width": 64}),
+        Row(label="DMM v2", arch="metamamba", preset="DMM v2", changes={"width": 64}),
+    ),
+    columns=(Column(task=find_task("hopper"), dataset=("dmm/hopper/medium-v0",), label="hopper-medium"),),
+    seeds=(0, 1),
+    protocol=PROTOCOL,
+    departures=(
+        "2,000 updates at a learning rate of 1e-3 with a warm-up of 100 (papers: 100,000 at 1e-4 with 10,000)",
+        "K = 8 and width 64 for both (DT's paper: 20 and 128)",
+        "20 episodes per target and evaluation, 4 evaluations, 2 seeds (papers: 100, 10, 5)",
+        "data collected by this project's own policy in Hopper-v5: no published number can stand beside these",
+    ),
+)
