@@ -1,3 +1,3 @@
-"""dmm: a benchmark service for offline-RL sequence models. The protocol is a value, the model is a file, the table is a file."""
+"""dmm: a benchmark service for offline-RL sequence models: the protocol is a value, the model and the table are files."""
 
 __version__ = "0.1.0"

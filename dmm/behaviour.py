@@ -1,13 +1,13 @@
 """Trains behaviour policies with SAC (stable-baselines3, extra `collect`): the source of the embedded data.
 
 medium is the first checkpoint whose mean return lies in a band, expert the first above a bound; both are measured over
-100 episodes of sampled actions, as the data are collected. A run is resumed by the same command: weights, optimisers
-and replay are saved every `interval` steps (generators are not: a resumed run is another sample of the same procedure).
+100 episodes of sampled actions, as the data are collected. They are published under DMM_HOME/policies, and the replay at
+medium as the dataset dmm/TASK/medium-replay-v0, unless others of these names are there. A run is resumed by the same
+command: weights, optimisers and replay are saved every `interval` steps (generators are not: a resumed run is another
+sample of the same procedure).
 """
 
 import json
-import platform
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dmm.collect import Episode, Policy, roll
+from dmm import provenance
+from dmm.collect import Episode, Policy, policies, roll, task_name, write
+from dmm.data import minari
 from dmm.home import home, write_atomic
 
 EPISODES = 100  # per checkpoint; SHARD does not matter here
+LEVELS = ("medium", "expert")
 EVALUATION_SEED = 1_000_003  # apart from every seed that collects data
 
 
@@ -86,7 +89,7 @@ def train(recipe: Recipe, report=print) -> Path:
         device="cpu",
     )
     curve = resume(model, folder)
-    while model.num_timesteps < recipe.steps:
+    while model.num_timesteps < recipe.steps and len(reached(folder)) < len(LEVELS):
         began = time.perf_counter()
         model.learn(recipe.interval, reset_num_timesteps=False, log_interval=None)
         rate = recipe.interval / (time.perf_counter() - began)
@@ -95,24 +98,21 @@ def train(recipe: Recipe, report=print) -> Path:
         returns = [episode.rewards.sum() for episode in roll(policy, recipe.environment, EVALUATION_SEED, 0, EPISODES)]
         point = {"steps": model.num_timesteps, "mean": float(np.mean(returns)), "std": float(np.std(returns))}
         curve.append(point)
-        report(
-            f"{recipe.environment} seed {recipe.seed}: {point['steps']:>9,} steps, return {point['mean']:.0f} +- {point['std']:.0f}, {rate:.0f} steps/s"
-        )
-        best = max(curve, key=lambda entry: entry["mean"]) is point
+        done, spread = f"{point['steps']:>9,} steps", f"{point['mean']:.0f} +- {point['std']:.0f}"
+        report(f"{recipe.environment} seed {recipe.seed}: {done}, return {spread}, {rate:.0f} steps/s")
         low, high = recipe.medium
-        for name, reached in {
-            "medium": low <= point["mean"] <= high,
-            "expert": point["mean"] >= recipe.expert,
-            "best": best,
-        }.items():
-            if reached and (name == "best" or not (folder / f"{name}.json").exists()):
-                save_file(policy.weights, folder / f"{name}.safetensors")
-                write_atomic(folder / f"{name}.json", json.dumps(card(recipe, point), indent=1).encode())
-                if name == "medium":
-                    np.savez(folder / "medium-replay.npz", **replay_arrays(model))
+        levels = {"medium": low <= point["mean"] <= high, "expert": point["mean"] >= recipe.expert}
+        new = [name for name in LEVELS if levels[name] and name not in reached(folder)]
+        if max(curve, key=lambda entry: entry["mean"]) is point:
+            new.append("best")
+        for name in new:
+            save_file(policy.weights, folder / f"{name}.safetensors")
+            if name == "medium":
+                np.savez(folder / "medium-replay.npz", **replay_arrays(model))
+            write_atomic(folder / f"{name}.json", json.dumps(card(recipe, point), indent=1).encode())
         save(model, folder, curve)
-        if (folder / "expert.json").exists() and (folder / "medium.json").exists():
-            break
+        publish(folder)
+    publish(folder)
     return folder
 
 
@@ -122,14 +122,16 @@ def card(recipe: Recipe, point: dict) -> dict:
 
     low, high = recipe.medium
     command = (
-        f"dmm data train-behaviour {recipe.environment} --seed {recipe.seed} --steps {recipe.steps} --interval {recipe.interval}"
-        f" --width {recipe.width} --batch-size {recipe.batch_size} --medium {low:g} {high:g} --expert {recipe.expert:g}"
+        f"dmm data train-behaviour {recipe.environment} --seed {recipe.seed} --steps {recipe.steps}"
+        f" --interval {recipe.interval} --width {recipe.width} --batch-size {recipe.batch_size}"
+        f" --medium {low:g} {high:g} --expert {recipe.expert:g}"
     )
+    library = f"stable-baselines3 {stable_baselines3.__version__}"
     return {
         "environment": recipe.environment,
-        "algorithm": f"SAC (stable-baselines3 {stable_baselines3.__version__}, its defaults but for width, batch size and learning_starts 10,000)",
+        "algorithm": f"SAC ({library}, its defaults but for width, batch size and learning_starts 10,000)",
         "command": command,
-        "commit": commit(),
+        "commit": provenance.commit(),
         "steps": point["steps"],
         "seed": recipe.seed,
         "return_mean": round(point["mean"], 1),
@@ -137,28 +139,29 @@ def card(recipe: Recipe, point: dict) -> dict:
         "episodes": EPISODES,
         "actions": "sampled",
         "licence": "MIT",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            **package_versions("gymnasium", "mujoco"),
-        },
+        "versions": provenance.versions("torch", "gymnasium", "mujoco"),
     }
 
 
-def commit() -> str:
-    """The commit of the code that runs, with -dirty where the tree has changes; unknown outside a checkout."""
-    here = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True
-    )
-    return found.stdout.strip() or "unknown"
+def reached(folder: Path) -> list[str]:
+    """The levels that a run has reached; a card is the last that is written of one."""
+    return [name for name in LEVELS if (folder / f"{name}.json").exists()]
 
 
-def package_versions(*names: str) -> dict[str, str]:
-    """Installed versions by package name."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in names}
+def publish(folder: Path) -> None:
+    """Puts the policies that a run has reached, and its replay as a dataset, where data are collected from."""
+    for name in reached(folder):
+        card = json.loads((folder / f"{name}.json").read_text())
+        task = task_name(card["environment"])
+        if f"{task}-{name}" not in policies():
+            for suffix in (".json", ".safetensors"):
+                place = home() / "policies" / f"{task}-{name}{suffix}"
+                write_atomic(place, (folder / f"{name}{suffix}").read_bytes())
+        replay, dataset_id = folder / f"{name}-replay.npz", f"dmm/{task}/{name}-replay-v0"
+        if replay.exists() and not minari.path(dataset_id).is_file():
+            with np.load(replay, allow_pickle=False) as arrays:
+                episodes = replay_episodes(dict(arrays))
+            write(dataset_id, episodes, card, {"policy": f"replay of {task}-{name}", "seed": card["seed"]})
 
 
 def replay_arrays(model) -> dict[str, np.ndarray]:

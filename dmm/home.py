@@ -1,4 +1,4 @@
-"""Where dmm keeps what it makes: DMM_HOME (default ./.dmm), always absolute, so that a worker elsewhere writes to the same place."""
+"""Where dmm keeps what it makes: DMM_HOME (default ./.dmm), absolute, so that a worker elsewhere means the same place."""
 
 import os
 from pathlib import Path

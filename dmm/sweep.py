@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dmm.config import Table, Trial
 from dmm.home import home
-from dmm.record import RecordError, Recorder
+from dmm.record import Recorder, RecordError
 from dmm.run import check_data, dataset, folder, result
 from dmm.suggest import unknown
 from dmm.workers import ENVIRONMENT, train_trial

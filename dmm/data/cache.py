@@ -46,7 +46,7 @@ def fresh(folder: Path, stamps: Sequence[dict]) -> dict | None:
     """The manifest, if the cache is whole and its sources have not changed since; a source that is gone has not."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     known = manifest["sources"]
     same = len(known) == len(stamps) and all(

@@ -85,8 +85,8 @@ def array(file: Path, key: str) -> np.ndarray:
             if key in VECTORS:
                 check_vectors(str(file), key, found.shape, found.dtype)
                 return found[()]
-            if found.shape[1:] not in ((), (1,)) or not found.shape:
-                raise ValueError(f"{file}: {key!r} has shape {found.shape}; it takes one number a step")
+            if not found.shape or found.shape[1:] not in ((), (1,)) or found.dtype.kind not in "biuf":
+                raise ValueError(f"{file}: {key!r} is {found.dtype} of shape {found.shape}; it takes one number a step")
             return found[()].reshape(-1)
     except OSError as error:
         raise ValueError(f"{file}: {key!r} cannot be read, the file is damaged or is not HDF5: {error}") from None

@@ -65,7 +65,7 @@ def read(dataset_id: str) -> Trajectories:
 
 
 def whole(dataset_id: str, episode: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
-    """States, actions, rewards and whether the environment ended it, of an episode that is checked; None if unfinished."""
+    """Checks an episode: its states, actions, rewards, and whether the environment ended it; None if unfinished."""
     steps = len(episode["rewards"])
     expected = {"observations": steps + 1, "actions": steps, "terminations": steps, "truncations": steps}
     for key, rows in expected.items():

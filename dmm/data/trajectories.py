@@ -1,6 +1,6 @@
-"""Trajectories: a dataset in memory, as flat arrays with episode offsets, and the windows that are drawn from it.
+"""Trajectories: a dataset in memory, as one flat table with episode offsets, and the windows that are drawn from it.
 
-Every source ends here. A batch is one gather over precomputed returns-to-go: no loop over episodes, no copy of the data.
+Every source ends here. A batch is one gather from a table with precomputed returns-to-go: no loop over episodes.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from dmm.batch import Batch
 from dmm.tasks import Task
@@ -28,7 +29,6 @@ class Form(NamedTuple):
     place: Tensor  # 0 .. K - 1
     shift: Tensor  # a row of a batch is (row - shift) / divisor
     divisor: Tensor
-    pad: Tensor  # or this
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -37,7 +37,7 @@ class Trajectories:
 
     id: str
     sha256: str  # of ARRAYS: the same data under two names are one
-    table: Float32[np.ndarray, "N S+A+3"]  # state, action, reward, return-to-go, index in the episode
+    table: Float32[np.ndarray, "rows columns"]  # state, action, reward, return-to-go, step; last: zeros, for pads
     terminated: Bool[np.ndarray, " E"]  # by the environment; else cut by its time limit
     offsets: Int64[np.ndarray, " E+1"]
     state_mean: Float64[np.ndarray, " S"]
@@ -57,22 +57,22 @@ class Trajectories:
     @property
     def states(self) -> Float32[np.ndarray, "N S"]:
         """States, as recorded."""
-        return self.table[:, : self.state_dim]
+        return self.table[:-1, : self.state_dim]
 
     @property
     def actions(self) -> Float32[np.ndarray, "N A"]:
         """Actions."""
-        return self.table[:, self.state_dim : -3]
+        return self.table[:-1, self.state_dim : -3]
 
     @property
     def rewards(self) -> Float32[np.ndarray, " N"]:
         """Rewards."""
-        return self.table[:, -3]
+        return self.table[:-1, -3]
 
     @property
     def returns(self) -> Float32[np.ndarray, " N"]:
         """Returns-to-go, undiscounted and unscaled."""
-        return self.table[:, -2]
+        return self.table[:-1, -2]
 
     @property
     def episodes(self) -> int:
@@ -82,7 +82,7 @@ class Trajectories:
     @property
     def steps(self) -> int:
         """Number of steps in all episodes."""
-        return len(self.table)
+        return len(self.table) - 1
 
     @property
     def lengths(self) -> Int64[np.ndarray, " E"]:
@@ -94,6 +94,14 @@ class Trajectories:
         """Return of each episode."""
         return self.returns[self.offsets[:-1]]
 
+    def summary(self) -> str:
+        """One line: id, size, returns, identity."""
+        returns = self.episode_returns
+        return (
+            f"{self.id}: {self.episodes:,} episodes, {self.steps:,} steps, return {returns.mean():.0f} +- "
+            f"{returns.std():.0f} [{returns.min():.0f}, {returns.max():.0f}], sha256 {self.sha256[:12]}"
+        )
+
     def normalise(self, states: Float[Tensor, "*B S"], std_offset: float) -> Float[Tensor, "*B S"]:
         """States less the data's mean, over its standard deviation plus an offset, in float32 as windows have them."""
         mean, std = (torch.from_numpy(array) for array in (self.state_mean, self.state_std + std_offset))
@@ -101,24 +109,16 @@ class Trajectories:
 
     def form(self, device: torch.device, protocol, scale: float) -> Form:
         """The table and a protocol's constants on a device: a view on the CPU, elsewhere copied there once."""
-        key = (device, scale, protocol.context_length, protocol.pad_state, protocol.pad_action, protocol.std_offset)
+        key = (device, protocol.context_length, protocol.std_offset, scale)
         if key not in self.forms:
-            rest = [0.0] * (self.action_dim + 3)
-            shift = np.array([*self.state_mean, *rest])
-            divisor = np.array([*(self.state_std + protocol.std_offset), *rest]) + [
-                *[0] * self.state_dim,
-                *[1] * len(rest),
-            ]
+            others = self.action_dim + 3
+            shift = np.array([*self.state_mean, *[0.0] * others])
+            divisor = np.array([*(self.state_std + protocol.std_offset), *[1.0] * others])
             divisor[-2] = scale
-            pad = -shift / divisor if protocol.pad_state == "raw zero" else np.zeros_like(shift)
-            pad[self.state_dim : -3] = protocol.pad_action
-            constants = (torch.from_numpy(row.astype(np.float32)) for row in (shift, divisor, pad))
-            shared = (
-                torch.from_numpy(self.table),
-                torch.from_numpy(self.offsets),
-                torch.arange(protocol.context_length),
-            )
-            self.forms[key] = Form(*(tensor.to(device) for tensor in (*shared, *constants)))
+            constants = (torch.from_numpy(row.astype(np.float32)) for row in (shift, divisor))
+            views = (torch.from_numpy(array) for array in (self.table, self.offsets))
+            place = torch.arange(protocol.context_length)
+            self.forms[key] = Form(*(tensor.to(device) for tensor in (*views, place, *constants)))
         return self.forms[key]
 
     def window(self, starts: Int[Tensor, " B"], protocol, scale: float, needs: frozenset[str] = frozenset()) -> Batch:
@@ -131,14 +131,18 @@ class Trajectories:
         end = form.offsets.index_select(0, torch.searchsorted(form.offsets, starts, right=True))[:, None]
         if protocol.padding == "left":
             rows = torch.minimum(start, end - protocol.context_length) + form.place  # B K
-            mask, rows = rows >= start, torch.maximum(rows, start)
+            mask = rows >= start
         else:
             rows = start + form.place
-            mask, rows = rows < end, torch.minimum(rows, end - 1)
-        found = form.table.index_select(0, rows.view(-1)).sub_(form.shift).div_(form.divisor)
-        found = torch.where(mask[..., None], found.view(*rows.shape, -1), form.pad)
+            mask = rows < end
+        rows = torch.where(mask, rows, self.steps)
+        found = (embedding(rows, form.table) - form.shift) / form.divisor  # a gather: raw zeros become -mean / std
         states, actions, rest = found.split((self.state_dim, self.action_dim, 3), -1)
         rewards, returns, steps = rest.unbind(-1)
+        pad = ~mask[..., None]
+        actions.masked_fill_(pad, protocol.pad_action)
+        if protocol.pad_state == "normalised zero":
+            states.masked_fill_(pad, 0)
         return Batch(states, actions, returns, steps.long(), mask, rewards if "rewards" in needs else None)
 
 
@@ -182,9 +186,8 @@ def assemble(
     ]
     states, actions, rewards, offsets, terminated = arrays
     assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
-    table = np.empty((len(states), states.shape[1] + actions.shape[1] + 3), np.float32)
-    table[:, :-3] = np.concatenate([states, actions], 1)
-    table[:, -3] = rewards
+    table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
+    table[:-1, :-2] = np.concatenate([states, actions, rewards[:, None]], 1)
     for start, end in pairwise(offsets):
         table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
         table[start:end, -1] = np.arange(end - start)
@@ -229,7 +232,7 @@ def check_task(trajectories: Trajectories, task: Task) -> None:
     for (key, dim), expected in zip(found.items(), (task.state_dim, task.action_dim), strict=True):
         if dim != expected:
             raise ValueError(
-                f"{trajectories.id}: {key!r} has {dim} dimensions a row; task {task.name} ({task.environment}) has {expected}"
+                f"{trajectories.id}: {key!r} has {dim} dimensions; task {task.name} ({task.environment}) has {expected}"
             )
 
 
@@ -244,7 +247,7 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
 
 def check_finite(where: str, key: str, values: np.ndarray) -> None:
     """Refuses NaN and infinity, naming the first row."""
-    good = np.isfinite(values.reshape(len(values), -1)).all(1)
+    good = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     if not good.all():
         row = int(good.argmin())
         raise ValueError(f"{where}: {key!r} is not finite at row {row}: {values[row]}")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -125,4 +126,4 @@ class LinearMixer(nn.Module):
         if len(self.filters) == 1:
             return self.filters[0](windows)
         mixed = [mix(windows[:, start :: len(self.filters)]) for start, mix in enumerate(self.filters)]  # B K H each
-        return torch.stack(mixed, 2).flatten(1, 2)
+        return rearrange(mixed, "m b k h -> b (k m) h")

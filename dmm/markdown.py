@@ -1,0 +1,164 @@
+"""table.md: a table's cells as Markdown, with all that is needed to read them. No time, date, run id or URI."""
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import fmean, stdev
+
+import numpy as np
+
+from dmm.config import Column, Protocol, Table
+from dmm.score import Cell, Score, interval, iqm, papers_data, parameters_per_score, reason, state
+
+
+def markdown(table: Table, cells: list[Cell]) -> str:
+    """table.md."""
+    headline = table.readings[0]
+    parts = [
+        f"# {table.title}",
+        f"{describe(table.protocol)}; seeds {', '.join(map(str, table.seeds))}.",
+        "Scores are D4RL-normalised, mean ± standard deviation (finished seeds); "
+        f"the headline reading is **{headline.name}**: {headline.describe()}.",
+    ]
+    if len(table.columns) > 1:
+        parts += [f"## All columns, {headline.name}", overview(table, cells)]
+    for column in table.columns:
+        parts += section(table, column, [cell for cell in cells if cell.column is column])
+    asked = [line for cell in cells for line in asked_and_got(cell)]
+    if len({line[2] for line in asked}) > 1:
+        parts += [
+            "## Return asked for and return got",
+            "At the last evaluation, mean ± standard deviation over seeds of the undiscounted return.",
+            grid(["architecture", "data", "target", "asked", "got"], asked),
+        ]
+    lists = {"Readings": readings(table), "Departures from the papers": departures(table, cells)}
+    lists["Failed trials"] = [f"{name}: {reason(summary)}" for name, summary in trials_in(cells, "failed")]
+    lists["Unfinished trials"] = [name for name, _ in trials_in(cells, "pending", "running")]
+    for title, lines in lists.items():
+        if lines:
+            parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def describe(protocol: Protocol) -> str:
+    """A protocol in one line."""
+    targets = ", ".join(f"x{target:g}" for target in protocol.targets)
+    return (
+        f"Protocol {protocol.name}: K={protocol.context_length}, {protocol.updates:,} updates of {protocol.batch_size} "
+        f"windows, learning rate {protocol.learning_rate:g} after {protocol.warmup:,} updates of warm-up, "
+        f"{protocol.evaluations} evaluations of {protocol.episodes} episodes a target, targets {targets}"
+    )
+
+
+def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
+    """One column of a table: every row under every reading, beside the published numbers, and the data."""
+    other = not papers_data(column)
+    published = any(column.label in cell.row.published for cell in cells)
+    header = ["architecture", "parameters", *(reading.name for reading in table.readings)]
+    header += ["published"] * published + ["parameters / score"]
+    lines = []
+    for cell in cells:
+        scores = [cell.score(reading) for reading in table.readings]
+        line = [cell.row.label, count(cell.parameters), *map(score_text, scores)]
+        if published:
+            number = cell.row.published.get(column.label)
+            line.append("-" if number is None else f"{number:g}{'*' if other else ''}")
+        lines.append([*line, decimal(parameters_per_score(cell.parameters or 0, scores[0].value))])
+    parts = [f"## {column.label}", grid(header, lines)]
+    if published and other:
+        parts.append(f"\\* published for other data than {', '.join(column.dataset)}: not comparable.")
+    data = next((summary["data"] for cell in cells for summary in cell.finished), None)
+    if data:
+        normalised = column.task.normalise(data["return_mean"])
+        parts.append(
+            f"Data: {', '.join(data['ids'])}; sha256 {data['sha256'][:12]}; {data['episodes']:,} episodes, "
+            f"{data['steps']:,} steps, mean return {data['return_mean']:.1f} (normalised {normalised:.1f})."
+        )
+    return parts
+
+
+def overview(table: Table, cells: list[Cell]) -> str:
+    """Rows x columns at the headline reading, with the interquartile mean of rows that are complete."""
+    reading, lines = table.readings[0], []
+    for row in table.rows:
+        scores = [cell.score(reading) for cell in cells if cell.row is row]
+        total = "-"
+        if all(score.n == score.of for score in scores):
+            matrix = np.array([score.values for score in scores]).T  # seeds x tasks
+            total = decimal(float(iqm(matrix.ravel())))
+            if len(matrix) > 1:
+                low, high = interval(matrix, iqm, np.random.default_rng(0))
+                total += f" [{low:.1f}, {high:.1f}]"
+        lines.append([row.label, *map(score_text, scores), total])
+    return grid(["architecture", *(column.label for column in table.columns), "IQM [95 % bootstrap interval]"], lines)
+
+
+def asked_and_got(cell: Cell) -> list[list[str]]:
+    """One line a target: the return that was asked for, and what the last evaluation gave."""
+    lines = []
+    for target in cell.finished[0]["curve"] if cell.finished else ():
+        got = [summary["curve"][target][-1][1] for summary in cell.finished]
+        spread = f" ± {stdev(got):.1f}" if len(got) > 1 else ""
+        asked = f"{cell.finished[0]['asked'][target]:g}"
+        lines.append([cell.row.label, cell.column.label, f"x{target}", asked, f"{fmean(got):.1f}{spread}"])
+    return lines
+
+
+def readings(table: Table) -> list[str]:
+    """What each number means."""
+    lines = [f"{reading.name}: {reading.describe()}" for reading in table.readings]
+    for task in {column.task.name: column.task for column in table.columns}.values():
+        lines.append(f"{task.name}: 0 is a return of {task.low:g}, 100 is {task.high:g} ({task.source})")
+    lines += [
+        "±: sample standard deviation over seeds (n - 1); a maximum over seeds has none",
+        f"parameters / score: parameters per normalised point, at {table.readings[0].name}",
+    ]
+    return lines + ([f"published: {table.source}"] if table.source else [])
+
+
+def departures(table: Table, cells: list[Cell]) -> list[str]:
+    """Where a table, a row or a cell is not what the papers, or its neighbours, did."""
+    lines = list(table.departures)
+    for row in table.rows:
+        changed = ", ".join(f"{key} {value}" for key, value in row.protocol.items())
+        lines += [f"{row.label}: {text}" for text in (row.note, changed) if text]
+    for cell in cells:
+        for field in ("device", "workers"):
+            kinds = sorted({str(summary["provenance"][field]) for summary in cell.finished})
+            if len(kinds) > 1:
+                lines.append(f"{cell.name} mixes trials with {field} {' and '.join(kinds)}")
+    return lines
+
+
+def trials_in(cells: list[Cell], *states: str) -> Iterator[tuple[str, dict | None]]:
+    """The trials in some states, by name."""
+    for cell in cells:
+        for trial, summary in zip(cell.trials, cell.found):
+            if state(summary) in states:
+                yield f"{cell.name}, seed {trial.seed}", summary
+
+
+def score_text(score: Score) -> str:
+    """45.2 ± 1.3 (2), or (1 of 2) where trials are missing."""
+    spread = "" if math.isnan(score.std) else f" ± {score.std:.1f}"
+    return f"{decimal(score.value)}{spread} ({score.n if score.n == score.of else f'{score.n} of {score.of}'})"
+
+
+def count(value: int | None) -> str:
+    """123,587"""
+    return "-" if value is None else f"{value:,}"
+
+
+def decimal(value: float) -> str:
+    """One digit after the point."""
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def grid(header: Sequence[str], lines: list[list[str]]) -> str:
+    """A Markdown table that is also aligned as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *lines)]
+    rule = ["-" * max(widths[0], 3), *("-" * (max(width, 3) - 1) + ":" for width in widths[1:])]
+    padded = [
+        [cell.ljust(len(rule[0])) if i == 0 else cell.rjust(len(rule[i])) for i, cell in enumerate(line)]
+        for line in (header, *lines)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (padded[0], rule, *padded[1:]))

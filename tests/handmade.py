@@ -1,0 +1,70 @@
+"""Results made by hand, in the form in which trials write them, and a table of such trials."""
+
+from dmm.config import Column, Protocol, Row, Table, Trial
+from dmm.tasks import find_task
+
+HOPPER, WALKER = find_task("hopper"), find_task("walker2d")
+PROTOCOL = Protocol(
+    name="by hand", context_length=8, updates=30, warmup=5, learning_rate=1e-3, evaluations=3, episodes=2,
+    targets=(1.0, 0.5),
+)  # fmt: skip
+TABLE = Table(
+    name="handmade",
+    title="Made by hand",
+    rows=(
+        Row(label="DT", arch="dt", changes={"width": 64}, published={"hopper-medium": 68.4}, note="a note of DT"),
+        Row(label="DMM", arch="metamamba", changes={"width": 64}),
+    ),
+    columns=(Column(task=HOPPER, dataset="dmm/hopper/medium-v0", label="hopper-medium"),),
+    seeds=(0, 1),
+    protocol=PROTOCOL,
+    source="nobody",
+    departures=("three evaluations only",),
+)
+SHA = "5ca1ab1e" * 8
+
+
+def raw(score: float) -> float:
+    """The return in Hopper that has this normalised score; D4RL's constants, written out."""
+    return -20.272305 + score / 100 * (3234.3 - -20.272305)
+
+
+def result(trial: Trial, scores: dict[float, list[float]], status: str = "finished", **changes) -> dict:
+    """A trial's result whose evaluations have these mean scores by target; two episodes each, 10 apart in return."""
+    updates = [10, 20, 30][: max(len(values) for values in scores.values())]
+    evaluations = [
+        {
+            "update": update,
+            "target": target,
+            "asked": target * 3600.0,
+            "returns": [raw(values[i]) - 5, raw(values[i]) + 5],
+            "lengths": [100, 200],
+        }
+        for i, update in enumerate(updates)
+        for target, values in scores.items()
+    ]
+    return {
+        "id": trial.id,
+        "trial": trial.canonical(),
+        "status": status,
+        "error": None,
+        "parameters": 123587 if trial.arch == "metamamba" else 700000,
+        "data": {"ids": list(trial.dataset), "sha256": SHA, "episodes": 446, "steps": 200450, "return_mean": 1642.0},
+        "provenance": {
+            "commit": "c0ffee", "versions": {"torch": "2.13.0"}, "machine": "a machine", "device": "cpu", "workers": 1,
+        },
+        "update": updates[-1],
+        "loss": [[update, 1 / update] for update in updates],
+        "evaluations": evaluations,
+        "seconds": {"train": 12.0, "rollout": 4.5},
+    } | changes  # fmt: skip
+
+
+def results() -> list[dict]:
+    """The four trials of TABLE, all finished: at x1 DT ends at 10 and 20, DMM at 50 and 60."""
+    by_arch = {"dt": 10.0, "metamamba": 50.0}
+    return [
+        result(trial, {1.0: [5.0, last + 30, last], 0.5: [4.0, 4.5, last / 2]})
+        for trial in TABLE.trials()
+        for last in [by_arch[trial.arch] + 10 * trial.seed]
+    ]

@@ -1,0 +1,194 @@
+"""Collected data: ids, the policy against SAC's own actor, determinism, the Minari round trip, and what a crash leaves."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dmm import collect, data
+from dmm.collect import Collection, Policy, ensure, inventory, parse, policies, roll
+from dmm.home import home
+
+ACTOR = {"hidden.0": (8, 10), "hidden.1": (8, 8), "mean": (2, 8), "log_std": (2, 8)}  # of Reacher: 10 states, 2 actions
+
+
+@pytest.fixture(autouse=True)
+def shard(monkeypatch):
+    monkeypatch.setattr(collect, "SHARD", 3)
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """A random actor, published as reacher-random."""
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, shape in ACTOR.items():
+        weights[f"{name}.weight"] = torch.randn(shape, generator=generator) / 3
+        weights[f"{name}.bias"] = torch.randn(shape[0], generator=generator) / 3
+    folder = home() / "policies"
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "reacher-random.safetensors")
+    card = {"environment": "Reacher-v5", "algorithm": "none", "commit": "0", "seed": 0}
+    (folder / "reacher-random.json").write_text(json.dumps(card))
+    return Policy(weights, -np.ones(2, np.float32), np.ones(2, np.float32))
+
+
+def main_file(dataset_id: str) -> Path:
+    return Path(os.environ["MINARI_DATASETS_PATH"]) / dataset_id / "data" / "main_data.hdf5"
+
+
+def test_ids(policy):
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    assert parse("dmm/reacher/random-v0") == Collection("reacher", "random", 100_000, 0)
+    assert parse("dmm/reacher/random-n50000-s7-v0") == Collection("reacher", "random", 50_000, 7)
+    for collection in (Collection("reacher", "random"), Collection("reacher", "random", 50_000, 7)):
+        assert parse(collection.id) == collection
+        assert parse_dataset_id(collection.id)[0] == "dmm/reacher"
+    for wrong in (
+        "dmm/reacher/randm-v0",
+        "dmm/reacher/random-v1",
+        "dmm/reacher/random-n05-s7-v0",
+        "dmm/reaher/random-v0",
+    ):
+        with pytest.raises(ValueError, match=f"unknown dataset '{wrong}'.*Did you mean 'dmm/reacher/random-v0'"):
+            ensure((wrong,)) if "v1" not in wrong and "n05" not in wrong else parse(wrong)
+    with pytest.raises(ValueError, match="0 steps"):
+        collect.collect("dmm/reacher/random-v0", steps=0)
+
+
+def test_an_absent_dataset_of_ours_says_what_makes_it():
+    with pytest.raises(ValueError, match="dmm data collect dmm/reacher/random-v0"):
+        data.load(("dmm/reacher/random-v0",))
+
+
+def test_the_kept_episodes_are_the_shortest_whole_prefix(policy):
+    """Reacher's episodes have 50 steps, none ends sooner."""
+    for steps, episodes in ((1, 1), (50, 1), (51, 2), (200, 4), (201, 5)):
+        collect.collect("dmm/reacher/random-v0", steps=steps, seed=1)
+        assert ensure((f"dmm/reacher/random-n{steps}-s1-v0",)).episodes == episodes
+
+
+def test_round_trip(policy):
+    """What is read back is what was rolled, by this reader and by Minari's own."""
+    import minari
+
+    told = []
+    said = collect.collect("dmm/reacher/random-v0", steps=200, seed=5, say=told.append)
+    assert said.startswith("dmm/reacher/random-n200-s5-v0: 4 episodes, 200 steps") and "150 of 200" in told[0]
+    rolled = (roll(policy, "Reacher-v5", 5, 0, 3) + roll(policy, "Reacher-v5", 5, 3, 3))[:4]
+    found = data.load(("dmm/reacher/random-n200-s5-v0",))
+    assert np.array_equal(found.states, np.concatenate([e.observations[:-1] for e in rolled]).astype(np.float32))
+    assert np.array_equal(found.actions, np.concatenate([e.actions for e in rolled]))
+    assert np.array_equal(found.rewards, np.concatenate([e.rewards for e in rolled]).astype(np.float32))
+    assert found.lengths.tolist() == [50] * 4 and not found.terminated.any()
+    assert len(np.unique(found.states[found.offsets[:-1]], axis=0)) == 4  # every episode starts elsewhere
+    dataset = minari.load_dataset("dmm/reacher/random-n200-s5-v0")
+    assert dataset.total_steps == 200 and dataset.env_spec.id == "Reacher-v5"
+    assert "dmm/reacher/random-n200-s5-v0" in minari.list_local_datasets()
+    for episode, expected in zip(dataset, rolled, strict=True):
+        assert np.array_equal(episode.observations, expected.observations)
+        assert episode.truncations.tolist() == [False] * 49 + [True] and not episode.terminations.any()
+    kept = dataset.storage.metadata["dmm"]
+    assert (kept["policy"], kept["seed"], kept["steps"], kept["shard"]) == ("reacher-random", 5, 200, 3)
+    assert kept["card"]["environment"] == kept["environment"] == "Reacher-v5" and kept["versions"]["mujoco"]
+
+
+def test_reference_scores_are_the_task_s(policy):
+    """Hopper is a task: its D4RL scores go with the data."""
+    import minari
+
+    episode = collect.Episode(np.zeros((3, 11)), np.zeros((2, 3), np.float32), np.ones(2), True)
+    collect.write("dmm/hopper/made-v0", [episode], {"environment": "Hopper-v5", "algorithm": "none"}, {})
+    dataset = minari.load_dataset("dmm/hopper/made-v0")
+    assert minari.get_normalized_score(dataset, np.array([-20.272305, 3234.3])).tolist() == [0, 1]
+    assert data.load(("dmm/hopper/made-v0",)).terminated.tolist() == [True]
+
+
+def test_collecting_is_deterministic_in_the_seed(policy, monkeypatch, tmp_path):
+    ids = ["dmm/reacher/random-n120-s0-v0", "dmm/reacher/random-n120-s1-v0"]
+    first = [ensure((dataset_id,)).sha256 for dataset_id in ids]
+    files = [main_file(dataset_id).read_bytes() for dataset_id in ids]
+    shutil.copytree(home() / "policies", tmp_path / "home" / "policies")
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "elsewhere"))
+    assert [ensure((dataset_id,)).sha256 for dataset_id in ids] == first and first[0] != first[1]
+    assert [main_file(dataset_id).read_bytes() for dataset_id in ids] == files
+
+
+def test_a_dataset_that_is_here_is_not_rolled_again(policy, monkeypatch):
+    first = ensure(("dmm/reacher/random-n60-s0-v0",))
+
+    def forbid(*_):
+        raise AssertionError("rolled again")
+
+    monkeypatch.setattr(collect, "roll", forbid)
+    assert ensure(("dmm/reacher/random-n60-s0-v0",)).sha256 == first.sha256
+    assert collect.collect("dmm/reacher/random-n60-s0-v0") == first.summary()
+
+
+def test_a_crash_leaves_nothing_that_is_taken_for_whole(policy, monkeypatch):
+    from minari.dataset._storages.hdf5_storage import HDF5Storage
+
+    dataset_id, original = "dmm/reacher/random-n60-s0-v0", HDF5Storage.update_episodes
+
+    def crash(self, episodes):
+        original(self, [next(iter(episodes))])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HDF5Storage, "update_episodes", crash)
+    with pytest.raises(KeyboardInterrupt):
+        ensure((dataset_id,))
+    assert not data.present(dataset_id) and data.here() == []
+    monkeypatch.undo()
+    assert not list(main_file(dataset_id).parent.parent.parent.iterdir())
+
+
+def test_inventory(policy, tmp_path, reacher_file):
+    ensure(("dmm/reacher/random-n100-s0-v0",))
+    data.load((f"d4rl:{reacher_file}",))
+    bad = home() / "d4rl" / "bad.hdf5"
+    bad.parent.mkdir()
+    bad.write_text("not HDF5")
+    rows = {row["id"]: row for row in inventory()}
+    ours = [name for name in rows if "hopper" not in name]  # shipped policies can be collected too
+    assert ours == ["d4rl/bad", f"d4rl:{reacher_file}", "dmm/reacher/random-n100-s0-v0", "dmm/reacher/random-v0"]
+    assert str(bad) in rows["d4rl/bad"]["source"] and rows["d4rl/bad"]["episodes"] == ""
+    assert rows["dmm/reacher/random-v0"]["source"] == "collected on first use"
+    row, found = rows["dmm/reacher/random-n100-s0-v0"], data.load(("dmm/reacher/random-n100-s0-v0",))
+    assert (row["episodes"], row["steps"], row["length_mean"]) == (2, 100, 50.0)
+    assert row["return_mean"] == pytest.approx(float(found.rewards.sum()) / 2, abs=0.06)
+    assert row["return_min"] <= row["return_mean"] <= row["return_max"] and found.sha256.startswith(row["sha256"])
+    assert row["source"] == str(main_file("dmm/reacher/random-n100-s0-v0"))
+
+
+def test_behaviour_training_publishes_its_policies_and_replay():
+    """The actor's weights give SAC's own actions; one checkpoint reaches both levels."""
+    stable_baselines3 = pytest.importorskip("stable_baselines3")
+    from dmm.behaviour import Recipe, actor_weights, reached, train
+
+    model = stable_baselines3.SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8, 8]}, device="cpu", seed=0)
+    space = model.env.action_space  # Pendulum's goes from -2 to 2
+    states = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    ours = Policy(actor_weights(model), space.low, space.high)(states, np.zeros((5, 1)))
+    np.testing.assert_allclose(ours, model.predict(states, deterministic=True)[0], atol=1e-5)
+
+    recipe = Recipe("Reacher-v5", 0, (-1e6, 0), -1e6, steps=120, interval=120, width=8, batch_size=8)
+    told = []
+    folder = train(recipe, told.append)
+    assert reached(folder) == ["medium", "expert"] and len(told) == 1
+    assert {"reacher-medium", "reacher-expert"} <= set(policies())
+    replay = ensure(("dmm/reacher/medium-replay-v0",))
+    assert replay.lengths.tolist() == [50, 50]  # of 120 steps; the last 20 are no episode
+    with np.load(folder / "medium-replay.npz") as arrays:
+        assert np.array_equal(replay.rewards, arrays["rewards"][:100])
+        assert np.array_equal(replay.actions, arrays["actions"][:100])
+    card = json.loads((home() / "policies" / "reacher-medium.json").read_text())
+    assert card["command"].startswith("dmm data train-behaviour Reacher-v5 --seed 0") and card["steps"] == 120
+    assert train(recipe, told.append) == folder and len(told) == 1  # finished: nothing is left to do

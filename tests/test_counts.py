@@ -1,0 +1,130 @@
+"""Parameter counts: what the papers print, and the closed forms behind them over random sizes."""
+
+import math
+import random
+
+import pytest
+
+from dmm.models import build, count_parameters, find
+
+HOPPER, WALKER, ANTMAZE, KITCHEN = (11, 3), (17, 6), (29, 8), (60, 9)
+
+
+def count(name, dims, preset="", **changes):
+    return count_parameters(build(name, {**find(name).presets.get(preset, {}), **changes}, *dims, 8))
+
+
+# DMM v1, Table 5: parameters on hopper-medium, walker2d-medium and antmaze-umaze; widths 128 / 64, on walker2d 32
+TABLE_5 = {
+    ("DT", HOPPER): ("dt", "", {}, 727_695),
+    ("DT", WALKER): ("dt", "", {}, 730_008),
+    # the paper prints walker2d's 730,008 again: no model of (29, 8) has that many
+    ("DT", ANTMAZE): ("dt", "", {}, 733_606),
+    ("DC", HOPPER): ("dc", "", {"width": 256}, 1_858_307),
+    ("DC", WALKER): ("dc", "", {}, 537_478),
+    ("DC", ANTMAZE): ("dc", "", {}, 539_528),
+    ("DMM-C", HOPPER): ("metamamba", "DMM-C", {}, 358_403),
+    ("DMM-C", WALKER): ("metamamba", "DMM-C", {"width": 32}, 32_390),
+    ("DMM-C", ANTMAZE): ("metamamba", "DMM-C", {}, 361_992),
+    ("DMM-DC", HOPPER): ("metamamba", "DMM-DC", {}, 110_467),
+    ("DMM-DC", WALKER): ("metamamba", "DMM-DC", {"width": 32}, 36_422),
+    ("DMM-DC", ANTMAZE): ("metamamba", "DMM-DC", {}, 112_264),
+    ("DMM-L", HOPPER): ("metamamba", "DMM-L", {}, 1_235_075),
+    ("DMM-L", WALKER): ("metamamba", "DMM-L", {"width": 32}, 85_670),
+    ("DMM-L", ANTMAZE): ("metamamba", "DMM-L", {}, 1_238_664),
+    ("DMM-DL", HOPPER): ("metamamba", "DMM-DL", {}, 1_204_291),
+    ("DMM-DL", WALKER): ("metamamba", "DMM-DL", {"width": 32}, 306_854),
+    ("DMM-DL", ANTMAZE): ("metamamba", "DMM-DL", {}, 1_206_088),
+}
+
+
+@pytest.mark.parametrize("label, dims", TABLE_5, ids=str)
+def test_table_5(label, dims):
+    name, preset, changes, printed = TABLE_5[label, dims]
+    assert count(name, dims, preset, **changes) == printed
+
+
+@pytest.mark.parametrize(
+    "dims, changes, expected",
+    [
+        (HOPPER, {"activation": "gelu", "unused_heads": False}, 726_147),  # the copy in the DC and Ota repositories
+        (WALKER, {"unused_heads": False}, 727_686),
+        (ANTMAZE, {"unused_heads": False}, 729_736),
+        (HOPPER, {"unused_heads": False, "width": 256}, 2_631_939),
+    ],
+)
+def test_dt_without_unused_heads(dims, changes, expected):
+    assert count("dt", dims, **changes) == expected
+
+
+@pytest.mark.parametrize(
+    "preset, width, hopper, walker",
+    [
+        ("DMamba", 128, 877_315, 878_854),
+        ("DMamba", 256, 3_155_459, 3_158_534),
+        ("DMamba RC", 128, 481_411, 482_950),
+        ("DMamba RC", 256, 1_577_219, 1_580_294),
+        ("DMamba RC x2", 128, 831_619, 833_158),
+        ("DMamba RC x2", 256, 2_892_035, 2_895_110),
+    ],
+)
+def test_decision_mamba(preset, width, hopper, walker):
+    assert count("decision_mamba", HOPPER, preset, width=width) == hopper
+    assert count("decision_mamba", WALKER, preset, width=width) == walker
+
+
+@pytest.mark.parametrize(
+    "dims, changes, expected",
+    [
+        (HOPPER, {}, 123_587),
+        (WALKER, {}, 124_358),
+        (HOPPER, {"width": 128}, 471_427),
+        (ANTMAZE, {"width": 128}, 475_016),
+        (KITCHEN, {"width": 128}, 479_241),
+        (ANTMAZE, {"width": 128, "mixers": "shared"}, 278_408),
+        (KITCHEN, {"width": 128, "mixers": "shared"}, 282_633),
+    ],
+)
+def test_dmm_v2(dims, changes, expected):
+    assert count("metamamba", dims, "DMM v2", **changes) == expected
+
+
+@pytest.mark.parametrize("dims, all_of_them, printed", [(ANTMAZE, 278_408, 180_104), (KITCHEN, 282_633, 184_329)])
+def test_a_frozen_mixer_is_counted_but_not_trained(dims, all_of_them, printed):
+    """The official code prints what it trains; here count_parameters sees the frozen mixer too."""
+    model = build("metamamba", {"width": 128, "mixers": "frozen-shared"}, *dims, 8)
+    assert count_parameters(model) == all_of_them
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == printed
+
+
+def mamba(H, expand, conv=False):
+    D, R = expand * H, math.ceil(H / 16)
+    return 3 * H * D + D * (2 * R + 50) + (5 * D if conv else 0)
+
+
+def closed_forms(S, A, H, L):
+    """name, changes -> parameters, from pencil and paper."""
+    frame, table = H * (S + 2 * A + 8) + A, 1000 * H
+    transformer = L * (12 * H * H + 13 * H)
+    v1 = {"expand": 2, "shared_norms": False}
+    yield "dt", {}, frame + table + H + transformer + H * S + S + H + 1
+    yield "dt", {"unused_heads": False}, frame + table + H + transformer
+    yield "dt", {"unused_heads": False, "unused_table": False}, frame + table + transformer
+    yield "dc", {}, frame + table + L * (8 * H * H + 30 * H)
+    yield "dc", {"action_tokens": False}, frame + table + L * (8 * H * H + 23 * H)
+    yield "decision_mamba", {}, frame + table + L * (mamba(H, 2, conv=True) + 8 * H * H + 9 * H)
+    yield "decision_mamba", {"mlp": False}, frame + table + L * (mamba(H, 2, conv=True) + 2 * H)
+    yield "metamamba", {"mixer": "conv", **v1}, frame + L * (25 * H + mamba(H, 2))
+    yield "metamamba", {"mixer": "conv", "double": True, **v1}, frame + L * (67 * H + mamba(H, 2))
+    yield "metamamba", {"mixer": "linear", **v1}, frame + L * (18 * H * H + 4 * H + mamba(H, 2))
+    yield "metamamba", {"mixer": "linear", "double": True, **v1}, frame + L * (90 * H * H + 4 * H + mamba(H, 2))
+    yield "metamamba", {}, frame + 4 * H + L * (6 * H * H + mamba(H, 1))
+    yield "metamamba", {"mixers": "shared"}, frame + 4 * H + 6 * H * H + L * mamba(H, 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_closed_forms(seed):
+    draw = random.Random(seed)
+    S, A, H, L = draw.randint(1, 40), draw.randint(1, 12), draw.randint(2, 70), draw.randint(2, 5)
+    for name, changes, expected in closed_forms(S, A, H, L):
+        assert count(name, (S, A), **changes, width=H, layers=L) == expected, (name, changes, S, A, H, L)

@@ -1,0 +1,300 @@
+"""The contract, for every file of dmm/models and every preset; then the switches that a paper's number may rest on."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from dmm.batch import Batch
+from dmm.models import build, configure, find, models
+
+S, A, K = 5, 3, 6
+SMALL = {"width": 16}
+EXTRAS = {  # beyond defaults and presets: what no table row would otherwise build
+    "dc": {"no action tokens": {"action_tokens": False}},
+    "dt": {"two heads": {"heads": 2, "activation": "gelu", "unused_heads": False, "unused_table": False}},
+    "decision_mamba": {"stock dt": {"dt_init": "stock"}},
+    "metamamba": {
+        "frozen": {"mixers": "frozen-shared"},
+        "shared": {"mixers": "shared"},
+        "conv": {"mixer": "conv", "activation": "gelu", "dt_init": "stock"},
+    },
+}
+CASES = [
+    pytest.param(name, {**changes, **SMALL}, id=f"{name} {label}".strip())
+    for name in models()
+    for label, changes in ({"": {}} | dict(find(name).presets) | EXTRAS.get(name, {})).items()
+]
+EVERY = pytest.mark.parametrize("name, changes", CASES)
+
+
+def make(name, changes, seed=0):
+    torch.manual_seed(seed)
+    return build(name, changes, S, A, K).eval()
+
+
+def batch(rows=4, padding="left", seed=1) -> Batch:
+    """Windows with 0, 1, ... padded steps and values that no model has seen twice."""
+    torch.manual_seed(seed)
+    steps = torch.arange(K).expand(rows, K)
+    mask = steps >= torch.arange(rows).unsqueeze(1)
+    mask = mask if padding == "left" else mask.flip(1)
+    values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
+    return Batch(*values, steps=steps, mask=mask, rewards=torch.randn(rows, K), next_states=torch.randn(rows, K, S))
+
+
+@EVERY
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_shapes_and_loss(name, changes, padding):
+    model, data = make(name, changes), batch(padding=padding)
+    predictions = model(data)
+    assert predictions.shape == (4, K, A) and predictions.isfinite().all() and predictions.abs().max() <= 1
+    loss = model.loss(predictions, data)
+    assert loss.shape == () and loss.isfinite()
+    last = [K - 1] * 4 if padding == "left" else [K - 1, K - 2, K - 3, K - 4]
+    torch.testing.assert_close(model.act(data), torch.stack([predictions[row, k] for row, k in enumerate(last)]))
+
+
+@pytest.mark.parametrize("name", models())
+def test_the_loss_is_the_mean_over_real_steps(name):
+    model, data = make(name, SMALL), batch(rows=2)
+    predictions = model(data)
+    real = [(predictions[b, k] - data.actions[b, k]).square().mean() for b in range(2) for k in range(b, K)]
+    torch.testing.assert_close(model.loss(predictions, data), torch.stack(real).mean())
+
+
+@EVERY
+@pytest.mark.parametrize("step", [0, 2, K - 1])
+def test_no_step_sees_the_future(name, changes, step):
+    model, data = make(name, changes), batch(rows=1)
+    before = model(data)
+    states, actions, returns = data.states.clone(), data.actions.clone(), data.returns.clone()
+    states[:, step + 1 :] += 1
+    returns[:, step + 1 :] += 1
+    actions[:, step:] += 1
+    after = model(dataclasses.replace(data, states=states, actions=actions, returns=returns))
+    torch.testing.assert_close(after[:, : step + 1], before[:, : step + 1], rtol=0, atol=1e-6)
+
+
+@EVERY
+def test_every_step_sees_what_it_may(name, changes):
+    """The present state and return, and the action before: a mixer shifted by a token would not."""
+    model, data = make(name, changes), batch(rows=1)
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    before = model(data)
+    for field, first in (("states", 0), ("returns", 0), ("actions", 1)):
+        if field == "actions" and not changes.get("action_tokens", True):
+            continue
+        for step in range(first, K):
+            value = getattr(data, field).clone()
+            value[:, step - first] += 1
+            after = model(dataclasses.replace(data, **{field: value}))
+            assert (after[:, step] - before[:, step]).abs().max() > 1e-5, (field, step)
+
+
+@EVERY
+def test_every_parameter_learns_but_the_unread(name, changes):
+    model, data = make(name, changes), batch()
+    model.loss(model(data), data).backward()
+    names = dict(model.named_parameters())
+    for prefix in model.unread():
+        assert any(parameter.startswith(prefix) for parameter in names), f"{prefix} names no parameter"
+    for parameter, value in names.items():
+        learns = value.grad is not None and bool(value.grad.count_nonzero())
+        assert learns != parameter.startswith(model.unread()), parameter
+
+
+@EVERY
+def test_a_checkpoint_is_the_whole_model(name, changes, tmp_path):
+    model, other, data = make(name, changes), make(name, changes, seed=1), batch()
+    assert not torch.allclose(other(data), model(data))
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    other.load_state_dict(torch.load(tmp_path / "model.pt"))
+    assert torch.equal(other(data), model(data))
+
+
+@EVERY
+def test_a_checkpoint_holds_everything_once(name, changes):
+    """Shared layers stand once: safetensors refuses aliases."""
+    pointers = [value.data_ptr() for value in make(name, changes).state_dict().values()]
+    assert len(set(pointers)) == len(pointers)
+
+
+@EVERY
+def test_it_can_memorise_a_batch(name, changes):
+    model, data = make(name, {**changes, "width": 32, "layers": 2}), batch(rows=3)
+    optimiser, losses = torch.optim.Adam(model.parameters(), lr=5e-3), []
+    for _ in range(60):
+        losses.append(model.loss(model(data), data))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@EVERY
+def test_the_seed_decides_the_weights(name, changes):
+    one, same, other = (make(name, changes, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+# switches
+
+
+def test_dt_ignores_padding_and_the_others_do_not():
+    data = batch()
+    filled = torch.where(data.mask.unsqueeze(2), data.states, 7.0)
+    for name in ("dt", "dc", "decision_mamba", "metamamba"):
+        model = make(name, SMALL)
+        before, after = (model(d)[data.mask] for d in (data, dataclasses.replace(data, states=filled)))
+        assert torch.equal(before, after) == (name == "dt"), name
+
+
+def test_dt_with_no_real_step_is_finite():
+    data = dataclasses.replace(batch(), mask=torch.zeros(4, K, dtype=torch.bool))
+    assert make("dt", SMALL)(data).isfinite().all()
+
+
+def test_the_last_block_of_dc_reads_one_filter():
+    model, data = make("dc", SMALL), batch()
+    model.loss(model(data), data).backward()
+    reached = [[bool(g.count_nonzero()) for g in block.mixer.weight.grad] for block in model.blocks]
+    assert reached == [[True, True, True], [True, True, True], [False, True, False]]
+
+
+def test_steps_beyond_the_time_table_share_its_last_entry():
+    for name in ("dt", "dc", "decision_mamba"):
+        model = make(name, SMALL)
+        a, b, c = (model(dataclasses.replace(batch(), steps=torch.full((4, K), t))) for t in (998, 999, 2500))
+        assert torch.equal(b, c) and not torch.equal(a, b)
+
+
+def trunk_linears(model):
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.startswith(("embed", "head", "state_head", "return_head"))
+    }
+
+
+@pytest.mark.parametrize("name", ["dt", "dc", "decision_mamba", "metamamba"])
+def test_trunks_start_at_a_normal_of_002(name):
+    torch.manual_seed(0)
+    model = build(name, {"width": 64}, S, A, K)
+    for module in trunk_linears(model).values():
+        count = module.weight.numel()
+        assert abs(module.weight.std() - 0.02) < 4 * 0.02 / math.sqrt(2 * count)
+        assert abs(module.weight.mean()) < 4 * 0.02 / math.sqrt(count)
+        assert module.weight.abs().max() > 0.04  # normal, not uniform
+        assert module.bias is None or not module.bias.any()
+    for module in (model.embed.states, model.head.linear):  # PyTorch's default: uniform, with a bias
+        bound = module.in_features**-0.5
+        assert 0.9 * bound < module.weight.abs().max() <= bound and module.bias.any()
+    for block in model.modules():
+        if hasattr(block, "A_log"):
+            torch.testing.assert_close(block.A_log.exp(), torch.arange(1.0, 17).expand(len(block.A_log), 16))
+            assert (block.D == 1).all()
+
+
+@pytest.mark.parametrize("name", ["decision_mamba", "metamamba"])
+def test_dt_starts_as_published_or_as_in_mamba(name):
+    torch.manual_seed(0)
+    published = make(name, {"width": 128, "layers": 2})
+    stock = make(name, {"width": 128, "layers": 2, "dt_init": "stock"})
+    for module_name, module in trunk_linears(published).items():
+        if not module_name.endswith("dt_proj"):
+            continue
+        torch.testing.assert_close(torch.nn.functional.softplus(module.bias), torch.full_like(module.bias, math.log(2)))
+        kept = stock.get_submodule(module_name)
+        dt = torch.nn.functional.softplus(kept.bias)
+        assert dt.min() >= 0.999e-3 and dt.max() <= 0.1001
+        assert abs(dt.log().mean() - math.log(1e-2)) < 0.4  # log-uniform: its middle is the geometric mean
+        assert 0.99 * 8**-0.5 < kept.weight.abs().max() <= 8**-0.5  # rank 8
+    others = {n: m for n, m in trunk_linears(stock).items() if not n.endswith("dt_proj")}
+    assert all(m.weight.std() < 0.025 for m in others.values())
+
+
+def test_a_frozen_mixer_keeps_the_initialisation_of_pytorch():
+    model = make("metamamba", {"width": 64, "mixers": "frozen-shared"})
+    (weight,) = model.mixers.parameters()
+    bound = (6 * 64) ** -0.5
+    assert 0.99 * bound < weight.abs().max() <= bound and abs(weight.std() - bound / math.sqrt(3)) < 0.02 * bound
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    data, before = batch(), weight.clone()
+    model.loss(model(data), data).backward()
+    optimiser.step()
+    assert torch.equal(weight, before)
+
+
+def test_the_residual_of_metamamba_is_around_the_ssm():
+    """Without the residual, an SSM that gives nothing leaves nothing; with it, the mixed tokens."""
+    for residual in (True, False):
+        model = make("metamamba", {**SMALL, "residual": residual})
+        for ssm in model.ssms:
+            ssm.out_proj.weight.data.zero_()
+        one, two = model(batch(seed=1)), model(batch(seed=2))
+        assert torch.equal(one, two) == (not residual)
+
+
+def test_switches_of_metamamba_share_what_they_say():
+    def lengths(**changes):
+        model = make("metamamba", {**SMALL, "layers": 4, **changes})
+        return len(model.norms), len(model.mixers), len(model.ssms)
+
+    assert lengths() == (1, 4, 4)
+    assert lengths(shared_norms=False) == (4, 4, 4)
+    assert lengths(mixers="shared") == (1, 1, 4)
+    assert lengths(mixers="frozen-shared", shared_norms=False) == (4, 1, 4)
+
+
+@pytest.mark.parametrize("name", models())
+def test_every_field_of_a_config_has_an_effect(name):
+    """Another value of any switch gives another model or another answer (dropout: in training)."""
+
+    def fingerprint(changes):
+        torch.manual_seed(0)
+        model = build(name, changes, S, A, K).train()
+        torch.manual_seed(0)
+        return {key: value.shape for key, value in model.named_parameters()}, model.unread(), model(batch())
+
+    default = fingerprint({})
+    for field in dataclasses.fields(find(name).Config):
+        changes = {field.name: another(find(name).Config, field)}
+        shapes, unread, answer = fingerprint(changes)
+        same = shapes == default[0] and unread == default[1] and torch.allclose(answer, default[2], atol=1e-7)
+        assert not same, changes
+
+
+def another(config, field):
+    """A valid value of a field that is not its default."""
+    import typing
+
+    kind = typing.get_type_hints(config)[field.name]
+    if typing.get_origin(kind) is typing.Literal:
+        return next(value for value in typing.get_args(kind) if value != field.default)
+    return {bool: not field.default, int: 2 * field.default, float: field.default / 2}[type(field.default)]
+
+
+@pytest.mark.parametrize(
+    "name, changes, words",
+    [
+        ("metamanba", {}, ["metamanba", "decision_mamba", "Did you mean 'metamamba'"]),
+        ("metamamba", {"widht": 3}, ["widht", "layers", "Did you mean 'width'"]),
+        ("metamamba", {"width": 0}, ["width is 0", "at least 1"]),
+        ("metamamba", {"width": "64"}, ["'64'", "int"]),
+        ("metamamba", {"mixer": "convolution"}, ["convolution", "dense", "linear", "Did you mean 'conv'"]),
+        ("metamamba", {"mixers": "shared", "double": True}, ["shared", "double=False"]),
+        ("metamamba", {"mixers": "shared", "layers": 1}, ["shared", "one layer"]),
+        ("dt", {"width": 10, "heads": 3}, ["10", "3 heads"]),
+        ("dt", {"activation": "silu"}, ["silu", "gelu", "relu"]),
+        ("dc", {"layers": -1}, ["layers is -1"]),
+    ],
+)
+def test_errors_name_what_exists(name, changes, words):
+    with pytest.raises(ValueError) as error:
+        configure(name, changes)
+    for word in words:
+        assert word in str(error.value)

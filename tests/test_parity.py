@@ -1,0 +1,274 @@
+"""Our models against independent code: transformers with our weights copied in, and the papers' equations written out."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dmm.batch import Batch
+from dmm.kernels.scan import reference
+from dmm.layers import ConvMixer, SelectiveSSM
+from dmm.models import build, find
+from dmm.models.metamamba import LinearMixer
+
+transformers = pytest.importorskip("transformers")
+S, A, K, HIDDEN = 11, 3, 20, 64
+
+
+def padded_batch(padding=(0, 5, 19)) -> Batch:
+    """Three left-padded histories, as training windows are."""
+    torch.manual_seed(1)
+    mask = torch.stack([torch.arange(K) >= first for first in padding])
+    steps = torch.where(mask, torch.arange(K) + 30, 0)
+    rows = len(padding)
+    return Batch(torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K), steps, mask)
+
+
+def copy(ours: nn.Module, theirs: nn.Module, transpose: bool = False) -> None:
+    """Copies weight and bias; GPT-2 of transformers keeps its linear weights transposed."""
+    theirs.weight.data.copy_(ours.weight.T if transpose else ours.weight)
+    if ours.bias is not None:
+        theirs.bias.data.copy_(ours.bias)
+
+
+def hugging_face_twin(model, config):
+    """transformers' DT with the weights of ours and no position table."""
+    twin = transformers.DecisionTransformerModel(
+        transformers.DecisionTransformerConfig(
+            state_dim=S, act_dim=A, hidden_size=HIDDEN, max_ep_len=1000, n_layer=config.layers, n_head=config.heads,
+            activation_function=config.activation,
+        )
+    )  # fmt: skip
+    twin.encoder.wpe.weight.data.zero_()
+    copy(model.embed.returns, twin.embed_return)
+    copy(model.embed.states, twin.embed_state)
+    copy(model.embed.actions, twin.embed_action)
+    copy(model.embed.norm, twin.embed_ln)
+    twin.embed_timestep.weight.data.copy_(model.embed.time.weight)
+    for ours, theirs in zip(model.blocks, twin.encoder.h, strict=True):
+        copy(ours.attention_norm, theirs.ln_1)
+        copy(ours.attention.qkv, theirs.attn.c_attn, transpose=True)
+        copy(ours.attention.out, theirs.attn.c_proj, transpose=True)
+        copy(ours.mlp_norm, theirs.ln_2)
+        copy(ours.mlp.up, theirs.mlp.c_fc, transpose=True)
+        copy(ours.mlp.down, theirs.mlp.c_proj, transpose=True)
+    copy(model.head.norm, twin.encoder.ln_f)
+    copy(model.head.linear, twin.predict_action[0])
+    return twin.eval()
+
+
+def test_dt_is_transformers_dt():
+    for changes in ({}, {"heads": 4}, {"layers": 1, "heads": 2, "activation": "gelu"}):
+        torch.manual_seed(0)
+        model = build("dt", {"width": HIDDEN, **changes}, S, A, K).eval()
+        for parameter in model.parameters():  # initial weights are small and biases zero: give every one a part
+            parameter.data.add_(torch.randn_like(parameter) * 0.1)
+        batch, twin = padded_batch(), hugging_face_twin(model, model.config)
+        expected = twin(
+            states=batch.states, actions=batch.actions, returns_to_go=batch.returns[..., None], timesteps=batch.steps,
+            attention_mask=batch.mask.long(), rewards=None, return_dict=True,
+        ).action_preds  # fmt: skip
+        got = model(batch)
+        assert got.isfinite().all()
+        torch.testing.assert_close(got[batch.mask], expected[batch.mask], rtol=1e-5, atol=1e-5)
+        assert got[batch.mask].std() > 0.1
+
+
+def test_transformers_counts_a_position_table_more():
+    model = transformers.DecisionTransformerModel(transformers.DecisionTransformerConfig(state_dim=S, act_dim=A))
+    assert sum(p.numel() for p in model.parameters()) - model.encoder.wpe.weight.numel() == 727_695 + 3096 * 128
+
+
+def mamba_pair(width):
+    from transformers.models.mamba.modeling_mamba import MambaConfig, MambaMixer
+
+    torch.manual_seed(0)
+    theirs = MambaMixer(MambaConfig(hidden_size=width, state_size=16, expand=2, conv_kernel=4), layer_idx=0)
+    ours = SelectiveSSM(width, 2, ConvMixer(2 * width, window=4, filters=1))
+    for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):
+        copy(getattr(ours, name), getattr(theirs, name))
+    theirs.A_log.data.copy_(ours.A_log + 0.1)
+    ours.A_log.data.add_(0.1)
+    ours.D.data.normal_()
+    theirs.D.data.copy_(ours.D)
+    theirs.conv1d.weight.data.copy_(ours.mixer.weight.squeeze(0).unsqueeze(1))
+    theirs.conv1d.bias.data.copy_(ours.mixer.bias.squeeze(0))
+    return ours, theirs
+
+
+def test_ssm_is_transformers_mamba():
+    ours, theirs = mamba_pair(128)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters()) == 116_480
+    x, weight = torch.randn(2, 24, 128, requires_grad=True), torch.randn(2, 24, 128)
+    got, expected = ours(x), theirs(x)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    pairs = [(ours.A_log, theirs.A_log), (ours.D, theirs.D), (x, x)]
+    pairs += [
+        (getattr(ours, n).weight, getattr(theirs, n).weight) for n in ("in_proj", "x_proj", "dt_proj", "out_proj")
+    ]
+    pairs += [(ours.dt_proj.bias, theirs.dt_proj.bias)]
+    mine = torch.autograd.grad((got * weight).sum(), [a for a, _ in pairs])
+    other = torch.autograd.grad((expected * weight).sum(), [b for _, b in pairs])
+    for a, b in zip(mine, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
+
+
+# the mixers against the published procedure: every filter over the whole padded sequence, then a choice by position
+
+
+@pytest.mark.parametrize("filters, window", [(3, 6), (2, 6), (1, 4), (3, 1), (3, 9)])
+def test_conv_mixer_is_the_published_procedure(filters, window):
+    torch.manual_seed(0)
+    mixer, x = ConvMixer(5, window, filters), torch.randn(2, 6 * filters, 5)
+    padded = F.pad(x.mT, (window - 1, 0))
+    whole = [F.conv1d(padded, w.unsqueeze(1), b, groups=5).mT for w, b in zip(mixer.weight, mixer.bias, strict=True)]
+    expected = torch.stack([whole[t % filters][:, t] for t in range(x.shape[1])], 1)
+    torch.testing.assert_close(mixer(x), expected)
+
+
+@pytest.mark.parametrize("filters, window", [(3, 6), (1, 6), (3, 2)])
+def test_linear_mixer_is_the_published_procedure(filters, window):
+    torch.manual_seed(0)
+    mixer, x = LinearMixer(5, window, filters), torch.randn(2, 12, 5)
+    padded = torch.cat([torch.zeros(2, window - 1, 5), x], 1)
+    rows = [mixer.filters[t % filters].weight @ padded[:, t : t + window].flatten(1).mT for t in range(12)]
+    torch.testing.assert_close(mixer(x), torch.stack(rows, 0).permute(2, 0, 1))
+
+
+def test_block_diagonal_linear_filters_are_convolutions():
+    torch.manual_seed(0)
+    conv, linear, x = ConvMixer(4, 6, 3), LinearMixer(4, 6, 3), torch.randn(2, 9, 4)
+    conv.bias.data.zero_()
+    for mix, weight in zip(
+        linear.filters, conv.weight, strict=True
+    ):  # column j * width + channel of row channel is tap j
+        mix.weight.data = torch.cat([torch.diag(tap) for tap in weight.unbind(1)], 1)
+    torch.testing.assert_close(linear(x), conv(x))
+
+
+def test_equal_linear_filters_are_the_dense_mixer():
+    torch.manual_seed(0)
+    dense, linear, x = LinearMixer(4, 6, 1), LinearMixer(4, 6, 3), torch.randn(2, 9, 4)
+    for mix in linear.filters:
+        mix.weight.data = dense.filters[0].weight.data
+    torch.testing.assert_close(linear(x), dense(x))
+
+
+# whole models against their equations, written out plainly; mixers and the scan have their own tests above and in test_scan
+
+
+def norm(layer, x):
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * layer.weight + layer.bias
+
+
+def linear(layer, x):
+    return x @ layer.weight.T + (0 if layer.bias is None else layer.bias)
+
+
+def mlp(layer, x):
+    hidden = linear(layer.up, x)
+    return linear(layer.down, hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5)))  # the exact GELU
+
+
+def ssm(layer, x, mixer, activation=F.silu):
+    x, z = linear(layer.in_proj, x).tensor_split(2, -1)
+    x = activation(mixer(x))
+    rank = layer.dt_proj.in_features
+    dt, B, C = linear(layer.x_proj, x).tensor_split((rank, rank + 16), -1)
+    return linear(layer.out_proj, reference(x, z, linear(layer.dt_proj, dt), -layer.A_log.exp(), B, C, layer.D))
+
+
+def tokens(embed, batch, modalities="Rsa"):
+    sequence = []
+    for k in range(batch.mask.shape[1]):
+        step = {
+            "R": linear(embed.returns, batch.returns[:, k : k + 1]),
+            "s": linear(embed.states, batch.states[:, k]),
+            "a": linear(embed.actions, batch.actions[:, k]),
+        }
+        time = 0 if embed.time is None else embed.time.weight[batch.steps[:, k]]
+        sequence += [step[modality] + time for modality in modalities]
+    return norm(embed.norm, torch.stack(sequence, 1))
+
+
+def identity(x):
+    return x
+
+
+def dc_trunk(model, x):
+    for block in model.blocks:
+        x = x + block.mixer(norm(block.mixer_norm, x))
+        x = x + mlp(block.mlp, norm(block.mlp_norm, x))
+    return x
+
+
+def ota_trunk(model, x):
+    for block in model.blocks:
+        x = x + ssm(block.ssm, norm(block.ssm_norm, x), block.ssm.mixer)
+        x = x + mlp(block.mlp, norm(block.mlp_norm, x))
+    return x
+
+
+def ota_rc_trunk(model, x):
+    for block in model.blocks:
+        x = x + ssm(block.ssm, norm(block.ssm_norm, x), block.ssm.mixer)
+    return x
+
+
+def dmm_single_trunk(model, x):
+    for norms, mix, layer in zip(model.norms, model.mixers, model.ssms, strict=True):
+        m = x + mix(norm(norms.mixer, x))
+        x = ssm(layer, norm(norms.ssm, m), identity)
+    return x
+
+
+def dmm_double_trunk(model, x):
+    for norms, mix, layer in zip(model.norms, model.mixers, model.ssms, strict=True):
+        m = x + mix(norm(norms.mixer, x))
+        x = m + ssm(layer, norm(norms.ssm, m), layer.mixer)
+    return x
+
+
+def dmm_v2_trunk(model, x):
+    (norms,) = model.norms
+    for mix, layer in zip(model.mixers, model.ssms, strict=True):
+        x = x + mix(norm(norms.mixer, x))
+        x = x + ssm(layer, norm(norms.ssm, x), identity)
+    return x
+
+
+def dmm_frozen_gelu_trunk(model, x):
+    (norms,), (mix,) = model.norms, model.mixers
+    for layer in model.ssms:
+        x = x + mix(norm(norms.mixer, x))
+        x = x + ssm(layer, norm(norms.ssm, x), identity, F.gelu)
+    return x
+
+
+@pytest.mark.parametrize(
+    "name, preset, changes, trunk",
+    [
+        ("dc", "", {}, dc_trunk),
+        ("dc", "", {"action_tokens": False}, dc_trunk),
+        ("decision_mamba", "DMamba", {}, ota_trunk),
+        ("decision_mamba", "DMamba RC", {}, ota_rc_trunk),
+        ("metamamba", "DMM-C", {}, dmm_single_trunk),
+        ("metamamba", "DMM-L", {}, dmm_single_trunk),
+        ("metamamba", "DMM-DC", {}, dmm_double_trunk),
+        ("metamamba", "DMM-DL", {}, dmm_double_trunk),
+        ("metamamba", "DMM v2", {}, dmm_v2_trunk),
+        ("metamamba", "DMM v2", {"mixers": "frozen-shared", "activation": "gelu"}, dmm_frozen_gelu_trunk),
+    ],
+)
+def test_models_are_their_equations(name, preset, changes, trunk):
+    torch.manual_seed(0)
+    model = build(name, {**find(name).presets.get(preset, {}), **changes, "width": 32}, S, A, K).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    batch, modalities = padded_batch(), "Rsa" if model.embed.action_tokens else "Rs"
+    states = trunk(model, tokens(model.embed, batch, modalities))[:, 1 :: len(modalities)]
+    expected = torch.tanh(linear(model.head.linear, norm(model.head.norm, states)))
+    torch.testing.assert_close(model(batch), expected, rtol=1e-5, atol=1e-5)
+    assert expected.std() > 0.1

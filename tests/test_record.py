@@ -1,0 +1,280 @@
+"""The recorder on a real sqlite store: one run a trial, nothing twice, everything read back; bad addresses at once."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import handmade
+import pytest
+from mlflow import MlflowClient
+
+from dmm import record, report
+from dmm.record import Recorder, RecordError
+from dmm.score import summarise
+
+TRIAL = handmade.TABLE.trials()[1]  # DMM, seed 0
+RISING = {1.0: [10.0, 40.0, 30.0], 0.5: [5.0, 6.0, 7.0]}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> tuple[Path, str]:
+    """An empty store, made as a user makes it, and what that printed; tests work on copies, which costs less."""
+    folder = tmp_path_factory.mktemp("store")
+    done = subprocess.run(
+        [sys.executable, "-c", "from dmm.record import Recorder; Recorder()"],
+        env={**os.environ, "DMM_HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout + done.stderr
+
+
+@pytest.fixture
+def uri(template, tmp_path) -> str:
+    """The tracking URI of a store of this test's own."""
+    shutil.copy(template[0] / "mlflow.db", tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def runs(uri: str) -> list:
+    """All runs, read by MLflow's own client."""
+    client = MlflowClient(uri)
+    return list(client.search_runs([client.get_experiment_by_name("dmm").experiment_id]))
+
+
+def history(uri: str, run, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.info.run_id, key)]
+
+
+def partial(evaluations: int, **changes) -> dict:
+    """TRIAL after some of its evaluations."""
+    scores = {target: values[:evaluations] for target, values in RISING.items()}
+    return handmade.result(TRIAL, scores, **{"status": "running", **changes})
+
+
+def finished() -> dict:
+    return partial(3, status="finished")
+
+
+def test_a_new_store_is_quiet_and_in_dmm_home(template):
+    folder, printed = template
+    assert printed == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db"]
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    assert client.get_experiment_by_name("dmm").artifact_location == (folder / "mlartifacts").as_uri()
+
+
+def test_a_finished_trial_is_one_run_with_all_that_is_asked_of_it(uri):
+    Recorder(uri).push(finished(), ["handmade"])
+    (run,) = runs(uri)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "metamamba hopper s0 K8 H64")
+    assert run.data.tags["dmm.trial_id"] == TRIAL.id and run.data.tags["dmm.table.handmade"] == "yes"
+    expected = {"arch": "metamamba", "dataset": "dmm/hopper/medium-v0", "task": "hopper", "seed": "0", "layers": "3",
+                "context_length": "8", "embed_dim": "64", "learning_rate": "0.001", "targets": "1.0,0.5"}  # fmt: skip
+    assert {key: run.data.params[key] for key in expected} == expected
+    assert {"score/last", "score/best", "model/parameters", "time/train_s", "time/rollout_s"} <= set(run.data.metrics)
+    assert run.data.metrics["model/parameters"] == 123587
+    assert history(uri, run, "score/last") == [(0, pytest.approx(30))]
+    assert history(uri, run, "score/best") == [(0, pytest.approx(40))]
+    assert history(uri, run, "train/loss") == [(10, 0.1), (20, 0.05), (30, 1 / 30)]
+    assert history(uri, run, "eval/score_x1") == [
+        (10, pytest.approx(10)),
+        (20, pytest.approx(40)),
+        (30, pytest.approx(30)),
+    ]
+    assert history(uri, run, "eval/return_x0.5")[2] == (30, pytest.approx(handmade.raw(7.0)))
+    path = MlflowClient(uri).download_artifacts(run.info.run_id, "episodes.json")
+    assert json.loads(Path(path).read_text()) == finished()["evaluations"]
+
+
+def test_nothing_is_sent_twice_whatever_happens_in_between(uri):
+    recorder = Recorder(uri)
+    for result in (partial(1), partial(2), partial(2)):
+        recorder.push(result, ["handmade"])
+    assert runs(uri)[0].info.status == "RUNNING"
+    Recorder(uri).push(partial(1), ["handmade"])  # a driver started anew, and a trial behind what was sent
+    restarted = Recorder(uri)
+    for result in (partial(2), finished(), finished()):
+        restarted.push(result, ["handmade"])
+    Recorder(uri).push(finished(), ["handmade"])
+    (run,) = runs(uri)
+    assert run.info.status == "FINISHED"
+    for key in ("train/loss", "eval/score_x1", "eval/return_x0.5"):
+        assert [step for step, _ in history(uri, run, key)] == [10, 20, 30], key
+    for key in ("score/last", "time/train_s"):
+        assert len(history(uri, run, key)) == 1, key
+
+
+def test_points_that_arrived_without_their_receipt_are_not_kept_twice(uri):
+    recorder = Recorder(uri)
+    recorder.push(partial(2), [])
+    (run,) = runs(uri)
+    MlflowClient(uri).delete_tag(run.info.run_id, "dmm.sent")
+    Recorder(uri).push(finished(), [])
+    assert [step for step, _ in history(uri, run, "train/loss")] == [10, 20, 30]
+
+
+def test_an_unchanged_result_costs_no_request(uri, monkeypatch):
+    recorder = Recorder(uri)
+    recorder.push(finished(), ["handmade"])
+    monkeypatch.setattr(recorder, "_client", None)
+    recorder.push(finished(), ["handmade"])
+
+
+def test_a_failed_trial_says_so_and_can_go_on(uri):
+    recorder = Recorder(uri)
+    recorder.push(partial(1, status="failed", error="OSError: disk full"), [])
+    assert runs(uri)[0].info.status == "FAILED"
+    recorder.push(partial(2), [])
+    assert runs(uri)[0].info.status == "RUNNING"
+    recorder.push(finished(), [])
+    (run,) = runs(uri)
+    assert run.info.status == "FINISHED" and len(history(uri, run, "score/last")) == 1
+
+
+def test_summaries_come_back_as_they_went_page_by_page(uri, monkeypatch):
+    monkeypatch.setattr(record, "PAGE", 3)
+    recorder = Recorder(uri)
+    for result in handmade.results():
+        recorder.push(result, ["handmade"])
+    stranger = replace(TRIAL, seed=77)
+    recorder.push(handmade.result(stranger, RISING), ["other"])
+    found = Recorder(uri).summaries(handmade.TABLE)
+    expected = {result["id"]: summarise(result) for result in handmade.results()}
+    assert list(found) == [trial.id for trial in handmade.TABLE.trials()]
+    assert {key: {k: v for k, v in value.items() if k != "run_id"} for key, value in found.items()} == expected
+    assert {value["run_id"] for value in found.values()} < {run.info.run_id for run in runs(uri)}
+
+
+def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path):
+    recorder = Recorder(uri)
+    for result in handmade.results():
+        (tmp_path / "trials" / result["id"]).mkdir(parents=True)
+        (tmp_path / "trials" / result["id"] / "result.json").write_text(json.dumps(result))
+        recorder.push(result, ["handmade"])
+    report.write(handmade.TABLE, report.results_in(handmade.TABLE, tmp_path / "trials"), tmp_path / "here", {})
+    reader = Recorder(uri)
+    report.write(
+        handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", reader.provenance(handmade.TABLE)
+    )
+    for name in ("table.md", "table.csv"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+    manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
+    assert manifest["source"] == {"uri": uri, "experiment": "dmm", "query": "tags.`dmm.table.handmade` = 'yes'"}
+    assert {trial["run_id"] for trial in manifest["trials"]} == {run.info.run_id for run in runs(uri)}
+
+
+def test_a_trial_that_another_table_needs_too_gets_its_tag(uri):
+    Recorder(uri).push(finished(), ["first"])
+    recorder = Recorder(uri)
+    recorder.push(finished(), ["handmade"])
+    (run,) = runs(uri)
+    assert run.data.tags["dmm.table.first"] == run.data.tags["dmm.table.handmade"] == "yes"
+    assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.id]
+
+
+def test_a_summary_longer_than_a_tag_is_whole(uri):
+    result = finished()
+    result["evaluations"] = [
+        {"update": i, "target": 1.0, "asked": 3600.0, "returns": [i / 7], "lengths": [9]} for i in range(1, 1500)
+    ]
+    assert len(json.dumps(summarise(result))) > 20_000
+    recorder = Recorder(uri)
+    recorder.push(result, ["handmade"])
+    found = Recorder(uri).summaries(handmade.TABLE)[TRIAL.id]
+    assert found["curve"] == summarise(result)["curve"]
+    assert len(history(uri, runs(uri)[0], "eval/score_x1")) == 1499
+    recorder.push({**partial(1)}, ["handmade"])  # shorter again: no rest of the long one is read
+    assert Recorder(uri).summaries(handmade.TABLE)[TRIAL.id]["curve"] == summarise(partial(1))["curve"]
+
+
+def test_five_targets_make_fewer_than_thirty_metrics(uri):
+    Recorder(uri).push(handmade.result(TRIAL, dict.fromkeys((1.0, 2.0, 5.0, 10.0, 20.0), [1.0, 2.0, 3.0])), [])
+    assert len(runs(uri)[0].data.metrics) < 30
+
+
+def test_a_store_that_goes_away_loses_nothing(uri, tmp_path):
+    recorder = Recorder(uri)
+    recorder.push(partial(1), [])
+    kept = (tmp_path / "mlflow.db").read_bytes()
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(RecordError, match="cannot be used"):
+        recorder.push(partial(2), [])
+    (tmp_path / "mlflow.db").write_bytes(kept)
+    recorder.push(finished(), [])
+    (run,) = runs(uri)
+    assert run.info.status == "FINISHED" and [step for step, _ in history(uri, run, "train/loss")] == [10, 20, 30]
+
+
+def test_a_report_is_kept_as_artifacts_of_one_run(uri, tmp_path):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    recorder = Recorder(uri)
+    for text in ("old", "new"):
+        (folder / "table.md").write_text(text)
+        recorder.upload(folder, handmade.TABLE)
+    (run,) = runs(uri)
+    assert (run.data.tags["dmm.report"], run.info.status) == ("handmade", "FINISHED")
+    assert Path(MlflowClient(uri).download_artifacts(run.info.run_id, "table.md")).read_text() == "new"
+    assert recorder.summaries(handmade.TABLE) == {}
+
+
+def test_the_view_is_kept_and_filters_to_a_table(uri):
+    recorder = Recorder(uri)
+    recorder.push(finished(), ["handmade"])
+    recorder.push(handmade.result(replace(TRIAL, seed=77), RISING), ["other"])
+    link = recorder.view_link("handmade")
+    assert f"--backend-store-uri {uri} " in link
+    assert f"#/experiments/{recorder.experiment}/runs?viewStateShareKey=ablation-handmade&compareRunsMode=CHART" in link
+    client = MlflowClient(uri)
+    tags = client.get_experiment(recorder.experiment).tags
+    view = json.loads(tags["mlflow.sharedViewState.ablation-handmade"])
+    assert len(client.search_runs([recorder.experiment], view["searchFilter"])) == 1
+    logged = set(runs(uri)[0].data.metrics)
+    charts = {chart["type"]: chart for chart in view["compareRunCharts"]}
+    assert {charts["BAR"]["metricKey"], charts["LINE"]["metricKey"], charts["SCATTER"]["xaxis"]["key"]} <= logged
+    assert {key["groupByData"] for key in view["groupBy"]["groupByKeys"]} <= set(runs(uri)[0].data.params)
+    recorder.view_link()
+    everything = json.loads(client.get_experiment(recorder.experiment).tags["mlflow.sharedViewState.ablation"])
+    assert len(client.search_runs([recorder.experiment], everything["searchFilter"])) == 2
+
+
+def test_a_server_that_is_not_there_is_said_within_seconds():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(
+        RecordError, match=f"http://127.0.0.1:{port} cannot be used: .*A tracking URI is http://HOST:PORT"
+    ):
+        Recorder(f"http://127.0.0.1:{port}")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("address", ["nonsense", "file:///tmp/mlruns", "postgresql://someone:secret@127.0.0.1:1/dmm"])
+def test_an_address_that_cannot_be_used_is_said_at_once(address):
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="cannot be used: .*A tracking URI is") as error:
+        Recorder(address)
+    assert time.monotonic() - began < 10 and "secret" not in str(error.value)
+
+
+def test_a_file_that_is_no_database_and_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "text.db").write_text("this is a text, not a database, and long enough to tell\n" * 50)
+    for address in (f"sqlite:///{tmp_path / 'text.db'}", f"sqlite:///{tmp_path / 'text.db' / 'mlflow.db'}"):
+        with pytest.raises(RecordError, match="cannot be used"):
+            Recorder(address)
+
+
+def test_the_environment_names_the_store(uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert Recorder().uri == Recorder(None).uri == uri

@@ -1,0 +1,185 @@
+"""A table's files from results made by hand: what stands where, what is refused, and that the bytes follow the results only."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import handmade
+import pytest
+
+from dmm.config import BEST, LAST, Column, Table
+from dmm.report import results_in, write
+from dmm.score import summarise
+
+SOURCE = {"uri": "sqlite:///somewhere", "query": "a query"}
+
+
+def summaries(results: list[dict] | None = None) -> dict[str, dict]:
+    return {result["id"]: summarise(result) for result in results or handmade.results()}
+
+
+def report(folder: Path, table: Table = handmade.TABLE, found: dict | None = None) -> str:
+    """The text of table.md."""
+    write(table, summaries() if found is None else found, folder, SOURCE)
+    return (folder / "table.md").read_text()
+
+
+def lines(text: str, start: str) -> list[list[str]]:
+    """The cells of the Markdown lines that begin with a label."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(f"| {start} ")
+    ]
+
+
+def rows(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_numbers_by_hand(tmp_path):
+    text = report(tmp_path)
+    # DT ends at 10 and 20: 15 ± 7.07; best 40 and 50; at everything the highest is 50
+    (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
+    assert dt == ["DT", "700,000", "15.0 ± 7.1 (2)", "45.0 ± 7.1 (2)", "50.0 (2)", "68.4*", "46666.7"]
+    assert dmm == ["DMM", "123,587", "55.0 ± 7.1 (2)", "85.0 ± 7.1 (2)", "90.0 (2)", "-", "2247.0"]
+    assert lines(text, "architecture")[0][2:6] == ["last", "best", "max over everything", "published"]
+
+
+def test_all_that_is_needed_to_read_it_is_on_it(tmp_path):
+    text = report(tmp_path)
+    for said in (
+        "# Made by hand",
+        "Protocol by hand: K=8, 30 updates of 64 windows, learning rate 0.001 after 5 updates of warm-up, "
+        "3 evaluations of 2 episodes a target, targets x1, x0.5; seeds 0, 1.",
+        "published for other data than dmm/hopper/medium-v0",
+        "sha256 5ca1ab1e5ca1; 446 episodes, 200,450 steps, mean return 1642.0 (normalised 51.1)",
+        "- max over everything: best evaluation, best of all targets, max over seeds, floored at 0",
+        "- hopper: 0 is a return of -20.2723, 100 is 3234.3",
+        "- three evaluations only",
+        "- DT: a note of DT",
+        "- published: nobody",
+    ):
+        assert said in text, said
+    assert "Failed" not in text and "Unfinished" not in text and "mixes" not in text
+
+
+def test_return_asked_for_and_got(tmp_path):
+    high, low = lines(report(tmp_path), "DMM")[1:]
+    mean, half = (handmade.raw(50) + handmade.raw(60)) / 2, (handmade.raw(25) + handmade.raw(30)) / 2
+    assert high[:4] == ["DMM", "hopper-medium", "x1", "3600"] and high[4].startswith(f"{mean:.1f} ± ")
+    assert low[:4] == ["DMM", "hopper-medium", "x0.5", "1800"] and low[4].startswith(f"{half:.1f} ± ")
+    one = handmade.PROTOCOL.changed(targets=(1.0,))
+    table = replace(handmade.TABLE, protocol=one)
+    found = summaries([handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials()])
+    assert "asked" not in report(tmp_path, table, found)
+
+
+def test_published_numbers_for_the_papers_data_have_no_mark(tmp_path):
+    column = Column(task=handmade.HOPPER, dataset="d4rl/hopper-medium-v2", label="hopper-medium")
+    table = replace(handmade.TABLE, columns=(column,))
+    text = report(
+        tmp_path, table, summaries([handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials()])
+    )
+    assert lines(text, "DT")[0][5] == "68.4" and "other data" not in text
+
+
+def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
+    _, dmm_0, dt_1, dmm_1 = handmade.results()
+    dt_1 |= {"status": "failed", "error": "FloatingPointError: the loss is nan\nbetween updates 10 and 20"}
+    dmm_1 |= {"status": "running"}
+    text = report(tmp_path, found=summaries([dmm_0, dt_1, dmm_1]))
+    (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
+    assert dt[1:5] == ["-", "- (0 of 2)", "- (0 of 2)", "- (0 of 2)"] and dmm[2] == "50.0 (1 of 2)"
+    failed, unfinished = text.split("## Failed trials")[1].split("## Unfinished trials")
+    assert (
+        failed.strip() == "- DT on hopper-medium, seed 1: FloatingPointError: the loss is nan between updates 10 and 20"
+    )
+    assert unfinished.split("\n- ")[1:] == ["DT on hopper-medium, seed 0", "DMM on hopper-medium, seed 1\n"]
+
+
+def test_csv_costs_and_manifest(tmp_path):
+    found = summaries()
+    first = handmade.TABLE.trials()[0].id
+    found[first]["run_id"] = "a run"
+    paths = write(handmade.TABLE, found, tmp_path, SOURCE)
+    assert sorted(path.name for path in paths) == ["cost.csv", "curves.png", "manifest.json", "table.csv", "table.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
+    scores = rows(tmp_path / "table.csv")
+    assert len(scores) == 2 * 3
+    last = scores[0]
+    assert (last["row"], last["reading"], last["score"], last["std"]) == ("DT", "last", "15.0000", "7.0711")
+    assert (last["n"], last["of"], last["published"], last["published_data"]) == ("2", "2", "68.4", "other")
+    cost = rows(tmp_path / "cost.csv")
+    assert [line["id"] for line in cost[:1]] == [first] and len(cost) == 4
+    assert (cost[0]["train_s"], cost[0]["rollout_s"], cost[0]["updates_per_s"]) == ("12.00", "4.50", "2.5")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["source"] == SOURCE and manifest["trials"][0]["run_id"] == "a run"
+    assert manifest["trials"][0]["provenance"]["commit"] == "c0ffee"
+    assert [reading["name"] for reading in manifest["readings"]] == ["last", "best", "max over everything"]
+
+
+def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
+    report(tmp_path / "a")
+    other = handmade.results()
+    for result in other:
+        result["seconds"] = {"train": 99.0, "rollout": 98.0}
+        result["provenance"] |= {"commit": "other", "machine": "elsewhere", "versions": {}}
+    found = {key: value | {"run_id": "r"} for key, value in reversed(summaries(other).items())}
+    write(handmade.TABLE, found, tmp_path / "b", {"uri": "http://elsewhere"})
+    for name in ("table.md", "table.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    for name in ("cost.csv", "manifest.json"):
+        assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
+    results = handmade.results()
+    results[0]["provenance"]["device"] = "cuda"
+    results[3]["provenance"]["workers"] = 2
+    text = report(tmp_path, found=summaries(results))
+    assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
+    assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
+
+
+def test_several_columns_have_an_overview(tmp_path):
+    second = Column(task=handmade.WALKER, dataset="d4rl/walker2d-medium-v2", label="walker2d-medium")
+    table = replace(handmade.TABLE, columns=(*handmade.TABLE.columns, second), readings=(LAST, BEST))
+    results = handmade.results() + [
+        handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials() if trial.task.name == "walker2d"
+    ]
+    text = report(tmp_path, table, summaries(results))
+    label, hopper, walker, total = lines(text, "DT")[0]
+    # the made returns are Hopper's: a score of 3 there is 1.67 in Walker2d
+    walked = 100 * (handmade.raw(3.0) - 1.629008) / (4592.3 - 1.629008)
+    assert (hopper, walker) == ("15.0 ± 7.1 (2)", f"{walked:.1f} ± 0.0 (2)")
+    assert total == f"{(10 + walked) / 2:.1f} [{walked + (10 - walked) / 2:.1f}, {walked + (20 - walked) / 2:.1f}]"
+    assert "## walker2d-medium" in text and (tmp_path / "curves.png").stat().st_size > 10_000
+    del results[-1]
+    assert lines(report(tmp_path, table, summaries(results)), "DMM")[0][3] == "-"
+
+
+def test_the_figure_is_an_image(tmp_path):
+    report(tmp_path)
+    assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_else(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write a report to .*file/report: Not a directory"):
+        write(handmade.TABLE, {}, tmp_path / "file" / "report", SOURCE)
+
+
+def test_a_table_without_a_result_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="no finished trial"):
+        write(handmade.TABLE, {}, tmp_path, SOURCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_found_in_their_folder(tmp_path):
+    for result in handmade.results()[:3]:
+        (tmp_path / result["id"]).mkdir()
+        (tmp_path / result["id"] / "result.json").write_text(json.dumps(result))
+    assert results_in(handmade.TABLE, tmp_path) == summaries(handmade.results()[:3])

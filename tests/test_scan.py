@@ -1,0 +1,139 @@
+"""The selective scan against its equations written out scalar by scalar, and both PyTorch paths against each other."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+
+from dmm import kernels
+from dmm.kernels import active, channels_first, cuda_kernel, selective_scan
+from dmm.kernels.scan import Recurrence, fast, reference
+
+PATHS = pytest.mark.parametrize("scan", [reference, fast, selective_scan])
+SIZES = pytest.mark.parametrize("batch, T, D, N", [(2, 7, 3, 4), (1, 1, 5, 16), (3, 24, 1, 2), (2, 4, 6, 1)])
+
+
+def inputs(batch, T, D, N, dtype=torch.float64, device="cpu", seed=0):
+    """x, z, dt, A, B, C, D, all wanting a gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, T, D)] * 3 + [(D, N)] + [(batch, T, N)] * 2 + [(D,)]
+    values = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+    values[3] = -values[3].exp()
+    return [value.to(device).requires_grad_() for value in values]
+
+
+def literal(x, z, dt, A, B, C, D):
+    """The recurrence in scalars: no broadcasting, nothing shared with the code under test."""
+    y = np.zeros_like(x)
+    for b in range(x.shape[0]):
+        for d in range(x.shape[2]):
+            h = [0.0] * A.shape[1]
+            for t in range(x.shape[1]):
+                step = np.log1p(np.exp(dt[b, t, d]))
+                total = D[d] * x[b, t, d]
+                for n in range(A.shape[1]):
+                    h[n] = np.exp(step * A[d, n]) * h[n] + step * B[b, t, n] * x[b, t, d]
+                    total += C[b, t, n] * h[n]
+                y[b, t, d] = total * z[b, t, d] / (1 + np.exp(-z[b, t, d]))
+    return y
+
+
+@SIZES
+@PATHS
+def test_values_are_the_literal_recurrence(scan, batch, T, D, N):
+    values = inputs(batch, T, D, N)
+    expected = literal(*(value.detach().numpy() for value in values))
+    np.testing.assert_allclose(scan(*values).detach().numpy(), expected, rtol=1e-12, atol=1e-13)
+
+
+@PATHS
+def test_two_steps_by_hand(scan):
+    """One channel, one state: h_1 = 3, h_2 = 3 exp(-ln 2) + 5 = 6.5 with dt = ln 2 / softplus of 0."""
+    one = torch.ones(1, dtype=torch.float64)
+    dt, step = torch.zeros(1, 2, 1, dtype=torch.float64), np.log(2)  # softplus(0) = ln 2
+    x = torch.tensor([3.0, 5.0], dtype=torch.float64).view(1, 2, 1) / step
+    z = torch.full((1, 2, 1), 50.0, dtype=torch.float64)  # silu(50) = 50
+    B, C = torch.ones(1, 2, 1, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64).view(1, 2, 1)
+    y = scan(x, z, dt, -one.view(1, 1), B, C, 0 * one).flatten() / 50
+    torch.testing.assert_close(y, torch.tensor([3.0, 13.0], dtype=torch.float64))
+
+
+@PATHS
+def test_gradients_are_finite_differences(scan):
+    assert torch.autograd.gradcheck(scan, inputs(2, 5, 3, 4), atol=1e-7, rtol=1e-5)
+
+
+def test_recurrence_gradients_are_finite_differences():
+    x, _, dt, A, B, C, _ = inputs(2, 5, 3, 2)
+    assert torch.autograd.gradcheck(Recurrence.apply, (x, dt, A, B, C), atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+def test_fast_is_the_reference_at_the_size_of_a_model(dtype, tolerance):
+    values = inputs(8, 60, 64, 16, dtype)
+    weight = torch.randn(8, 60, 64, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    for ours, truth in zip(
+        with_gradients(fast, values, weight), with_gradients(reference, values, weight), strict=True
+    ):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours, truth, rtol=tolerance, atol=tolerance * truth.abs().max().item())
+
+
+def with_gradients(scan, values, weight):
+    y = scan(*values)
+    return [y, *torch.autograd.grad((y * weight).sum(), values)]
+
+
+def test_a_long_memory_and_a_strong_decay_stay_finite():
+    """dt |A| over the sequence is 60 * 20 * 16: a scan that divides by cumulative products would overflow."""
+    x, z, dt, A, B, C, D = inputs(1, 60, 2, 16, torch.float32)
+    A = -torch.arange(1.0, 17).repeat(2, 1)
+    values = [x, z, torch.full_like(dt, 20.0), A, B, C, D]
+    torch.testing.assert_close(selective_scan(*values), reference(*values))
+    assert selective_scan(*values).isfinite().all()
+
+
+def test_the_future_does_not_reach_the_past():
+    values = inputs(1, 6, 2, 3)
+    before = selective_scan(*values)
+    for index in (0, 1, 2, 4, 5):
+        values[index] = torch.cat([values[index][:, :4], values[index][:, 4:] + 1], 1)
+    after = selective_scan(*values)
+    assert torch.equal(before[:, :4], after[:, :4])
+    assert not torch.isclose(before[:, 4:], after[:, 4:]).any()
+
+
+def test_mamba_ssm_is_called_channels_first():
+    """A stand-in with mamba-ssm's signature and layout gives what the reference gives."""
+
+    def kernel(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
+        assert delta_softplus and delta_bias is None and u.shape == (2, 3, 7) and B.shape == C.shape == (2, 4, 7)
+        u, z, delta, B, C = (value.detach().numpy().transpose(0, 2, 1) for value in (u, z, delta, B, C))
+        y = literal(u, z, delta, A.detach().numpy(), B, C, D.detach().numpy())
+        return torch.from_numpy(y.transpose(0, 2, 1).copy())
+
+    values = inputs(2, 7, 3, 4)
+    torch.testing.assert_close(channels_first(kernel, *values), reference(*values))
+
+
+def test_active_says_which_path_and_why(monkeypatch):
+    assert "PyTorch" in active("cpu") and "cpu" in active(torch.device("cpu"))
+
+    def absent(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(kernels, "cuda_kernel", cuda_kernel.__wrapped__)
+    monkeypatch.setattr(importlib, "import_module", absent)
+    assert "PyTorch" in active("cuda") and "No module named 'selective_scan_cuda'" in active("cuda")
+
+
+@pytest.mark.gpu
+def test_cuda_is_the_reference():
+    """Whichever path is active on the GPU."""
+    values = inputs(8, 60, 64, 16, torch.float32, "cuda")
+    weight = torch.ones(8, 60, 64, device="cuda")
+    for ours, truth in zip(
+        with_gradients(selective_scan, values, weight), with_gradients(reference, values, weight), strict=True
+    ):
+        torch.testing.assert_close(ours, truth, rtol=1e-3, atol=1e-4 * truth.abs().max().item())

@@ -1,0 +1,160 @@
+"""A cell's number under each Reading, and statistics over seeds: rows made by hand."""
+
+import json
+import math
+
+import handmade
+import numpy as np
+import pytest
+
+from dmm.config import BEST, LAST, PAPER_MAX, Reading
+from dmm.score import gather, interval, iqm, mean, parameters_per_score, read, seed_value, summarise
+
+TRIALS = handmade.TABLE.trials()
+SEED_0 = {1.0: [10.0, 40.0, 30.0], 0.5: [20.0, 5.0, 60.0]}  # scores of three evaluations, by target
+SEED_1 = {1.0: [0.0, 10.0, 20.0], 0.5: [2.0, 4.0, 6.0]}
+BELOW = {1.0: [-3.0, -2.0, -1.0], 0.5: [-9.0, -9.0, -9.0]}
+
+
+def summary(scores: dict, **changes) -> dict:
+    return summarise(handmade.result(TRIALS[0], scores, **changes))
+
+
+@pytest.mark.parametrize(
+    ("reading", "expected"),
+    [
+        (LAST, 30.0),
+        (BEST, 40.0),
+        (PAPER_MAX, 60.0),
+        (Reading(name="w", at="window", window=2), 35.0),
+        (Reading(name="low", target=0.5), 60.0),
+        (Reading(name="all", target="mean"), 45.0),
+        (Reading(name="best of all", at="best", target="mean"), 50.0),
+        (Reading(name="window of all", at="window", window=2, target="max"), 35.0),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_one_trial(reading, expected):
+    assert seed_value(summary(SEED_0), reading, handmade.HOPPER) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("reading", "value", "std"),
+    [
+        (LAST, 25.0, math.sqrt(50)),  # 30 and 20: deviations of 5, squared and summed 50, by n - 1 = 1
+        (BEST, 30.0, math.sqrt(200)),
+        (PAPER_MAX, 60.0, None),
+        (Reading(name="low", target=0.5), 33.0, math.sqrt(2 * 27**2)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_two_seeds(reading, value, std):
+    score = read([summary(SEED_0), summary(SEED_1)], reading, handmade.HOPPER)
+    assert (score.n, score.of) == (2, 2)
+    assert score.value == pytest.approx(value)
+    assert math.isnan(score.std) if std is None else score.std == pytest.approx(std)
+
+
+def test_the_floor_counts_for_each_seed_before_their_mean():
+    summaries = [summary(SEED_1), summary(BELOW)]
+    assert read(summaries, LAST, handmade.HOPPER).value == pytest.approx((20 - 1) / 2)
+    assert read(summaries, Reading(name="f", floor=0.0), handmade.HOPPER).value == pytest.approx((20 + 0) / 2)
+    assert read([summary(BELOW)], PAPER_MAX, handmade.HOPPER).value == 0
+
+
+def test_only_finished_trials_count():
+    trials = [summary(SEED_0), summary(SEED_1, status="running"), summary(SEED_1, status="failed", error="x"), None]
+    score = read(trials, LAST, handmade.HOPPER)
+    assert (score.value, score.n, score.of) == (pytest.approx(30.0), 1, 4) and math.isnan(score.std)
+    nothing = read(trials[1:], LAST, handmade.HOPPER)
+    assert (nothing.n, nothing.of) == (0, 3) and math.isnan(nothing.value) and math.isnan(nothing.std)
+
+
+@pytest.mark.parametrize(
+    ("reading", "said"),
+    [
+        (Reading(name="far", target=2.0), "'far' wants target x2; the trials were asked for x1, x0.5"),
+        (Reading(name="long", at="window", window=4), "'long' wants 4 evaluations; the trials have 3"),
+    ],
+)
+def test_a_reading_of_what_was_not_evaluated_is_an_error(reading, said):
+    with pytest.raises(ValueError, match=said):
+        read([summary(SEED_0)], reading, handmade.HOPPER)
+
+
+def test_a_summary_is_small_and_survives_json():
+    found = summary(SEED_0, error="e" * 9000, status="failed")
+    assert json.loads(json.dumps(found)) == found
+    assert "loss" not in found and "evaluations" not in found and len(found["error"]) == 2000
+    assert found["asked"] == {"1": 3600.0, "0.5": 1800.0}
+    assert found["curve"]["0.5"] == [[10, handmade.raw(20.0)], [20, handmade.raw(5.0)], [30, handmade.raw(60.0)]]
+    assert found["seconds"] == {"train": 12.0, "rollout": 4.5} and found["parameters"] == 700000
+
+
+def test_gather_refuses_two_data_hashes_and_names_them():
+    results = {found["id"]: summarise(found) for found in handmade.results()}
+    results[TRIALS[1].id]["data"]["sha256"] = "0ddba11" * 8
+    with pytest.raises(ValueError, match=r"0ddba110ddba \(DMM seed 0\), 5ca1ab1e5ca1"):
+        gather(handmade.TABLE, results)
+
+
+def test_gather_wants_a_finished_trial():
+    with pytest.raises(ValueError, match="handmade has no finished trial among 4 yet. `dmm sweep handmade` runs them"):
+        gather(handmade.TABLE, {})
+    failed = summary(SEED_0, status="failed", error="FloatingPointError: the loss is nan")
+    with pytest.raises(ValueError, match="failed: FloatingPointError: the loss is nan"):
+        gather(handmade.TABLE, {TRIALS[0].id: failed})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "score", "printed"),
+    [(727695, 68.4, 10638.8), (1858307, 89.7, 20716.9), (537478, 79.8, 6735.3), (110467, 96.5, 1144.7)],
+)
+def test_parameters_per_score_is_the_papers_ratio(parameters, score, printed):
+    assert round(parameters_per_score(parameters, score), 1) == printed
+
+
+def test_parameters_per_score_wants_a_positive_score():
+    assert math.isnan(parameters_per_score(1000, 0.0)) and math.isnan(parameters_per_score(1000, -1.0))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([1, 2, 3, 4], 2.5),
+        ([0, 10, 20, 1000], 15.0),
+        ([5, 5, 5, 5, 5, 5, 5, -1000], 5.0),
+        ([8, 1, 7, 2, 6, 3, 5, 4], 4.5),
+    ],
+)
+def test_iqm(row, expected):
+    assert iqm(np.array(row, float)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"), [([1, 2, 3, 4], 2.5), ([0, 10, 20, 1000], 257.5), ([7], 7.0), ([-1, 1], 0)]
+)
+def test_mean(row, expected):
+    assert mean(np.array(row, float)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scores", "level", "expected"),
+    [
+        ([[3.0], [3.0], [3.0]], 0.95, (3.0, 3.0)),
+        ([[0.0], [10.0]], 0.95, (0.0, 10.0)),  # both draws alike: a quarter of the resamples each
+        ([[0.0], [10.0]], 0.4, (5.0, 5.0)),  # a draw of each: the middle half
+        ([[0.0, 100.0], [0.0, 100.0]], 0.95, (50.0, 50.0)),  # tasks apart: no resample has two of one task
+    ],
+)
+def test_interval_of_the_mean(scores, level, expected):
+    assert interval(np.array(scores), mean, np.random.default_rng(0), level) == pytest.approx(expected)
+
+
+def test_interval_follows_its_generator_and_wants_two_seeds():
+    scores = np.random.default_rng(3).normal(size=(5, 4))
+    first, again, other = (interval(scores, iqm, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert first[0] < iqm(scores.ravel()) < first[1]
+    with pytest.raises(ValueError, match="two or more"):
+        interval(scores[:1], iqm, np.random.default_rng(0))
