@@ -1,7 +1,7 @@
 """Trains behaviour policies with SAC (stable-baselines3, extra `collect`): the source of the embedded data.
 
 medium is the first checkpoint whose mean return lies in a band, expert the first above a bound; both are measured over
-100 episodes of sampled actions, as the data are collected. They are published under DMM_HOME/policies, and the replay at
+100 episodes of sampled actions, as the data are collected. They are published under DMM_HOME/policies, the replay at
 medium as the dataset dmm/TASK/medium-replay-v0, unless others of these names are there. A run is resumed by the same
 command: weights, optimisers and replay are saved every `interval` steps (generators are not: a resumed run is another
 sample of the same procedure).
@@ -83,7 +83,7 @@ def train(recipe: Recipe, report=print) -> Path:
         recipe.environment,
         seed=recipe.seed,
         batch_size=recipe.batch_size,
-        buffer_size=recipe.steps,
+        buffer_size=recipe.steps + 1,  # never full: its position is its size
         learning_starts=10_000,
         policy_kwargs={"net_arch": [recipe.width, recipe.width]},
         device="cpu",

@@ -77,12 +77,12 @@ def load_policy(path: Path) -> tuple[Policy, dict]:
     from safetensors.torch import load_file
 
     card = json.loads(path.with_suffix(".json").read_text())
-    with gym.make(card["environment"]) as env:
-        return Policy(load_file(path), env.action_space.low, env.action_space.high), card
+    space = gym.make(card["environment"]).action_space
+    return Policy(load_file(path), space.low, space.high), card
 
 
 def roll(policy: Policy, environment: str, seed: int, first: int, count: int) -> list[Episode]:
-    """Rolls episodes first .. first + count - 1 in lock-step; episode i depends on (seed, i) only, but for float bits."""
+    """Rolls episodes first .. first + count - 1 in lock-step; episode i depends on (seed, i), but for float bits."""
     envs = [gym.make(environment, disable_env_checker=True) for _ in range(count)]
     generators = [np.random.default_rng(np.random.SeedSequence((seed, first + i))) for i in range(count)]
     observations = [[env.reset(seed=int(rng.integers(2**31)))[0]] for env, rng in zip(envs, generators, strict=True)]
@@ -146,7 +146,8 @@ def parse(dataset_id: str) -> Collection:
 
 def collectable() -> list[str]:
     """Ids that can be collected, at the steps and seed that need no saying."""
-    return [Collection(*name.rsplit("-", 1)).id for name in sorted(policies()) if "-" in name]
+    names = [name.rpartition("-") for name in sorted(policies())]
+    return [Collection(task, policy).id for task, _, policy in names if task]
 
 
 def known() -> list[str]:
@@ -223,9 +224,9 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: dict, made: dict) 
     }
     buffers = (
         EpisodeBuffer(
-            observations=episode.observations,
-            actions=episode.actions,
-            rewards=episode.rewards,
+            observations=list(episode.observations),
+            actions=list(episode.actions),
+            rewards=list(episode.rewards),
             terminations=last(len(episode.rewards), episode.terminated),
             truncations=last(len(episode.rewards), not episode.terminated),
             infos={},
@@ -247,9 +248,9 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: dict, made: dict) 
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def last(steps: int, value: bool) -> np.ndarray:
+def last(steps: int, value: bool) -> list[bool]:
     """Flags of an episode's steps, of which only the last can be true."""
-    return np.arange(steps) == (steps - 1 if value else steps)
+    return [False] * (steps - 1) + [value]
 
 
 def inventory() -> list[dict]:

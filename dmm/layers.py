@@ -112,7 +112,7 @@ class ConvMixer(nn.Module):
 def shifted(x: Float[Tensor, "B T H"], window: int) -> list[Tensor]:
     """The sequence delayed by window - 1, ..., 1, 0 tokens, zeros moving in."""
     padded = F.pad(x, (0, 0, window - 1, 0))  # B T+window-1 H
-    return [padded[:, delay : delay + x.shape[1]] for delay in range(window)]
+    return [padded[:, start : start + x.shape[1]] for start in range(window)]
 
 
 class SelectiveSSM(nn.Module):

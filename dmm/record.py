@@ -89,10 +89,8 @@ class Recorder:
             known = self._known(result["id"]) or self._create(result)
             summary, status = summarise(result), STATUS[result["status"]]
             sent = [int(count) for count in known.tags.get("dmm.sent", "0 0").split()]
-            there = [len(result["loss"]), len(result["evaluations"])]
             tags = {f"dmm.table.{table}": "yes" for table in tables} | pack(summary)
-            # a resumed trial may be behind what it had sent before; it comes by the same points again
-            tags["dmm.sent"] = f"{max(sent[0], there[0])} {max(sent[1], there[1])}"
+            tags["dmm.sent"] = f"{len(result['loss'])} {len(result['evaluations'])}"
             tags = {key: value for key, value in tags.items() if known.tags.get(key) != value}
             if not tags and known.status == status:
                 return
@@ -155,7 +153,7 @@ class Recorder:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            cause = without_password(" ".join(str(error).split()))[:300]
+            cause = without_password(" ".join(str(error).split()).split("Caused by ")[-1])[:300]
             raise RecordError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
     def _known(self, trial_id: str) -> Known | None:

@@ -95,7 +95,7 @@ def cost_csv(cells: list[Cell]) -> str:
                 "updates": summary["update"] if summary else 0,
                 "train_s": f"{train:.2f}",
                 "rollout_s": f"{seconds.get('rollout', 0):.2f}",
-                "updates_per_s": f"{summary['update'] / train:.1f}" if train else "",
+                "updates_per_s": f"{summary['update'] / train:.1f}" if summary and train else "",
                 "parameters": summary["parameters"] if summary else None,
                 "machine": summary["provenance"]["machine"] if summary else None,
             })  # fmt: skip

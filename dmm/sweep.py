@@ -16,6 +16,11 @@ from dmm.suggest import unknown
 from dmm.workers import ENVIRONMENT, train_trial
 
 RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
+QUIET = {  # of the driver: loopback only, no reporters but ours
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +65,8 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
     for trial in trials:
         check_data(trial, dataset(trial.dataset))
     progress = Progress(table, trials, recorder, say)
-    for trial in trials:
-        progress.push(trial)
+    for trial_id in progress.trials:
+        progress.push(trial_id)
     pending = [trial for trial in trials if progress.states[trial.id] != "finished"]
     say(f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before")
     if pending:
@@ -83,8 +88,7 @@ def check_writable() -> None:
 
 def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> None:
     """Runs trials through Ray Tune. Tune's own files are thrown away: a trial's folder is what a sweep goes on from."""
-    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
-    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    os.environ |= QUIET
     import ray
     from ray import tune
 
@@ -100,19 +104,21 @@ def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> Non
     shutil.rmtree(scratch, ignore_errors=True)
     bundles = [{"CPU": profile.cpus, "GPU": profile.gpus}] + [{"CPU": 1}] * profile.rollout_actors
     config = {
-        "trial": tune.grid_search(trials),
+        "trial": tune.grid_search([trial.id for trial in trials]),
         "home": str(home()),
         "actors": profile.rollout_actors,
         "device": "cuda" if profile.gpus else "cpu",
     }
     tuner = tune.Tuner(
-        tune.with_resources(train_trial, tune.PlacementGroupFactory(bundles)),
+        tune.with_resources(
+            tune.with_parameters(train_trial, trials=progress.trials), tune.PlacementGroupFactory(bundles)
+        ),
         param_space=config,
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             max_concurrent_trials=profile.concurrency or None,
-            trial_name_creator=lambda trial: trial.config["trial"].id,
-            trial_dirname_creator=lambda trial: trial.config["trial"].id,
+            trial_name_creator=lambda trial: trial.config["trial"],
+            trial_dirname_creator=lambda trial: trial.config["trial"],
         ),
         run_config=tune.RunConfig(
             name=progress.table.name,
@@ -151,8 +157,9 @@ class Progress:
         self.unsent: set[str] = set()  # trials whose last result MLflow has not taken
         self.began, self.before = time.monotonic(), None
 
-    def push(self, trial: Trial) -> None:
+    def push(self, trial_id: str) -> None:
         """Takes up a trial's result file, if there is one, and passes it to MLflow; what fails is sent again later."""
+        trial = self.trials[trial_id]
         found = result(trial)
         if found is None:
             return
@@ -185,7 +192,7 @@ class Progress:
     def close(self) -> None:
         """Sends what MLflow has not taken and says how the sweep ended."""
         for trial_id in sorted(self.unsent):
-            self.push(self.trials[trial_id])
+            self.push(trial_id)
         for trial_id, state in self.states.items():
             if state == "failed":
                 trial = self.trials[trial_id]
@@ -200,7 +207,7 @@ def callback(progress: Progress):
 
     class Watch(tune.Callback):
         def on_trial_start(self, iteration, trials, trial, **info):
-            progress.states[trial.config["trial"].id] = "running"
+            progress.states[trial.config["trial"]] = "running"
             progress.line()
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -213,7 +220,7 @@ def callback(progress: Progress):
 
         def on_trial_error(self, iteration, trials, trial, **info):
             progress.push(trial.config["trial"])
-            progress.states[trial.config["trial"].id] = "failed"
+            progress.states[trial.config["trial"]] = "failed"
             progress.line()
 
     return Watch()

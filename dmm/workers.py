@@ -72,13 +72,13 @@ class RolloutPool:
             ray.kill(actor)
 
 
-def train_trial(config: dict) -> None:
-    """Tune's trainable: runs config["trial"] and reports after each evaluation and checkpoint."""
+def train_trial(config: dict, trials: dict[str, Trial]) -> None:
+    """Tune's trainable: runs the trial whose id is config["trial"] and reports after each evaluation and checkpoint."""
     from ray import tune
 
     torch.set_num_threads(1)
     os.environ["DMM_HOME"] = config["home"]
-    trial, actors = config["trial"], config["actors"]
+    trial, actors = trials[config["trial"]], config["actors"]
     pool = RolloutPool(actors) if actors else None
     try:
         last = run(

@@ -1,4 +1,4 @@
-"""Collected data: ids, the policy against SAC's own actor, determinism, the Minari round trip, and what a crash leaves."""
+"""Collected data: ids, the policy against SAC's own actor, determinism, Minari round trip, what a crash leaves."""
 
 import json
 import os
@@ -142,12 +142,12 @@ def test_a_crash_leaves_nothing_that_is_taken_for_whole(policy, monkeypatch):
         original(self, [next(iter(episodes))])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(HDF5Storage, "update_episodes", crash)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(HDF5Storage, "update_episodes", crash)
         ensure((dataset_id,))
     assert not data.present(dataset_id) and data.here() == []
-    monkeypatch.undo()
-    assert not list(main_file(dataset_id).parent.parent.parent.iterdir())
+    assert not list(main_file("dmm/reacher").parent.parent.iterdir())
+    assert ensure((dataset_id,)).episodes == 2
 
 
 def test_inventory(policy, tmp_path, reacher_file):

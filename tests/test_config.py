@@ -10,7 +10,7 @@ from dmm.config import Column, Protocol, Reading, Row, Table, Trial
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
-GOLDEN = ["acdd9018b5096dd6", "XX"]
+GOLDEN = ["acdd9018b5096dd6", "5dee36deabc09b4c"]
 BASE = Trial(arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0)
 
 

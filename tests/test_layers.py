@@ -15,7 +15,7 @@ LAYERS = [
     {"train", "rollout", "tables"},
     {"collect", "score", "estimate"},
     {"run", "behaviour"},
-    {"workers", "record"},
+    {"workers", "record", "markdown"},
     {"sweep", "report", "bench", "jobs"},
     {"cli"},
 ]

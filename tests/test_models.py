@@ -242,7 +242,7 @@ def test_the_residual_of_metamamba_is_around_the_ssm():
 def test_switches_of_metamamba_share_what_they_say():
     def lengths(**changes):
         model = make("metamamba", {**SMALL, "layers": 4, **changes})
-        return len(model.norms), len(model.mixers), len(model.ssms)
+        return len(model.mixer_norms), len(model.mixers), len(model.ssms)
 
     assert lengths() == (1, 4, 4)
     assert lengths(shared_norms=False) == (4, 4, 4)

@@ -218,32 +218,32 @@ def ota_rc_trunk(model, x):
 
 
 def dmm_single_trunk(model, x):
-    for norms, mix, layer in zip(model.norms, model.mixers, model.ssms, strict=True):
-        m = x + mix(norm(norms.mixer, x))
-        x = ssm(layer, norm(norms.ssm, m), identity)
+    for one, mix, two, layer in zip(model.mixer_norms, model.mixers, model.ssm_norms, model.ssms, strict=True):
+        m = x + mix(norm(one, x))
+        x = ssm(layer, norm(two, m), identity)
     return x
 
 
 def dmm_double_trunk(model, x):
-    for norms, mix, layer in zip(model.norms, model.mixers, model.ssms, strict=True):
-        m = x + mix(norm(norms.mixer, x))
-        x = m + ssm(layer, norm(norms.ssm, m), layer.mixer)
+    for one, mix, two, layer in zip(model.mixer_norms, model.mixers, model.ssm_norms, model.ssms, strict=True):
+        m = x + mix(norm(one, x))
+        x = m + ssm(layer, norm(two, m), layer.mixer)
     return x
 
 
 def dmm_v2_trunk(model, x):
-    (norms,) = model.norms
+    (one,), (two,) = model.mixer_norms, model.ssm_norms
     for mix, layer in zip(model.mixers, model.ssms, strict=True):
-        x = x + mix(norm(norms.mixer, x))
-        x = x + ssm(layer, norm(norms.ssm, x), identity)
+        x = x + mix(norm(one, x))
+        x = x + ssm(layer, norm(two, x), identity)
     return x
 
 
 def dmm_frozen_gelu_trunk(model, x):
-    (norms,), (mix,) = model.norms, model.mixers
+    (one,), (mix,), (two,) = model.mixer_norms, model.mixers, model.ssm_norms
     for layer in model.ssms:
-        x = x + mix(norm(norms.mixer, x))
-        x = x + ssm(layer, norm(norms.ssm, x), identity, F.gelu)
+        x = x + mix(norm(one, x))
+        x = x + ssm(layer, norm(two, x), identity, F.gelu)
     return x
 
 

@@ -123,6 +123,27 @@ def test_points_that_arrived_without_their_receipt_are_not_kept_twice(uri):
     assert [step for step, _ in history(uri, run, "train/loss")] == [10, 20, 30]
 
 
+def test_a_push_that_breaks_off_between_two_requests_is_made_good(uri, monkeypatch):
+    monkeypatch.setattr(record, "BATCH", 4)
+    recorder, sent = Recorder(uri), []
+
+    def broken(run_id, **batch):
+        sent.append(batch)
+        if len(sent) == 2:
+            raise OSError("connection lost")
+        MlflowClient(uri).log_batch(run_id, **batch)
+
+    monkeypatch.setattr(recorder._client, "log_batch", broken)
+    with pytest.raises(RecordError, match="connection lost"):
+        recorder.push(finished(), ["handmade"])
+    assert runs(uri)[0].info.status == "RUNNING"
+    Recorder(uri).push(finished(), ["handmade"])
+    (run,) = runs(uri)
+    assert run.info.status == "FINISHED" and run.data.params["arch"] == "metamamba"
+    for key in ("train/loss", "eval/score_x1", "eval/return_x0.5"):
+        assert [step for step, _ in history(uri, run, key)] == [10, 20, 30], key
+
+
 def test_an_unchanged_result_costs_no_request(uri, monkeypatch):
     recorder = Recorder(uri)
     recorder.push(finished(), ["handmade"])

@@ -129,6 +129,7 @@ def test_active_says_which_path_and_why(monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_is_the_reference():
     """Whichever path is active on the GPU."""
     values = inputs(8, 60, 64, 16, torch.float32, "cuda")

@@ -15,7 +15,7 @@ from dmm.train import fit, fresh_model
 
 def entries(model, evaluation: int) -> list[dict]:
     """An evaluation without an environment: what the weights are like now."""
-    total = float(sum(value.double().abs().sum() for value in model.parameters()))
+    total = float(sum(value.detach().double().abs().sum() for value in model.parameters()))
     return [{"target": 1.0, "asked": 1.0, "returns": [total], "lengths": [evaluation]}]
 
 
@@ -50,7 +50,7 @@ def test_the_first_update_is_the_learning_rate_over_the_warm_up(tiny_trial):
     trial = replace(tiny_trial, protocol=protocol)
     start = fresh_model(trial)
     model, _ = fit(trial, dataset(trial.dataset), entries)
-    moved = [(a - b).abs().max() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
+    moved = [float((a - b).detach().abs().max()) for a, b in zip(model.parameters(), start.parameters(), strict=True)]
     assert max(moved) == pytest.approx(0.01 / 10, rel=1e-3)
 
 

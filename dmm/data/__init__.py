@@ -46,11 +46,11 @@ def load(ids: tuple[str, ...]) -> Trajectories:
     folder, stamps = cache.folder_of(ids), [cache.stamp(path) for path in paths]
     if (found := cache.read(folder, stamps)) is not None:
         return found
-    if len(ids) > 1:
+    first, *others = ids
+    if others:
         trajectories = join([load((dataset_id,)) for dataset_id in ids])
     elif paths[0].is_file():
-        trajectories = reader(ids[0]).read(ids[0])
+        trajectories = reader(first).read(first)
     else:
-        raise reader(ids[0]).absent(ids[0])
-    cache.write(folder, ids, trajectories, stamps)
-    return cache.read(folder, stamps)
+        raise reader(first).absent(first)
+    return cache.write(folder, ids, trajectories, stamps)

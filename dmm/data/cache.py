@@ -70,8 +70,8 @@ def read(folder: Path, stamps: Sequence[dict]) -> Trajectories | None:
     )
 
 
-def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: Sequence[dict]) -> None:
-    """Caches trajectories: all or nothing, also beside other processes that do the same."""
+def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: Sequence[dict]) -> Trajectories:
+    """Caches trajectories and opens them from there: all or nothing, also beside other processes that do the same."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     manifest = {
         "format": FORMAT,
@@ -94,3 +94,6 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
             raise ValueError(f"cannot cache {trajectories.id} in {folder.parent}: {error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    opened = read(folder, stamps)
+    assert opened is not None, f"{folder} changed while it was written"
+    return opened

@@ -81,7 +81,7 @@ def array(file: Path, key: str) -> np.ndarray:
                 )
             found = opened[key]
             if not isinstance(found, h5py.Dataset):
-                raise ValueError(f"{file}: {key!r} is a group ({', '.join(found)}), not an array")
+                raise ValueError(f"{file}: {key!r} is a {type(found).__name__.lower()}, not an array")
             if key in VECTORS:
                 check_vectors(str(file), key, found.shape, found.dtype)
                 return found[()]

@@ -51,7 +51,7 @@ def read(dataset_id: str) -> Trajectories:
         storage = MinariStorage.read(folder(dataset_id) / "data")
         for key, space in {"observations": storage.observation_space, "actions": storage.action_space}.items():
             shape = (storage.total_steps, *(space.shape or ())) if type(space).__name__ == "Box" else ()
-            check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, space.dtype)
+            check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, np.dtype(space.dtype or object))
         episodes = [whole(dataset_id, episode) for episode in storage.get_episodes(range(storage.total_episodes))]
     except (OSError, KeyError) as error:
         raise ValueError(f"{dataset_id}: {path(dataset_id)} is damaged or incomplete: {error}") from None
@@ -60,8 +60,8 @@ def read(dataset_id: str) -> Trajectories:
         raise ValueError(f"{dataset_id}: no complete episode in {path(dataset_id)}")
     states, actions, rewards, terminated = zip(*kept, strict=True)
     lengths = [len(piece) for piece in rewards]
-    flat = (np.concatenate(pieces) for pieces in (states, actions, rewards))
-    return assemble(dataset_id, *flat, np.cumsum([0, *lengths]), np.array(terminated))
+    states, actions, rewards = (np.concatenate(pieces) for pieces in (states, actions, rewards))
+    return assemble(dataset_id, states, actions, rewards, np.cumsum([0, *lengths]), np.array(terminated))
 
 
 def whole(dataset_id: str, episode: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:

@@ -217,11 +217,12 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
     if len(set(dims.values())) > 1:
         found = "; ".join(f"{name} has states ({s},) and actions ({a},)" for name, (s, a) in dims.items())
         raise ValueError(f"datasets of different dimensions cannot be read as one: {found}")
-    shifts = np.cumsum([0, *(part.steps for part in parts[:-1])])
     return assemble(
         " + ".join(part.id for part in parts),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("states", "actions", "rewards")),
-        np.concatenate([[0], *(part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=True))]),
+        np.concatenate([part.states for part in parts]),
+        np.concatenate([part.actions for part in parts]),
+        np.concatenate([part.rewards for part in parts]),
+        np.cumsum(np.concatenate([[0], *(part.lengths for part in parts)])),
         np.concatenate([part.terminated for part in parts]),
     )
 

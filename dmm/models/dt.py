@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
@@ -64,7 +64,7 @@ class DecisionTransformer(DecisionModel):
         return self.head(x, batch.mask.shape[1])
 
 
-def attention_bias(real: Tensor, like: Tensor) -> Float[Tensor, "B 1 T T"]:
+def attention_bias(real: Bool[Tensor, "B T"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
     """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty."""
     future = torch.full((real.shape[1],) * 2, -torch.inf, dtype=like.dtype, device=like.device).triu(1)
     return future + rearrange(torch.where(real, 0.0, -1e4).to(like.dtype), "b t -> b 1 1 t")

@@ -17,6 +17,7 @@ Note: v1 compares SiLU with GELU and has no code for it; `activation` is that of
 """
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Literal
 
 import torch
@@ -69,10 +70,11 @@ class DecisionMetaMamba(DecisionModel):
         width, layers, inner = config.width, range(config.layers), config.expand * config.width
         self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
         # what layers share stands once in its list, so that it stands once in a checkpoint
-        self.norms = nn.ModuleList(Norms(width) for _ in (layers[:1] if config.shared_norms else layers))
-        self.mixers = nn.ModuleList(
-            token_mixer(config, width) for _ in (layers if config.mixers == "per-layer" else layers[:1])
-        )
+        norms = layers[:1] if config.shared_norms else layers
+        mixers = layers if config.mixers == "per-layer" else layers[:1]
+        self.mixer_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
+        self.ssm_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
+        self.mixers = nn.ModuleList(token_mixer(config, width) for _ in mixers)
         self.ssms = nn.ModuleList(
             SelectiveSSM(width, config.expand, token_mixer(config, inner) if config.double else None, config.activation)
             for _ in layers
@@ -89,21 +91,12 @@ class DecisionMetaMamba(DecisionModel):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
         x = self.embed(batch)  # B T H, T = 3 K
-        for layer, ssm in enumerate(self.ssms):
-            norms, mix = self.norms[layer % len(self.norms)], self.mixers[layer % len(self.mixers)]
-            x = x + mix(norms.mixer(x))
-            y = ssm(norms.ssm(x))
+        lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
+        for ssm, mixer_norm, mixer, ssm_norm in zip(self.ssms, *lists):
+            x = x + mixer(mixer_norm(x))
+            y = ssm(ssm_norm(x))
             x = x + y if self.config.residual else y
         return self.head(x, batch.mask.shape[1])
-
-
-class Norms(nn.Module):
-    """The two LayerNorms of a layer."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mixer = nn.LayerNorm(width)
-        self.ssm = nn.LayerNorm(width)
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
