@@ -156,12 +156,12 @@ def report(
     found = find_table(table)
     recorder = Recorder(mlflow)
     summaries = recorder.summaries(found)
-    source = {"uri": recorder.uri, "commit": provenance.commit(), "versions": provenance.versions()}
+    source = {**recorder.provenance(found), "commit": provenance.commit(), "versions": provenance.versions()}
     paths = write(found, summaries, out / found.name, source)
     recorder.upload(out / found.name, found)
     print((out / found.name / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
-    print(recorder.view_link())
+    print(recorder.view_link(found.name))
 
 
 @app.command()

@@ -26,7 +26,7 @@ def later(default: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """All that changes a run and is not the architecture. The defaults are the DT family's gym scripts (systems.md 3)."""
+    """All that changes a run and is not the architecture. The defaults are the DT family's gym scripts."""
 
     name: str  # how tables speak of it; not part of an id
     context_length: int = 20  # K, in environment steps

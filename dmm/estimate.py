@@ -7,6 +7,7 @@ import torch
 
 from dmm.batch import Batch
 from dmm.config import Table, Trial
+from dmm.rollout import shards
 from dmm.train import fresh_model
 
 
@@ -44,7 +45,7 @@ def estimate(trial: Trial) -> dict[str, float]:
     window = random_batch(trial, protocol.shard)
     with torch.inference_mode():
         act = seconds(lambda: model.eval().act(window))
-    calls = trial.task.horizon * -(-protocol.episodes // protocol.shard) * len(protocol.targets) * protocol.evaluations
+    calls = trial.task.horizon * len(shards(protocol, 0)) * protocol.evaluations
     return {"train": update * protocol.updates, "rollout": act * calls}
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 from dmm.config import BEST, LAST, Table  # noqa: E402
 from dmm.home import home  # noqa: E402
 from dmm.score import seed_value, summarise, target_name  # noqa: E402
-from dmm.tasks import TASKS  # noqa: E402
+from dmm.tasks import Task  # noqa: E402
 
 EXPERIMENT = "dmm"
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
@@ -255,13 +255,12 @@ def params(trial: Mapping) -> dict[str, object]:
 
 def curves(result: Mapping, losses: int, evaluations: int) -> list[tuple[str, float, int]]:
     """Learning curves from the given points on, as (key, value, step)."""
-    task = TASKS.get(result["trial"]["task"]["name"])
+    task = task_of(result)
     points = [("train/loss", loss, update) for update, loss in result["loss"][losses:]]
     for entry in result["evaluations"][evaluations:]:
         name, mean = target_name(entry["target"]), fmean(entry["returns"])
         points.append((f"eval/return_x{name}", mean, entry["update"]))
-        if task:
-            points.append((f"eval/score_x{name}", task.normalise(mean), entry["update"]))
+        points.append((f"eval/score_x{name}", task.normalise(mean), entry["update"]))
     return points
 
 
@@ -272,11 +271,15 @@ def totals(summary: Mapping) -> dict[str, float]:
         "time/train_s": summary["seconds"]["train"],
         "time/rollout_s": summary["seconds"]["rollout"],
     }
-    if task := TASKS.get(summary["trial"]["task"]["name"]):
-        target = 1.0 if "1" in summary["curve"] else summary["trial"]["protocol"]["targets"][0]
-        for reading in (LAST, BEST):
-            found[f"score/{reading.name}"] = seed_value(summary, replace(reading, target=target), task)
+    target = 1.0 if "1" in summary["curve"] else summary["trial"]["protocol"]["targets"][0]
+    for reading in (LAST, BEST):
+        found[f"score/{reading.name}"] = seed_value(summary, replace(reading, target=target), task_of(summary))
     return found
+
+
+def task_of(result: Mapping) -> Task:
+    """The task of a result or a summary, which may be one that only its table knows."""
+    return Task(**{**result["task"], "options": tuple(map(tuple, result["task"]["options"]))})
 
 
 def ablation_view(query: str) -> dict:

@@ -15,7 +15,7 @@ from statistics import fmean
 import numpy as np
 
 from dmm.config import Reading, Table, canonical
-from dmm.home import home, write_atomic
+from dmm.home import check_writable, home, write_atomic
 from dmm.markdown import markdown
 from dmm.score import Cell, gather, papers_data, parameters_per_score, state, summarise, target_name
 
@@ -29,7 +29,7 @@ def results_in(table: Table, folder: Path | None = None) -> dict[str, dict]:
 
 def write(table: Table, summaries: Mapping[str, dict], folder: Path, provenance: Mapping) -> list[Path]:
     """Writes a table's files from the summaries of its trials by id; returns their paths."""
-    check_writable(folder)
+    check_writable(folder, "a report")
     cells = gather(table, summaries)
     files = {
         "table.md": markdown(table, cells).encode(),
@@ -41,17 +41,6 @@ def write(table: Table, summaries: Mapping[str, dict], folder: Path, provenance:
     for name, data in files.items():
         write_atomic(folder / name, data)
     return [folder / name for name in files]
-
-
-def check_writable(folder: Path) -> None:
-    """Refuses a folder in which nothing can be written, before any work."""
-    probe = folder / ".writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write a report to {folder}: {error.strerror}") from error
 
 
 def scores_csv(table: Table, cells: list[Cell]) -> str:

@@ -1,7 +1,7 @@
 """Rolls a model through an environment: many episodes in lock-step, one batched model call a step, finished lanes dropped.
 
-The unit of work is a shard: a fixed set of episodes of one target. A shard's numbers do not depend on which process rolls
-it or how many do, since its batch is always the same.
+The unit of work is a shard: a fixed set of episodes, of one target or more. Its numbers do not depend on which process
+rolls it or how many do, since its batch is always the same.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,24 +27,23 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Shard:
-    """Episodes first .. first + count - 1 of one evaluation at one target."""
+    """Some episodes of one evaluation, each with the return that it is asked for."""
 
     evaluation: int
-    target: float  # multiple of the task's
-    first: int
-    count: int
+    lanes: tuple[tuple[float, int], ...]  # target, in multiples of the task's, and index of the episode
 
 
 class History:
     """What each live lane has seen and done since its episode began; all lanes are at the same step."""
 
-    def __init__(self, lanes: int, task: Task, protocol: Protocol, statistics: Statistics, returns: float) -> None:
+    def __init__(self, task: Task, protocol: Protocol, statistics: Statistics, targets: Sequence[float]) -> None:
         self.protocol, self.statistics, self.scale = protocol, statistics, task.scale
         self.length = 0  # states seen
+        lanes = len(targets)
         self.states = np.zeros((lanes, task.horizon, task.state_dim), np.float32)
         self.actions = np.zeros((lanes, task.horizon, task.action_dim), np.float32)
         self.returns = np.zeros((lanes, task.horizon), np.float32)
-        self.left = np.full(lanes, returns / task.scale)  # return-to-go of the state to come
+        self.left = np.array(targets, float) / task.scale  # return-to-go of the state to come
 
     def observe(self, states: np.ndarray) -> None:
         """Takes the states that the lanes are in now, as the environment gives them [lanes, S]."""
@@ -91,14 +90,19 @@ def lanes(task: Task) -> list:
 
 
 def rollout(
-    model: DecisionModel, task: Task, protocol: Protocol, statistics: Statistics, target: float, seeds: Sequence[int]
+    model: DecisionModel,
+    task: Task,
+    protocol: Protocol,
+    statistics: Statistics,
+    targets: Sequence[float],
+    seeds: Sequence[int],
 ) -> tuple[list[float], list[int]]:
-    """Rolls one episode a seed, asking for the return `target`; gives their returns and lengths, in the order of seeds."""
+    """Rolls one episode a lane, from its seed and asking for its return; gives returns and lengths, lane by lane."""
     device = next(model.parameters()).device
     pool = lanes(task)
     pool.extend(task.make() for _ in range(len(seeds) - len(pool)))
     envs = pool[: len(seeds)]
-    history = History(len(seeds), task, protocol, statistics, target)
+    history = History(task, protocol, statistics, targets)
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     live = np.arange(len(seeds))
     states = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
@@ -125,11 +129,11 @@ def rollout(
 
 
 def shards(protocol: Protocol, evaluation: int) -> list[Shard]:
-    """The work of one evaluation, target by target."""
+    """The work of one evaluation, target by target, in shards of the protocol's size."""
+    every = [(target, episode) for target in protocol.targets for episode in range(protocol.episodes)]
     return [
-        Shard(evaluation, target, first, min(protocol.shard, protocol.episodes - first))
-        for target in protocol.targets
-        for first in range(0, protocol.episodes, protocol.shard)
+        Shard(evaluation, tuple(every[first : first + protocol.shard]))
+        for first in range(0, len(every), protocol.shard)
     ]
 
 
@@ -137,9 +141,10 @@ def roll_shard(
     model: DecisionModel, trial: Trial, statistics: Statistics, shard: Shard
 ) -> tuple[list[float], list[int]]:
     """Rolls one shard. Episode i of an evaluation starts alike for every target: its seed is (seed, evaluation, i)."""
-    episodes = range(shard.first, shard.first + shard.count)
-    seeds = [int(np.random.SeedSequence((trial.seed, shard.evaluation, i)).generate_state(1)[0]) for i in episodes]
-    return rollout(model, trial.task, trial.protocol, statistics, shard.target * trial.task.target, seeds)
+    parts = [(trial.seed, shard.evaluation, episode) for _, episode in shard.lanes]
+    seeds = [int(np.random.SeedSequence(part).generate_state(1)[0]) for part in parts]
+    targets = [target * trial.task.target for target, _ in shard.lanes]
+    return rollout(model, trial.task, trial.protocol, statistics, targets, seeds)
 
 
 Roll = Callable[[DecisionModel, Trial, Statistics, list[Shard]], Iterable[tuple[list[float], list[int]]]]
@@ -159,7 +164,8 @@ def evaluate(
         target: {"target": target, "asked": target * trial.task.target, "returns": [], "lengths": []}
         for target in trial.protocol.targets
     }
-    for shard, (returns, lengths) in zip(work, roll(model, trial, statistics, work), strict=True):
-        entries[shard.target]["returns"] += returns
-        entries[shard.target]["lengths"] += lengths
+    for shard, rolled in zip(work, roll(model, trial, statistics, work), strict=True):
+        for (target, _), value, length in zip(shard.lanes, *rolled, strict=True):
+            entries[target]["returns"].append(value)
+            entries[target]["lengths"].append(length)
     return list(entries.values())

@@ -14,7 +14,7 @@ import torch
 
 from dmm import provenance
 from dmm.collect import ensure
-from dmm.config import Trial
+from dmm.config import Trial, canonical
 from dmm.data.trajectories import Trajectories, check_task
 from dmm.home import home, write_atomic
 from dmm.rollout import Roll, Statistics, evaluate, in_process
@@ -74,10 +74,11 @@ def run(
     place = folder(trial)
     place.mkdir(parents=True, exist_ok=True)
     statistics = Statistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)
-    state = load_checkpoint(place / "checkpoint.pt", device)
+    state = load_checkpoint(place / "checkpoint.pt")
     record = {
         "id": trial.id,
         "trial": trial.canonical(),
+        "task": canonical(trial.task),
         "status": "running",
         "error": None,
         "data": {
@@ -123,6 +124,6 @@ def run(
     return write(status="finished")
 
 
-def load_checkpoint(path: Path, device: str) -> dict | None:
+def load_checkpoint(path: Path) -> dict | None:
     """Reads a checkpoint; None where there is none."""
-    return torch.load(path, map_location=device, weights_only=True) if path.exists() else None
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None

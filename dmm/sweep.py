@@ -1,5 +1,6 @@
 """The driver of a sweep: Ray Tune over a table's unfinished trials, with progress; resumed by the same command."""
 
+import logging
 import os
 import shutil
 import time
@@ -9,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from dmm.config import Table, Trial
-from dmm.home import home
+from dmm.home import check_writable, home
 from dmm.record import Recorder, RecordError
 from dmm.run import check_data, dataset, folder, result
 from dmm.suggest import unknown
@@ -37,7 +38,9 @@ class Profile:
 def profiles() -> dict[str, Path]:
     """The profiles that ship with dmm, by name: the checkout's cluster/, which a wheel holds as dmm/profiles."""
     package = Path(str(files("dmm")))
-    return {path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")}
+    return {
+        path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")
+    }
 
 
 def find_profile(name: str) -> Profile:
@@ -58,7 +61,7 @@ def find_profile(name: str) -> Profile:
 def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> dict[str, int]:
     """Runs what is unfinished of a table; returns how many trials are done and how many failed."""
     trials = table.trials()
-    check_writable()
+    check_writable(home(), "results (DMM_HOME)")
     recorder = Recorder(uri)
     for ids in {trial.dataset: None for trial in trials}:
         say(f"data: {dataset(ids).summary()}")
@@ -75,20 +78,11 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
     return {"done": progress.count("finished"), "failed": progress.count("failed"), "total": len(trials)}
 
 
-def check_writable() -> None:
-    """Refuses to start where results could not be kept."""
-    probe = home() / ".writable"
-    try:
-        home().mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to DMM_HOME, {home()}: {error.strerror}") from error
-
-
 def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> None:
     """Runs trials through Ray Tune. Tune's own files are thrown away: a trial's folder is what a sweep goes on from."""
     os.environ |= QUIET
+    for noisy in ("ray._private.authentication", "ray.tune.analysis.experiment_analysis"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     import ray
     from ray import tune
 

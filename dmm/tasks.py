@@ -43,7 +43,7 @@ class Task:
         return 100 * (value - self.low) / (self.high - self.low)
 
 
-D4RL = "reference scores: D4RL infos.py; x1 target: the DC family's scripts (systems.md 4.2); environment: Gymnasium v5"
+D4RL = "reference scores: D4RL's infos.py; target x1: Decision ConvFormer's scripts; environment: Gymnasium v5, not D4RL's v2"
 TASKS = {
     task.name: task
     for task in (

@@ -1,6 +1,6 @@
 """Results made by hand, in the form in which trials write them, and a table of such trials."""
 
-from dmm.config import Column, Protocol, Row, Table, Trial
+from dmm.config import Column, Protocol, Row, Table, Trial, canonical
 from dmm.tasks import find_task
 
 HOPPER, WALKER = find_task("hopper"), find_task("walker2d")
@@ -46,6 +46,7 @@ def result(trial: Trial, scores: dict[float, list[float]], status: str = "finish
     return {
         "id": trial.id,
         "trial": trial.canonical(),
+        "task": canonical(trial.task),
         "status": status,
         "error": None,
         "parameters": 123587 if trial.arch == "metamamba" else 700000,

@@ -70,7 +70,11 @@ def test_the_wheel_is_whole(tmp_path):
     target, empty = tmp_path / "target", tmp_path / "empty"
     empty.mkdir()
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel], **run)
-    for words, said in ((("show", "quickstart"), "4 trials"), (("list",), "laptop"), (("data", "list"), "hopper/medium")):
+    for words, said in (
+        (("show", "quickstart"), "4 trials"),
+        (("list",), "laptop"),
+        (("data", "list"), "hopper/medium"),
+    ):
         code = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv[1:] = {words!r}; from dmm.cli import main; main()"
         env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DMM_HOME")}
         done = subprocess.run([sys.executable, "-I", "-c", code], cwd=empty, capture_output=True, text=True, env=env)

@@ -11,7 +11,9 @@ from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
 GOLDEN = ["acdd9018b5096dd6", "5dee36deabc09b4c"]
-BASE = Trial(arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0)
+BASE = Trial(
+    arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0
+)
 
 
 def test_golden_ids():

@@ -71,7 +71,9 @@ def test_lower_layers_load_where_ray_and_mujoco_are_absent(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
             for name in names:
                 package = name.split(".")[0]
-                assert package in LIGHT | {"dmm"} | sys.stdlib_module_names, f"{path.name} imports {package} when loaded"
+                assert package in LIGHT | {"dmm"} | sys.stdlib_module_names, (
+                    f"{path.name} imports {package} when loaded"
+                )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -41,6 +41,9 @@ def test_make_targets_exist():
 
 
 def test_no_path_of_a_machine_is_named():
-    for path in [*ROOT.glob("*.*"), *(p for d in ("dmm", "tests", "tune_spaces", "cluster") for p in (ROOT / d).rglob("*.*"))]:
+    for path in [
+        *ROOT.glob("*.*"),
+        *(p for d in ("dmm", "tests", "tune_spaces", "cluster") for p in (ROOT / d).rglob("*.*")),
+    ]:
         if path.suffix in (".py", ".md", ".toml", ".json", ".yaml"):
             assert "/" + "work/" not in path.read_text(), path

@@ -54,7 +54,7 @@ def test_history_equals_training_window(padding, pad_state):
     rewards = generator.normal(size=steps).astype(np.float32)
     data = assemble("test", states, actions, rewards, np.array([0, steps]), np.array([False]))
     norm = Statistics(data.state_mean, data.state_std + protocol.std_offset)
-    history = History(1, REACHER, protocol, norm, float(data.returns[0]))
+    history = History(REACHER, protocol, norm, [float(data.returns[0])])
     for t in range(steps):
         history.observe(states[t : t + 1])
         seen, start = history.window(), max(0, t + 1 - k)
@@ -94,23 +94,29 @@ def plain_loop(model, task, norm, target, seed) -> tuple[float, int]:
 
 def test_lock_step_equals_a_plain_loop_though_lanes_finish_at_different_times():
     model, norm, seeds = Scripted(HOPPER), statistics(HOPPER), [3, 1, 4, 15, 9, 2]
-    returns, lengths = rollout(model, HOPPER, TINY, norm, 3600.0, seeds)
+    targets = [3600.0, 1800.0, 360.0, -50.0, 0.0, 3600.0]
+    returns, lengths = rollout(model, HOPPER, TINY, norm, targets, seeds)
     assert len(set(lengths)) > 2
-    expected = [plain_loop(model, HOPPER, norm, 3600.0, seed) for seed in seeds]
+    expected = [plain_loop(model, HOPPER, norm, *lane) for lane in zip(targets, seeds, strict=True)]
     assert lengths == [length for _, length in expected]
     np.testing.assert_allclose(returns, [value for value, _ in expected], rtol=1e-6)
 
 
 def test_a_lane_does_not_depend_on_its_neighbours():
     model, norm = Scripted(HOPPER), statistics(HOPPER)
-    together = rollout(model, HOPPER, TINY, norm, 3600.0, [5, 6, 7])
-    alone = [rollout(model, HOPPER, TINY, norm, 3600.0, [seed]) for seed in (5, 6, 7)]
+    together = rollout(model, HOPPER, TINY, norm, [3600.0] * 3, [5, 6, 7])
+    alone = [rollout(model, HOPPER, TINY, norm, [3600.0], [seed]) for seed in (5, 6, 7)]
     assert together == ([a[0][0] for a in alone], [a[1][0] for a in alone])
 
 
 def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(tiny_trial):
     work = shards(TINY, 1)
-    assert [(s.target, s.first, s.count) for s in work] == [(1.0, 0, 3), (1.0, 3, 2), (2.0, 0, 3), (2.0, 3, 2)]
+    assert [shard.lanes for shard in work] == [
+        ((1.0, 0), (1.0, 1), (1.0, 2)),
+        ((1.0, 3), (1.0, 4), (2.0, 0)),
+        ((2.0, 1), (2.0, 2), (2.0, 3)),
+        ((2.0, 4),),
+    ]
 
     class Still(Scripted):
         Config = Scripted.Config
@@ -127,5 +133,5 @@ def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(ti
 
 def test_a_rollout_leaves_the_model_in_training_mode():
     model = Scripted(REACHER).train()
-    rollout(model, REACHER, TINY, statistics(REACHER), 1.0, [0])
+    rollout(model, REACHER, TINY, statistics(REACHER), [1.0], [0])
     assert model.training

@@ -11,8 +11,8 @@ PROTOCOL = Protocol(
     learning_rate=1e-3,
     evaluations=4,
     episodes=20,
-    shard=20,
-    targets=(1.0, 0.5, 0.1),
+    shard=60,
+    targets=(1.0, 0.5, 0.2),
 )
 
 TABLE = Table(

@@ -1,0 +1,81 @@
+"""Pinned learning curves: a change that moves one of them moves every result; raise config.RESULTS and say so in LOG.md."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import REACHER, TINY
+
+from dmm.config import Trial
+from dmm.data.trajectories import assemble
+from dmm.models import models
+from dmm.train import fit
+
+GOLDEN = {
+    "dc": [0.7998812, 0.6091672, 0.6763318, 0.5955687, 0.655831, 0.6044557, 0.5518496, 0.5602916, 0.6450329, 0.6754745],
+    "decision_mamba": [
+        0.7772319,
+        0.6956949,
+        0.7453973,
+        0.5550409,
+        0.6832924,
+        0.6605015,
+        0.7554747,
+        0.5997757,
+        0.6121421,
+        0.6588104,
+    ],
+    "dt": [
+        0.6053853,
+        0.5667588,
+        0.6652498,
+        0.6315457,
+        0.6802623,
+        0.7957098,
+        0.6503989,
+        0.6878908,
+        0.6587566,
+        0.5219116,
+    ],
+    "metamamba": [
+        0.493479,
+        0.4839165,
+        0.5086892,
+        0.3830349,
+        0.4145964,
+        0.4378687,
+        0.2932731,
+        0.3181005,
+        0.4050627,
+        0.3064608,
+    ],
+}
+
+
+def episodes():
+    """Made-up episodes, the same on every machine: sums of sines, no generator."""
+    lengths = np.array([30, 7, 50, 1, 12])
+    place = np.arange(lengths.sum())[:, None]
+    states = np.sin(place * 0.1 * np.arange(1, 11)).astype(np.float32)
+    actions = np.cos(place * 0.3 * np.arange(1, 3)).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return assemble("golden", states, actions, states[:, 0] - 1, offsets, np.zeros(5, bool))
+
+
+def curve(arch: str) -> list[float]:
+    """Mean losses over ten times two updates."""
+    protocol = TINY.changed(updates=20, evaluations=1)
+    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=(("width", 16),))
+    _, state = fit(trial, episodes(), lambda model, evaluation: [])
+    return [loss for _, loss in state["progress"]["loss"]]
+
+
+@pytest.mark.parametrize("arch", models())
+def test_the_curve_is_the_pinned_one(arch):
+    assert curve(arch) == pytest.approx(GOLDEN[arch], rel=1e-4)
+
+
+def test_the_seed_matters():
+    trial = replace(Trial(arch="dt", task=REACHER, dataset=("golden",), protocol=TINY, seed=0), seed=1)
+    _, state = fit(trial, episodes(), lambda model, evaluation: [])
+    assert state["progress"]["loss"][0][1] != pytest.approx(GOLDEN["dt"][0], rel=1e-4)
