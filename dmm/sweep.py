@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
+from dmm.collect import ensure
 from dmm.config import Table, Trial
 from dmm.home import check_writable, home
 from dmm.record import Recorder, RecordError
@@ -64,7 +65,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
     check_writable(home(), "results (DMM_HOME)")
     recorder = Recorder(uri)
     for ids in {trial.dataset: None for trial in trials}:
-        say(f"data: {dataset(ids).summary()}")
+        say(f"data: {ensure(ids, say).summary()}")  # here, before workers could all collect it at once
     for trial in trials:
         check_data(trial, dataset(trial.dataset))
     progress = Progress(table, trials, recorder, say)

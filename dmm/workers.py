@@ -45,10 +45,13 @@ class RolloutActor:
 
 
 class RolloutPool:
-    """A `roll` for dmm.rollout.evaluate that spreads shards over actors; which actor rolls what changes nothing."""
+    """A `roll` for dmm.rollout.evaluate that spreads shards over actors; which actor rolls what changes nothing.
+
+    Inside a Tune trial the actors take the bundles that the trial's placement group holds for them.
+    """
 
     def __init__(self, actors: int) -> None:
-        self.actors = [RolloutActor.options(scheduling_strategy="DEFAULT").remote() for _ in range(actors)]
+        self.actors = [RolloutActor.remote() for _ in range(actors)]
 
     def __call__(
         self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[Shard]

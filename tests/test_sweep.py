@@ -81,12 +81,13 @@ def test_a_sweep_that_is_killed_twice_gives_the_same_table(tmp_path):
         return [found for found in results(rough / "home") if found["status"] == "running"]
 
     wait_for(under_way)
-    for process in psutil.Process(driver.pid).children(recursive=True):
-        if "train_trial" in " ".join(process.cmdline()):
-            process.send_signal(signal.SIGKILL)
-            break
-    else:
-        pytest.fail("no process of a trial was found")
+    trials = [
+        process
+        for process in psutil.Process(driver.pid).children(recursive=True)
+        if " ".join(process.cmdline()).startswith("ray::ImplicitFunc")  # Tune's name for a function's process
+    ]
+    assert trials, [process.cmdline() for process in psutil.Process(driver.pid).children(recursive=True)]
+    trials[0].send_signal(signal.SIGKILL)
     wait_for(lambda: any(found["status"] == "finished" for found in results(rough / "home")))
     kill_tree(psutil.Process(driver.pid))
     driver.wait()
