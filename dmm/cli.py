@@ -101,12 +101,9 @@ def run(
     column: Annotated[str, typer.Option(help="A column's label; default: the first.")] = "",
 ) -> None:
     """Runs one trial of a table in this process, without Ray and MLflow. Example: `dmm run quickstart DT --seed 1`."""
-    import torch
-
     from dmm.run import folder, run
     from dmm.tables import find_column, find_row, find_table
 
-    torch.set_num_threads(1)
     found = find_table(table)
     place = find_column(found, column) if column else found.columns[0]
     trial = found.trial(find_row(found, row), place, seed)
@@ -114,8 +111,8 @@ def run(
     def progress(result: dict) -> None:
         done = [entry for entry in result["evaluations"] if entry["update"] == result["update"]]
         scores = "  ".join(f"asked {e['asked']:g} got {sum(e['returns']) / len(e['returns']):.1f}" for e in done)
-        loss = result["loss"][-1][1] if result["loss"] else float("nan")
-        print(f"update {result['update']:>7,}  loss {loss:.4f}  {scores}", flush=True)
+        loss = f"loss {result['loss'][-1][1]:.4f}" if result["loss"] else ""
+        print(f"update {result['update']:>7,}  {loss}  {scores}", flush=True)
 
     print(f"trial {trial.id}: {row}, {place.label}, seed {seed}", flush=True)
     result = run(trial, progress=progress)
@@ -136,8 +133,10 @@ def sweep(
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
     left = counts["total"] - counts["done"] - counts["failed"]
     print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
-    if counts["done"] < counts["total"]:
-        raise typer.Exit(130 if left else 1)
+    if left:
+        raise KeyboardInterrupt  # Tune has taken the signal and ended its trials
+    if counts["failed"]:
+        raise typer.Exit(1)
     print(f"now: dmm report {table}")
 
 

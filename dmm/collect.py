@@ -180,6 +180,7 @@ def collect(
 
 def collect_into(dataset_id: str, collection: Collection, say: Callable[[str], None]) -> None:
     """Rolls whole shards until there are enough steps; keeps the shortest prefix of whole episodes that has them."""
+    torch.set_num_threads(1)  # the count of threads moves float bits, and with them the data
     policy, card = load_policy(policies()[collection.policy_name])
     episodes, lengths = [], []
     while sum(lengths) < collection.steps:

@@ -66,6 +66,7 @@ def run(
 
     `roll` rolls shards of episodes, here or elsewhere; `progress` is given the result after every evaluation.
     """
+    torch.set_num_threads(1)  # the count of threads moves float bits; cores are for other trials
     trajectories = dataset(trial.dataset)
     check_task(trajectories, trial.task)
     check_data(trial, trajectories)

@@ -79,7 +79,6 @@ def train_trial(config: dict, trials: dict[str, Trial]) -> None:
     """Tune's trainable: runs the trial whose id is config["trial"] and reports after each evaluation and checkpoint."""
     from ray import tune
 
-    torch.set_num_threads(1)
     os.environ["DMM_HOME"] = config["home"]
     trial, actors = trials[config["trial"]], config["actors"]
     pool = RolloutPool(actors) if actors else None

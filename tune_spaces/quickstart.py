@@ -19,7 +19,6 @@ TABLE = Table(
     name="quickstart",
     title="Quickstart: Decision Transformer and Decision MetaMamba on locally collected Hopper data",
     rows=(
-        Row(label="DT", arch="dt", changes={"width": 64, "dropout": 0.0}, note="no dropout"),
         Row(
             label="DMM v2",
             arch="metamamba",
@@ -27,6 +26,7 @@ TABLE = Table(
             changes={"width": 64},
             protocol={"learning_rate": 3e-3},
         ),
+        Row(label="DT", arch="dt", changes={"width": 64, "dropout": 0.0}, note="no dropout"),
     ),
     columns=(Column(task=find_task("hopper"), dataset=("dmm/hopper/medium-v0",), label="hopper-medium"),),
     seeds=(0, 1),
