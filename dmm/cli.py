@@ -133,8 +133,9 @@ def sweep(
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
     left = counts["total"] - counts["done"] - counts["failed"]
     print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
-    if left:
-        raise KeyboardInterrupt  # Tune has taken the signal and ended its trials
+    if left:  # Tune has taken Ctrl-C and ended its trials
+        print("stopped; the same command goes on")
+        raise typer.Exit(130)
     if counts["failed"]:
         raise typer.Exit(1)
     print(f"now: dmm report {table}")
@@ -229,6 +230,3 @@ def main() -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)

@@ -19,11 +19,6 @@ from dmm.tasks import Task
 RESULTS = 1  # raised by any change of code that can move a number: every id changes with it
 
 
-def later(default: Any) -> Any:
-    """A field added after ids were first published: left out of the id while it has the value it was introduced with."""
-    return field(default=default, metadata={"later": True})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """All that changes a run and is not the architecture. The defaults are the DT family's gym scripts."""

@@ -82,7 +82,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
 def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> None:
     """Runs trials through Ray Tune. Tune's own files are thrown away: a trial's folder is what a sweep goes on from."""
     os.environ |= QUIET
-    for noisy in ("ray._private.authentication", "ray.tune.analysis.experiment_analysis"):
+    for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that nobody resumes from
         logging.getLogger(noisy).setLevel(logging.ERROR)
     import ray
     from ray import tune

@@ -7,6 +7,7 @@ from conftest import REACHER, TINY
 
 from dmm import config
 from dmm.config import Column, Protocol, Reading, Row, Table, Trial
+from dmm.models import later
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
@@ -60,7 +61,7 @@ def test_a_later_field_is_left_out_at_its_first_value():
     @config.dataclass(frozen=True)
     class Grown:
         old: int = 1
-        new: int = config.later(5)
+        new: int = later(5)
 
     assert config.canonical(Grown()) == {"old": 1}
     assert config.canonical(Grown(new=6)) == {"old": 1, "new": 6}

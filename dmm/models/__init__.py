@@ -66,6 +66,11 @@ class DecisionModel(nn.Module, ABC):
         return self(batch)[torch.arange(len(batch.mask), device=batch.mask.device), batch.now]
 
 
+def later(default):
+    """A field that was added after ids were published: left out of an id while it has the value it was introduced with."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def models() -> list[str]:
     """Names of all architectures."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
