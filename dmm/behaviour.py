@@ -91,9 +91,9 @@ def train(recipe: Recipe, report=print) -> Path:
     curve = resume(model, folder)
     while model.num_timesteps < recipe.steps and len(reached(folder)) < len(LEVELS):
         began = time.perf_counter()
-        model.learn(recipe.interval, reset_num_timesteps=False, log_interval=None)
+        model.learn(recipe.interval, reset_num_timesteps=False, log_interval=10**9)
         rate = recipe.interval / (time.perf_counter() - began)
-        space = model.env.action_space
+        space = model.action_space
         policy = Policy(actor_weights(model), space.low, space.high)
         returns = [episode.rewards.sum() for episode in roll(policy, recipe.environment, EVALUATION_SEED, 0, EPISODES)]
         point = {"steps": model.num_timesteps, "mean": float(np.mean(returns)), "std": float(np.std(returns))}
@@ -108,7 +108,7 @@ def train(recipe: Recipe, report=print) -> Path:
         for name in new:
             save_file(policy.weights, folder / f"{name}.safetensors")
             if name == "medium":
-                np.savez(folder / "medium-replay.npz", **replay_arrays(model))
+                np.savez(folder / "medium-replay.npz", allow_pickle=False, **replay_arrays(model))
             write_atomic(folder / f"{name}.json", json.dumps(card(recipe, point), indent=1).encode())
         save(model, folder, curve)
         publish(folder)
@@ -178,7 +178,7 @@ def save(model, folder: Path, curve: list[dict]) -> None:
     """Writes a checkpoint; progress.json comes last and names what it belongs to."""
     steps = model.num_timesteps
     torch.save(model.get_parameters(), folder / f"model-{steps}.pt")
-    np.savez(folder / f"replay-{steps}.npz", **replay_arrays(model))
+    np.savez(folder / f"replay-{steps}.npz", allow_pickle=False, **replay_arrays(model))
     write_atomic(folder / "progress.json", json.dumps({"steps": steps, "curve": curve}, indent=1).encode())
     for old in [*folder.glob("model-*.pt"), *folder.glob("replay-*.npz")]:
         if old.stem.split("-")[1] != str(steps):

@@ -31,7 +31,7 @@ def markdown(table: Table, cells: list[Cell]) -> str:
             grid(["architecture", "data", "target", "asked", "got"], asked),
         ]
     lists = {"Readings": readings(table), "Departures from the papers": departures(table, cells)}
-    lists["Failed trials"] = [f"{name}: {reason(summary)}" for name, summary in trials_in(cells, "failed")]
+    lists["Failed trials"] = [f"{name}: {reason(summary)}" for name, summary in trials_in(cells, "failed") if summary]
     lists["Unfinished trials"] = [name for name, _ in trials_in(cells, "pending", "running")]
     for title, lines in lists.items():
         if lines:

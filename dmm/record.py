@@ -188,12 +188,12 @@ class Recorder:
     def _log(self, known: Known, metrics: list[tuple[str, float, int]], params: dict, tags: dict) -> None:
         """Sends metrics (key, value, step), and with the last of them the tags that say that they were sent."""
         points = [Metric(key, value, known.start + step, step) for key, value, step in metrics]
-        params, last = [Param(key, str(value)) for key, value in params.items()], max(len(points) - 1, 0)
+        settings, last = [Param(key, str(value)) for key, value in params.items()], max(len(points) - 1, 0)
         for first in range(0, last + 1, BATCH):
             self._client.log_batch(
                 known.run_id,
                 metrics=points[first : first + BATCH],
-                params=params if first == 0 else (),
+                params=settings if first == 0 else (),
                 tags=[RunTag(key, value) for key, value in tags.items()] if first + BATCH > last else (),
             )
         known.tags |= tags

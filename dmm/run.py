@@ -38,12 +38,6 @@ def result(trial: Trial) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def finished(trial: Trial) -> bool:
-    """Whether a trial has run to its end."""
-    found = result(trial)
-    return found is not None and found["status"] == "finished"
-
-
 def check_data(trial: Trial, trajectories: Trajectories) -> None:
     """Refuses to go on with, or to skip, a trial that was made with other data than are here now."""
     found = result(trial)
@@ -70,8 +64,8 @@ def run(
     trajectories = dataset(trial.dataset)
     check_task(trajectories, trial.task)
     check_data(trial, trajectories)
-    if finished(trial):
-        return result(trial)
+    if (before := result(trial)) and before["status"] == "finished":
+        return before
     place = folder(trial)
     place.mkdir(parents=True, exist_ok=True)
     statistics = Statistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)

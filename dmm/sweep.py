@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -90,9 +91,12 @@ def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> Non
     started = not ray.is_initialized()
     if started:
         address = os.environ.get("RAY_ADDRESS", "local")
-        options = {"include_dashboard": False} if address == "local" else {}
         ray.init(
-            address, runtime_env={"env_vars": ENVIRONMENT}, log_to_driver=False, logging_level="warning", **options
+            address,
+            runtime_env={"env_vars": ENVIRONMENT},
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            include_dashboard=False if address == "local" else None,
         )
     check_fits(profile, ray.cluster_resources())
     scratch = home() / "tune" / progress.table.name
@@ -130,7 +134,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> Non
             ray.shutdown()
 
 
-def check_fits(profile: Profile, cluster: dict[str, float]) -> None:
+def check_fits(profile: Profile, cluster: Mapping[str, float]) -> None:
     """Refuses a profile of which not even one trial fits, with the arithmetic."""
     need = {"CPU": profile.cpus + profile.rollout_actors, "GPU": profile.gpus}
     for kind, amount in need.items():
@@ -189,9 +193,9 @@ class Progress:
         for trial_id in sorted(self.unsent):
             self.push(trial_id)
         for trial_id, state in self.states.items():
-            if state == "failed":
-                trial = self.trials[trial_id]
-                self.say(f"failed: {trial.arch} seed {trial.seed} ({folder(trial)}): {result(trial)['error']}")
+            trial = self.trials[trial_id]
+            if state == "failed" and (found := result(trial)):
+                self.say(f"failed: {trial.arch} seed {trial.seed} ({folder(trial)}): {found['error']}")
         if self.unsent:
             self.say(f"{len(self.unsent)} results are not in MLflow yet; the same command sends them")
 

@@ -30,6 +30,7 @@ def find_table(name: str) -> Table:
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file with a TABLE in it")
     spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)
+    assert spec and spec.loader, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

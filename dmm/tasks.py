@@ -1,7 +1,7 @@
 """Tasks: an environment, its horizon, how its returns are scaled, asked for and normalised, each with its source."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dmm.suggest import unknown
 
@@ -23,7 +23,7 @@ class Task:
     low: float  # return that counts as 0 ...
     high: float  # ... and as 100
     source: str  # of target and reference scores
-    options: tuple[tuple[str, object], ...] = field(default=())  # keyword arguments of gymnasium.make
+    options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
 
     def make(self) -> "gym.Env":
         """Makes the environment; a wrong id or wrong dimensions is one error."""

@@ -72,7 +72,7 @@ class RolloutPool:
     def close(self) -> None:
         """Ends the actors."""
         for actor in self.actors:
-            ray.kill(actor)
+            ray.kill(actor)  # pyright: ignore[reportArgumentType]  Ray types a handle in two ways
 
 
 def train_trial(config: dict, trials: dict[str, Trial]) -> None:
