@@ -122,7 +122,7 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
         changed = ", ".join(f"{key} {value}" for key, value in row.protocol.items())
         lines += [f"{row.label}: {text}" for text in (row.note, changed) if text]
     for cell in cells:
-        for field in ("device", "workers"):
+        for field in ("device", "workers", "scan"):
             kinds = sorted({str(summary["provenance"][field]) for summary in cell.finished})
             if len(kinds) > 1:
                 lines.append(f"{cell.name} mixes trials with {field} {' and '.join(kinds)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from dmm import provenance
+from dmm import kernels, provenance
 from dmm.collect import ensure
 from dmm.config import Trial, canonical
 from dmm.data.trajectories import Trajectories, check_task
@@ -88,6 +88,7 @@ def run(
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             "device": device,
+            "scan": kernels.path(device),  # moves float bits
             "workers": 1,
         },
         **(state["progress"] if state else blank_progress(0)),

@@ -1,13 +1,18 @@
-"""The selective scan against its equations written out scalar by scalar, and both PyTorch paths against each other."""
+"""The selective scan against its equations written out scalar by scalar, and its fast paths against the reference."""
 
 import importlib
+import os
+import subprocess
+import sys
+from shutil import which
 
 import numpy as np
 import pytest
 import torch
 
 from dmm import kernels
-from dmm.kernels import active, channels_first, cuda_kernel, selective_scan
+from dmm.kernels import active, channels_first, compiled, cuda_kernel, path, selective_scan
+from dmm.kernels.compiled import CompiledScan
 from dmm.kernels.scan import Recurrence, fast, reference
 
 PATHS = pytest.mark.parametrize("scan", [reference, fast, selective_scan])
@@ -117,9 +122,139 @@ def test_mamba_ssm_is_called_channels_first():
     torch.testing.assert_close(channels_first(kernel, *values), reference(*values))
 
 
-def test_active_says_which_path_and_why(monkeypatch):
-    assert "PyTorch" in active("cpu") and "cpu" in active(torch.device("cpu"))
+@pytest.fixture
+def can_build():
+    """Where there are a compiler and ninja, the kernel must be there; a skip would hide that it no longer builds."""
+    if not (which(os.environ.get("CXX", "c++")) and which("ninja")):
+        pytest.skip("no C++ compiler or no ninja")
+    assert compiled.library()[0], compiled.library()[1]
 
+
+SHAPES = [(1, 1, 1, 1), (2, 1, 17, 5), (3, 7, 1, 16), (2, 24, 17, 5), (2, 9, 5, 3), (64, 24, 64, 16), (2, 60, 256, 16)]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 300, 33, 7)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_compiled_values_and_gradients_are_the_references(can_build, shape, dtype):
+    """One block of channels and several, whole and partial; one tile of states and several."""
+    values = inputs(*shape, torch.float32)
+    weight = torch.randn(shape[:3], generator=torch.Generator().manual_seed(1))
+    ours = with_gradients(CompiledScan.apply, values, weight)
+    truth = with_gradients(reference, [value.detach().to(dtype).requires_grad_() for value in values], weight.to(dtype))
+    for name, one, other in zip("y x z dt A B C D".split(), ours, truth, strict=True):
+        assert one.dtype == torch.float32 and one.shape == other.shape
+        assert (one - other).norm() <= 3e-6 * other.norm(), name
+
+
+@SIZES
+def test_compiled_values_are_the_literal_recurrence(can_build, batch, T, D, N):
+    values = inputs(batch, T, D, N, torch.float32)
+    expected = literal(*(value.detach().double().numpy() for value in values))
+    ours = CompiledScan.apply(*values).detach().numpy()
+    assert np.linalg.norm(ours - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("size", [30.0, 1000.0])
+def test_compiled_is_the_reference_far_from_zero(can_build, size):
+    """Where exp would overflow or vanish, in the softplus, the gate and the decay."""
+    x, z, dt, A, B, C, D = inputs(2, 12, 20, 4, torch.float32)
+    values = [x, z * size, dt * size, A * size, B, C, D]
+    for one, other in zip(
+        with_gradients(CompiledScan.apply, values, x), with_gradients(reference, values, x), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+def test_compiled_shows_what_is_not_a_number(can_build):
+    for index in range(7):
+        values = [value.detach() for value in inputs(1, 3, 2, 2, torch.float32)]
+        values[index].view(-1)[0] = torch.nan
+        assert torch.equal(CompiledScan.apply(*values).isnan(), reference(*values).isnan())
+
+
+def test_compiled_is_the_same_to_the_bit_for_views_and_in_each_call(can_build):
+    """The model hands over halves and slices of its projections."""
+    x, z, dt, A, B, C, D = (value.detach() for value in inputs(4, 10, 24, 16, torch.float32))
+    left, right = torch.cat([x, z], -1).chunk(2, -1)
+    _, *sliced = torch.cat([dt, B, C], -1).split([24, 16, 16], -1)
+    weight = torch.ones(4, 10, 1).expand(4, 10, 24)
+    whole, again, views = (
+        with_gradients(CompiledScan.apply, [value.requires_grad_() for value in values], weight)
+        for values in ([x, z, dt, A, B, C, D], [x, z, dt, A, B, C, D], [left, right, dt, A, *sliced, D])
+    )
+    for one, two, three in zip(whole, again, views, strict=True):
+        assert torch.equal(one, two) and torch.equal(one, three)
+
+
+def test_compiled_refuses_shapes_that_it_would_read_past(can_build):
+    x, z, dt, A, B, C, D = inputs(2, 3, 4, 2, torch.float32)
+    with pytest.raises(AssertionError):
+        CompiledScan.apply(x, z, dt[:1], A, B, C, D)
+
+
+def test_float32_takes_the_compiled_path_and_the_rest_the_loop(can_build, monkeypatch):
+    values = inputs(2, 3, 4, 2, torch.float32)
+    assert path("cpu") == "C++" and "C++" in active("cpu")
+    assert "CompiledScan" in selective_scan(*values).grad_fn.name()
+    assert "CompiledScan" not in selective_scan(*inputs(2, 3, 4, 2)).grad_fn.name()
+    assert "CompiledScan" not in selective_scan(*values[:4], values[4].bfloat16(), *values[5:]).grad_fn.name()
+
+
+def test_dmm_scan_keeps_to_pytorch(monkeypatch):
+    values = inputs(2, 3, 4, 2, torch.float32)
+    monkeypatch.setenv("DMM_SCAN", "torch")
+    assert path("cpu") == path("cuda") == "PyTorch" and "DMM_SCAN" in active("cpu")
+    assert torch.equal(selective_scan(*values), fast(*values))
+    monkeypatch.setenv("DMM_SCAN", "cuda")
+    with pytest.raises(ValueError, match="DMM_SCAN=cuda"):
+        selective_scan(*values)
+
+
+SCRIPT = """
+import torch
+from dmm.kernels import active, path, selective_scan
+values = [torch.ones(shape) for shape in [(2, 3, 4)] * 3 + [(4, 2)] + [(2, 3, 2)] * 2 + [(4,)]]
+print(path("cpu"), float(selective_scan(*values).sum()), active("cpu"), sep="|")
+"""
+
+
+def start(folder, **variables):
+    env = {**os.environ, "TORCH_EXTENSIONS_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_without_a_compiler_pytorch_is_taken_and_this_is_said_once(tmp_path):
+    process = start(tmp_path, CXX="no-such-compiler")
+    out, err = process.communicate()
+    name, total, why = out.strip().split("|")
+    shapes = [(2, 3, 4)] * 3 + [(4, 2)] + [(2, 3, 2)] * 2 + [(4,)]
+    assert process.returncode == 0 and name == "PyTorch" and "no-such-compiler" in why
+    assert err.count("\n") == err.count("no-such-compiler") == 1
+    assert float(total) == pytest.approx(reference(*map(torch.ones, shapes)).sum().item(), rel=1e-5)
+
+
+def test_processes_may_build_at_once(can_build, tmp_path):
+    """And leave one file: no lock, nothing half made."""
+    processes = [start(tmp_path) for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate()
+        assert process.returncode == 0 and out.startswith("C++|") and not err, err
+    assert [file.suffix for file in tmp_path.rglob("*") if file.is_file()] == [".so"]
+
+
+def test_a_build_is_kept_for_its_processor_only(can_build, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    first = compiled.built()
+    monkeypatch.setattr(compiled, "which", lambda name: None)  # from here on nothing can be built
+    assert compiled.built() == first
+    monkeypatch.setattr(compiled, "processor", lambda: ("x86_64", "flags: sse2"))
+    with pytest.raises(FileNotFoundError, match="compiler"):
+        compiled.built()
+
+
+def test_active_says_which_path_and_why(monkeypatch):
     def absent(name):
         raise ImportError(f"No module named {name!r}")
 

@@ -1,9 +1,11 @@
-"""The selective scan of Mamba-1: one function in front of mamba-ssm's CUDA kernel and, for all else, a PyTorch loop.
+"""The selective scan of Mamba-1: one function in front of mamba-ssm's CUDA kernel, a C++ kernel and a PyTorch loop.
 
-`scan.reference` is the truth that every path is tested against. The kernel is imported when it is first wanted.
+`scan.reference` is the truth that every path is tested against. A kernel is imported, or built, when it is first wanted.
+DMM_SCAN=torch keeps to the loop. The paths differ in the last bits, so a result names the one that made it.
 """
 
 import importlib
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -12,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from dmm.kernels.compiled import CompiledScan, library
 from dmm.kernels.scan import fast
 
 
@@ -25,14 +28,28 @@ def cuda_kernel() -> tuple[Callable | None, str]:
         return None, str(error)
 
 
+def choice(device: torch.device | str) -> tuple[str, str]:
+    """The path of float32 tensors on a device, and what is in the way of a faster one."""
+    setting, kind = os.environ.get("DMM_SCAN", ""), torch.device(device).type
+    if setting not in ("", "torch"):
+        raise ValueError(f"DMM_SCAN={setting} is not known; it is torch, for the PyTorch loop, or not set")
+    if setting:
+        return "PyTorch", "DMM_SCAN=torch"
+    if kind not in ("cpu", "cuda"):
+        return "PyTorch", f"no kernel for {kind}"
+    name, (kernel, reason) = ("C++", library()) if kind == "cpu" else ("mamba-ssm", cuda_kernel())
+    return ("PyTorch", f"no {name} kernel: {reason}") if kernel is None else (name, "")
+
+
+def path(device: torch.device | str) -> str:
+    """The name of the path that tensors on a device take, for the record: C++, mamba-ssm or PyTorch."""
+    return choice(device)[0]
+
+
 def active(device: torch.device | str) -> str:
     """Says which path tensors on a device take, and why."""
-    if torch.device(device).type != "cuda":
-        return f"PyTorch loop with a hand-written gradient (mamba-ssm's kernel needs CUDA; the device is {device})"
-    kernel, reason = cuda_kernel()
-    if kernel is None:
-        return f"PyTorch loop with a hand-written gradient (mamba-ssm's CUDA kernel is not there: {reason})"
-    return "mamba-ssm's CUDA kernel"
+    name, reason = choice(device)
+    return f"PyTorch loop with a hand-written gradient ({reason})" if reason else f"{name} kernel"
 
 
 def selective_scan(
@@ -45,8 +62,11 @@ def selective_scan(
     D: Float[Tensor, " D"],
 ) -> Float[Tensor, "B T D"]:
     """Runs x through the SSM and the gate z; `scan.reference` says what that means."""
-    kernel = cuda_kernel()[0] if x.is_cuda and x.dtype != torch.float64 else None
-    return fast(x, z, dt, A, B, C, D) if kernel is None else channels_first(kernel, x, z, dt, A, B, C, D)
+    values, name = (x, z, dt, A, B, C, D), path(x.device)
+    if name == "C++" and all(value.dtype == torch.float32 for value in values):
+        return CompiledScan.apply(*values)
+    kernel = cuda_kernel()[0] if name == "mamba-ssm" and x.dtype != torch.float64 else None
+    return fast(*values) if kernel is None else channels_first(kernel, *values)
 
 
 def channels_first(kernel: Callable, x, z, dt, A, B, C, D) -> Float[Tensor, "B T D"]:

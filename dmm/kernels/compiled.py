@@ -1,0 +1,103 @@
+"""scan.cpp: built at its first use, kept in torch's extension cache, called through ctypes, which lets go of the GIL.
+
+Compiled for the processor at hand, so the file's name holds a hash of its flags: machines may share the folder. Each
+process that finds none builds in a folder of its own and renames, so there is no lock to wait for or to be left behind.
+"""
+
+import ctypes
+import logging
+import os
+import platform
+import sysconfig
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from shutil import which
+from subprocess import SubprocessError
+from tempfile import TemporaryDirectory
+
+import torch
+
+SOURCE = Path(__file__).with_name("scan.cpp")
+FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+
+
+class Sizes(ctypes.Structure):
+    """As in scan.cpp."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "T", "D", "N")]
+
+
+class CompiledScan(torch.autograd.Function):
+    """`scan.reference` in float32 on a CPU; only the inputs are kept for the gradient."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        (batch, T, D), N = inputs[0].shape, inputs[3].shape[1]
+        shapes = [(batch, T, D)] * 3 + [(D, N)] + [(batch, T, N)] * 2 + [(D,)]  # C++ would read past the end
+        assert [tuple(value.shape) for value in inputs] == shapes, [tuple(value.shape) for value in inputs]
+        inputs = [value.contiguous() for value in inputs]
+        ctx.save_for_backward(*inputs)
+        y = torch.empty_like(inputs[0])
+        call("dmm_scan", *inputs, None, y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_y):
+        gradients = [torch.empty_like(value) for value in ctx.saved_tensors]
+        call("dmm_scan_gradient", *ctx.saved_tensors, grad_y.contiguous(), None, *gradients)
+        return tuple(gradients)
+
+
+def call(function: str, *tensors) -> None:
+    """Calls a function of scan.cpp with the tensors in the order of its struct."""
+    addresses = (ctypes.c_void_p * 16)(*(value if value is None else value.data_ptr() for value in tensors))
+    getattr(library()[0], function)(Sizes(*tensors[0].shape, tensors[3].shape[1]), addresses)
+
+
+@cache
+def library() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled kernel, or None and why it cannot be had."""
+    try:
+        return ctypes.CDLL(str(built())), ""
+    except (ImportError, OSError, RuntimeError, SubprocessError) as error:  # no compiler, no ninja, no folder, ...
+        lines = (str(error) or repr(error)).splitlines()
+        reason = next((line for line in lines if "error:" in line), lines[0])
+        logging.getLogger(__name__).warning("the C++ scan cannot be had, PyTorch's is several times slower: %s", reason)
+        return None, reason
+
+
+def built() -> Path:
+    """The shared library for this source and this processor, compiled if it is not there yet."""
+    from torch.utils import cpp_extension
+
+    compiler = cpp_extension.get_cxx_compiler()
+    key = sha256(repr((SOURCE.read_text(), FLAGS, compiler, processor())).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()).resolve() / "dmm"
+    path = folder / f"scan-{key}{cpp_extension.LIB_EXT}"
+    if not path.exists():
+        if not which(compiler):
+            raise FileNotFoundError(f"no C++ compiler {compiler!r}; CXX may name another")
+        folder.mkdir(parents=True, exist_ok=True)
+        scripts = sysconfig.get_path("scripts")  # where pip puts ninja, on PATH only in an activated environment
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), scripts])
+        with TemporaryDirectory(dir=folder) as own:
+            made = cpp_extension.load(
+                "dmm_scan",
+                str(SOURCE),
+                extra_cflags=FLAGS,
+                build_directory=own,
+                with_cuda=False,
+                is_python_module=False,
+            )
+            os.replace(str(made), path)
+    return path
+
+
+def processor() -> tuple[str, ...]:
+    """What -march=native looks at."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = (line for line in lines if line.startswith(("flags", "Features")))
+    return platform.machine(), next(flags, platform.processor())
