@@ -228,5 +228,5 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

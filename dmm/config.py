@@ -54,6 +54,11 @@ class Protocol:
         for name in ("context_length", "batch_size", "updates", "evaluations", "episodes", "shard"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Protocol.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.learning_rate <= 0 or self.clip <= 0 or self.warmup < 0 or len(self.betas) != 2:
+            raise ValueError(
+                f"Protocol takes a positive learning_rate and clip, a warmup of 0 or more and two betas; it has "
+                f"{self.learning_rate}, {self.clip}, {self.warmup}, {self.betas}"
+            )
         if self.updates % self.evaluations:
             raise ValueError(f"{self.updates} updates cannot be divided into {self.evaluations} evaluations")
         if not self.targets or len(set(self.targets)) < len(self.targets):
@@ -90,6 +95,9 @@ class Reading:
     target: float | Literal["max", "mean"] = 1.0  # one target by its multiple, or over all targets
     seeds: Literal["mean", "max"] = "mean"  # max has no spread
     floor: float | None = None  # a score below counts as it
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def describe(self) -> str:
         """One line for the foot of a table."""
@@ -226,6 +234,13 @@ class Table:
         }.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
+        for row in self.rows:
+            targets = self.protocol.changed(**row.protocol).targets
+            for reading in self.readings:
+                if not isinstance(reading.target, str) and reading.target not in targets:
+                    raise ValueError(
+                        f"reading {reading.name!r} wants target {reading.target}; {row.label} has {targets}"
+                    )
         labels = [column.label for column in self.columns]
         for row in self.rows:
             for label in row.published:

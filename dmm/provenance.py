@@ -11,12 +11,13 @@ PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "minari", "ray", "mlflow")
 
 def commit() -> str:
     """The commit of the code that runs, with -dirty where the tree has changes; unknown outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        found = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:  # no git here
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or dmm only lies in somebody else's checkout
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    command = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def versions(*names: str) -> dict[str, str]:

@@ -86,8 +86,16 @@ class Recorder:
     def push(self, result: Mapping, tables: Sequence[str] = ()) -> None:
         """Brings a trial's run up to its result. What MLflow has already is not sent; a finished run stays finished."""
         with self._errors():
-            known = self._known(result["id"]) or self._create(result)
+            known = self._known(result["id"])
             summary, status = summarise(result), STATUS[result["status"]]
+            if (
+                known
+                and "dmm.summaries" in known.tags
+                and unpack(known.tags)["data"]["sha256"] != summary["data"]["sha256"]
+            ):
+                self._client.delete_run(known.run_id)  # made with other data: its curves would stay among the new ones
+                known = None
+            known = known or self._create(result)
             sent = [int(count) for count in known.tags.get("dmm.sent", "0 0").split()]
             tags = {f"dmm.table.{table}": "yes" for table in tables} | pack(summary)
             tags["dmm.sent"] = f"{len(result['loss'])} {len(result['evaluations'])}"

@@ -49,6 +49,15 @@ def check_data(trial: Trial, trajectories: Trajectories) -> None:
         )
 
 
+def check(trial: Trial) -> Trajectories:
+    """The trial's data, once they and the environment are what the trial says; refuses it before any work is lost."""
+    trajectories = dataset(trial.dataset)
+    check_task(trajectories, trial.task)
+    check_data(trial, trajectories)
+    trial.task.make().close()
+    return trajectories
+
+
 def run(
     trial: Trial,
     *,
@@ -61,9 +70,7 @@ def run(
     `roll` rolls shards of episodes, here or elsewhere; `progress` is given the result after every evaluation.
     """
     torch.set_num_threads(1)  # the count of threads moves float bits; cores are for other trials
-    trajectories = dataset(trial.dataset)
-    check_task(trajectories, trial.task)
-    check_data(trial, trajectories)
+    trajectories = check(trial)
     if (before := result(trial)) and before["status"] == "finished":
         return before
     place = folder(trial)
@@ -96,7 +103,7 @@ def run(
 
     def write(**changes) -> dict:
         record.update(changes)
-        write_atomic(place / "result.json", json.dumps(record).encode())
+        write_atomic(place / "result.json", json.dumps(record, allow_nan=False).encode())
         return record
 
     def save(state: dict) -> None:

@@ -11,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from dmm.collect import ensure
-from dmm.config import Table, Trial
+from dmm.config import Table, Trial, check_fields
 from dmm.home import check_writable, home
 from dmm.record import Recorder, RecordError
-from dmm.run import check_data, dataset, folder, result
+from dmm.run import check, folder, result
 from dmm.suggest import unknown
 from dmm.workers import ENVIRONMENT, train_trial
 
@@ -28,13 +28,18 @@ QUIET = {  # of the driver: loopback only, no reporters but ours
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What a trial may use. Changes how fast numbers come, never which."""
+    """What a trial may use. On one kind of device it changes how fast numbers come, never which."""
 
     name: str
     cpus: int = 1  # per trial
     gpus: float = 0
     rollout_actors: int = 0  # per trial, one core each; 0: the trial rolls its own episodes
     concurrency: int = 0  # trials at once; 0: as many as fit
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.cpus < 1 or min(self.gpus, self.rollout_actors, self.concurrency) < 0:
+            raise ValueError(f"profile {self.name} has a count that cannot be: {self}")
 
 
 def profiles() -> dict[str, Path]:
@@ -52,7 +57,10 @@ def find_profile(name: str) -> Profile:
         raise unknown("profile", name, profiles(), "cluster")
     if not path.is_file():
         raise ValueError(f"no profile at {path}")
-    values = tomllib.loads(path.read_text())
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"profile {path}: {error}") from None
     known = {f.name for f in fields(Profile)} - {"name"}
     for key in values:
         if key not in known:
@@ -68,7 +76,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
     for ids in {trial.dataset: None for trial in trials}:
         say(f"data: {ensure(ids, say).summary()}")  # here, before workers could all collect it at once
     for trial in trials:
-        check_data(trial, dataset(trial.dataset))
+        check(trial)
     progress = Progress(table, trials, recorder, say)
     for trial_id in progress.trials:
         progress.push(trial_id)
@@ -194,8 +202,9 @@ class Progress:
             self.push(trial_id)
         for trial_id, state in self.states.items():
             trial = self.trials[trial_id]
-            if state == "failed" and (found := result(trial)):
-                self.say(f"failed: {trial.arch} seed {trial.seed} ({folder(trial)}): {found['error']}")
+            if state == "failed":
+                error = (result(trial) or {}).get("error") or "its process died; the same command goes on"
+                self.say(f"failed: {trial.arch} seed {trial.seed} ({folder(trial)}): {error}")
         if self.unsent:
             self.say(f"{len(self.unsent)} results are not in MLflow yet; the same command sends them")
 

@@ -33,7 +33,10 @@ def find_table(name: str) -> Table:
     assert spec and spec.loader, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     table = getattr(module, "TABLE", None)
     if not isinstance(table, Table):
         raise ValueError(f"{path} holds no TABLE = Table(...)")

@@ -29,7 +29,10 @@ class Task:
         """Makes the environment; a wrong id or wrong dimensions is one error."""
         import gymnasium as gym
 
-        env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+        try:
+            env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+        except (gym.error.Error, ImportError) as error:
+            raise ValueError(f"task {self.name}: {self.environment!r} cannot be made: {error}") from None
         found = (env.observation_space.shape, env.action_space.shape)
         if found != ((self.state_dim,), (self.action_dim,)):
             raise ValueError(

@@ -90,7 +90,7 @@ def fit(
                 device
             )
             loss = model.loss(model(batch), batch)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
             optimizer.step()

@@ -10,16 +10,17 @@ import ray
 import torch
 
 from dmm.config import Trial
-from dmm.models import DecisionModel, build
+from dmm.models import DecisionModel
 from dmm.rollout import Shard, Statistics, in_process, roll_shard
 from dmm.run import run
+from dmm.train import fresh_model
 
 ENVIRONMENT = {  # of every worker: one thread each, and no spinning while others work
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     "MKL_NUM_THREADS": "1",
     "RAY_DEDUP_LOGS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative path means the same file here and in a trial
 }
 
 
@@ -32,14 +33,7 @@ class RolloutActor:
 
     def roll(self, weights: dict, trial: Trial, statistics: Statistics, shard: Shard) -> tuple[list[float], list[int]]:
         """Rolls one shard."""
-        with torch.random.fork_rng(devices=[]):
-            model = build(
-                trial.arch,
-                dict(trial.changes),
-                trial.task.state_dim,
-                trial.task.action_dim,
-                trial.protocol.context_length,
-            )
+        model = fresh_model(trial)
         model.load_state_dict(weights)
         return roll_shard(model, trial, statistics, shard)
 

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", DMM_NO_PROGRESS="1")
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import numpy as np

@@ -52,7 +52,8 @@ def result(trial: Trial, scores: dict[float, list[float]], status: str = "finish
         "parameters": 123587 if trial.arch == "metamamba" else 700000,
         "data": {"ids": list(trial.dataset), "sha256": SHA, "episodes": 446, "steps": 200450, "return_mean": 1642.0},
         "provenance": {
-            "commit": "c0ffee", "versions": {"torch": "2.13.0"}, "machine": "a machine", "device": "cpu", "workers": 1, "scan": "C++",
+            "commit": "c0ffee", "versions": {"torch": "2.13.0"}, "machine": "a machine", "device": "cpu", "workers": 1,
+            "scan": "C++",
         },
         "update": updates[-1],
         "loss": [[update, 1 / update] for update in updates],

@@ -19,7 +19,7 @@ def environment(home: Path, data: Path, **more) -> dict:
     return {
         **os.environ,
         "DMM_HOME": str(home),
-        "DMM_TOY_DATA": str(data),
+        "DMM_TOY_DATA": os.path.relpath(data, home.parent),  # from the folder in which the command runs
         "PYTHONPATH": f"{TESTS.parent}:{TESTS}",
         "PYTHONUNBUFFERED": "1",
         **more,

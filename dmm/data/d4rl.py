@@ -77,7 +77,7 @@ def array(file: Path, key: str) -> np.ndarray:
         with h5py.File(file, "r") as opened:
             if key not in opened:
                 raise ValueError(
-                    f"{file} has no {key!r}, without which there are no episodes; it has {', '.join(opened)}"
+                    f"{file} has no {key!r}, without which there are no episodes; it has {', '.join(map(str, opened))}"
                 )
             found = opened[key]
             if not isinstance(found, h5py.Dataset):
@@ -88,5 +88,5 @@ def array(file: Path, key: str) -> np.ndarray:
             if not found.shape or found.shape[1:] not in ((), (1,)) or found.dtype.kind not in "biuf":
                 raise ValueError(f"{file}: {key!r} is {found.dtype} of shape {found.shape}; it takes one number a step")
             return found[()].reshape(-1)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as error:  # h5py has no error of its own
         raise ValueError(f"{file}: {key!r} cannot be read, the file is damaged or is not HDF5: {error}") from None

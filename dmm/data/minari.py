@@ -3,6 +3,7 @@
 Both lie in Minari's own place (MINARI_DATASETS_PATH), the second under its id with dmm/. Nothing is downloaded.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def read(dataset_id: str) -> Trajectories:
             shape = (storage.total_steps, *(space.shape or ())) if type(space).__name__ == "Box" else ()
             check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, np.dtype(space.dtype or object))
         episodes = [whole(dataset_id, episode) for episode in storage.get_episodes(range(storage.total_episodes))]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{dataset_id}: {path(dataset_id)} is damaged or incomplete: {error}") from None
     kept = [episode for episode in episodes if episode is not None]
     if not kept:

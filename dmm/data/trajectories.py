@@ -247,8 +247,10 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
 
 
 def check_finite(where: str, key: str, values: np.ndarray) -> None:
-    """Refuses NaN and infinity, naming the first row."""
-    good = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-    if not good.all():
-        row = int(good.argmin())
-        raise ValueError(f"{where}: {key!r} is not finite at row {row}: {values[row]}")
+    """Refuses NaN, infinity and what is infinite in float32, naming the first place."""
+    with np.errstate(over="ignore"):
+        places = np.argwhere(~np.isfinite(values.astype(np.float32)))
+    if len(places):
+        row, *column = map(int, places[0])
+        where_in = f"row {row}" + (f", column {column[0]}" if column else "")
+        raise ValueError(f"{where}: {key!r} is not finite at {where_in}: {values[tuple(places[0])]}")
