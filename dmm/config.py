@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dmm.models import checked, configure, find
+from dmm.models import checked, configure, find, later
 from dmm.suggest import unknown
 from dmm.tasks import Task
 
@@ -35,7 +35,9 @@ class Protocol:
     epsilon: float = 1e-8
     clip: float = 0.25  # global gradient norm
     dtype: Literal["float32"] = "float32"
-    # windows: start uniform over an episode's steps, then up to K steps
+    # windows: a step drawn uniformly from an episode, and up to K steps from it on, or up to it
+    top_fraction: float = later(1.0)  # of the data's steps: the episodes of highest return that fit into it (%BC)
+    window: Literal["start", "end"] = later("start")  # what the drawn step is of its window
     sampling: Literal["steps", "episodes"] = "steps"  # episodes drawn by their length, or uniformly
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
@@ -61,6 +63,8 @@ class Protocol:
             )
         if self.updates % self.evaluations:
             raise ValueError(f"{self.updates} updates cannot be divided into {self.evaluations} evaluations")
+        if not 0 < self.top_fraction <= 1:
+            raise ValueError(f"Protocol.top_fraction is {self.top_fraction}; it must be above 0 and at most 1")
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise ValueError(f"Protocol.targets is {self.targets}; it takes one or more different multiples")
 

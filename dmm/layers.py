@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
@@ -88,6 +88,29 @@ class MLP(nn.Module):
         return self.dropout(self.down(self.activation(self.up(x))))
 
 
+def attention_bias(real: Bool[Tensor, "B T"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
+    """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty."""
+    future = torch.full((real.shape[1],) * 2, -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+    return future + rearrange(torch.where(real, 0.0, -1e4).to(like.dtype), "b t -> b 1 1 t")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention under an additive mask."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.weight_dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
+        q, k, v = rearrange(self.qkv(x), "b t (three heads e) -> three b heads t e", three=3, heads=self.heads)
+        dropout = self.weight_dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return self.dropout(self.out(rearrange(x, "b heads t e -> b t (heads e)")))
+
+
 class ConvMixer(nn.Module):
     """Causal depthwise convolution over the last `window` tokens, with token t taking filter t mod `filters`.
 
@@ -115,6 +138,12 @@ def shifted(x: Float[Tensor, "B T H"], window: int) -> list[Tensor]:
     return [padded[:, start : start + x.shape[1]] for start in range(window)]
 
 
+def stock_dt_bias(count: int) -> Float[Tensor, " count"]:
+    """Draws biases of a step size as mamba-ssm does: their softplus is log-uniform in [0.001, 0.1]."""
+    dt = torch.empty(count).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+    return dt + torch.log(-torch.expm1(-dt))
+
+
 class SelectiveSSM(nn.Module):
     """The Mamba-1 block, with whatever token mixer is given in the place of its convolution."""
 
@@ -138,10 +167,9 @@ class SelectiveSSM(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.activation = getattr(F, activation)
 
-        # stock: the softplus of the bias is log-uniform in [0.001, 0.1]
+        # as in mamba-ssm; `initialise` may draw them anew
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
-        dt = torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-        self.dt_proj.bias.data = dt + torch.log(-torch.expm1(-dt))
+        self.dt_proj.bias.data = stock_dt_bias(inner)
 
     def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # B T D

@@ -27,6 +27,12 @@ def dataset(ids: tuple[str, ...]) -> Trajectories:
     return ensure(ids)
 
 
+@cache
+def training_data(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
+    """What a trial learns from: a dataset or its best episodes, picked once a process."""
+    return dataset(ids).best(top_fraction)
+
+
 def folder(trial: Trial) -> Path:
     """Where a trial keeps its files."""
     return home() / "trials" / trial.id
@@ -51,7 +57,7 @@ def check_data(trial: Trial, trajectories: Trajectories) -> None:
 
 def check(trial: Trial) -> Trajectories:
     """The trial's data, once they and the environment are what the trial says; refuses it before any work is lost."""
-    trajectories = dataset(trial.dataset)
+    trajectories = training_data(trial.dataset, trial.protocol.top_fraction)
     check_task(trajectories, trial.task)
     check_data(trial, trajectories)
     trial.task.make().close()
@@ -128,5 +134,11 @@ def run(
 
 
 def load_checkpoint(path: Path) -> dict | None:
-    """Reads a checkpoint; None where there is none."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    """Reads a checkpoint; None where there is none. A damaged one is an error: beginning anew is the user's to decide."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle have many
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged ({reason}); move its folder away to run the trial anew") from error

@@ -32,6 +32,8 @@ def test_golden_ids():
         {"dataset": ("d4rl/hopper-expert-v2", "d4rl/hopper-medium-v2")},
         {"task": replace(find_task("hopper"), scale=1.0)},
         {"protocol": Protocol(name="p", clip=1.0)},
+        {"protocol": Protocol(name="p", top_fraction=0.1)},
+        {"protocol": Protocol(name="p", window="end")},
     ],
 )
 def test_what_moves_a_number_moves_the_id(change):
@@ -80,6 +82,8 @@ def test_a_later_field_is_left_out_at_its_first_value():
         (lambda: Protocol(name="p", padding="middle"), ["middle", "left", "right"]),
         (lambda: Protocol(name="p", updates=10, evaluations=3), ["10", "3"]),
         (lambda: Protocol(name="p", targets=()), ["targets"]),
+        (lambda: Protocol(name="p", top_fraction=0.0), ["top_fraction is 0.0", "at most 1"]),
+        (lambda: Protocol(name="p", top_fraction=10), ["top_fraction is 10.0", "at most 1"]),
         (lambda: Row(label="x", arch="dt", preset="DMM-Q").config_changes(REACHER), ["DMM-Q", "dt.py"]),
     ],
 )

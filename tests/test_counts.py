@@ -89,6 +89,51 @@ def test_dmm_v2(dims, changes, expected):
     assert count("metamamba", dims, "DMM v2", **changes) == expected
 
 
+@pytest.mark.parametrize(
+    "dims, width, without, with_conv",
+    [
+        (HOPPER, 64, 162_599, 167_399),
+        (WALKER, 64, 163_370, 168_170),
+        (HOPPER, 128, 547_915, 553_675),
+        (ANTMAZE, 128, 551_504, 557_264),
+        (KITCHEN, 128, 555_729, 561_489),
+    ],
+)
+def test_dmm_v2_with_mamba_2(dims, width, without, with_conv):
+    assert count("metamamba", dims, "DMM v2 Mamba-2", width=width) == without
+    assert count("metamamba", dims, "DMM v2 Mamba-2", width=width, ssm_conv=True) == with_conv
+
+
+@pytest.mark.parametrize(
+    "changes, expected", [({}, 676_483), ({"conv": True}, 680_323), ({"time_table": False}, 548_483)]
+)
+def test_attention_with_an_ssm(changes, expected):
+    assert count("attention_ssm", HOPPER, **changes) == expected
+
+
+BULLET = (15, 3)  # PyBullet's hopper
+
+
+@pytest.mark.parametrize(
+    "dims, preset, changes, expected",
+    [
+        (BULLET, "DM", {}, 702_979),
+        (BULLET, "DM", {"mlp": True}, 998_659),
+        (BULLET, "DM+R", {}, 705_299),
+        (BULLET, "DM+R", {"mlp": True}, 1_000_979),
+        (KITCHEN, "DM", {}, 710_281),
+        (ANTMAZE, "DM", {}, 706_056),
+    ],
+)
+def test_dm(dims, preset, changes, expected):
+    assert count("dm", dims, preset, **changes) == expected
+
+
+@pytest.mark.parametrize("dims, expected", [(HOPPER, 69_635), (WALKER, 71_942), (ANTMAZE, 75_528)])
+def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
+    assert count("bc", dims) == expected
+
+
 @pytest.mark.parametrize("dims, all_of_them, printed", [(ANTMAZE, 278_408, 180_104), (KITCHEN, 282_633, 184_329)])
 def test_a_frozen_mixer_is_counted_but_not_trained(dims, all_of_them, printed):
     """The official code prints what it trains; here count_parameters sees the frozen mixer too."""
@@ -120,6 +165,15 @@ def closed_forms(S, A, H, L):
     yield "metamamba", {"mixer": "linear", "double": True, **v1}, frame + L * (90 * H * H + 4 * H + mamba(H, 2))
     yield "metamamba", {}, frame + 4 * H + L * (6 * H * H + mamba(H, 1))
     yield "metamamba", {"mixers": "shared"}, frame + 4 * H + 6 * H * H + L * mamba(H, 1)
+    yield "metamamba", {"ssm_conv": True}, frame + 4 * H + L * (6 * H * H + mamba(H, 1, conv=True))
+    attention = 4 * H * H + 4 * H
+    yield "attention_ssm", {}, frame + table + L * (attention + mamba(H, 2) + 4 * H)
+    yield "attention_ssm", {"conv": True}, frame + table + L * (attention + mamba(H, 2, conv=True) + 4 * H)
+    yield "bc", {}, H * (S + 1) + (L - 1) * (H * H + H) + A * (H + 1)
+    dm, gated = (S + 1) * H + (A + 1) * H + 2 * H + L * (mamba(H, 2, conv=True) + H) + H + H * A + A, 128 * -(-H // 128)
+    yield "dm", {}, dm
+    yield "dm", {"return_tokens": True, "unused_heads": True}, dm + 2 * H + H * S + S + H + 1
+    yield "dm", {"mlp": True}, dm + L * (3 * H * gated + H)
 
 
 @pytest.mark.parametrize("seed", range(4))

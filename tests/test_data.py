@@ -104,12 +104,67 @@ def test_windows_equal_a_plain_loop(padding):
         equal(batch.mask[row], np.pad(np.ones(k - missing, bool), widths[0]))
 
 
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_windows_by_their_last_step_by_hand(padding):
+    """Two steps up to row 0 (an episode of one step), row 1 (the first of three), row 2 and row 3."""
+    protocol = replace(HAND, window="end", padding=padding)
+    batch = hand().window(torch.tensor([0, 1, 2, 3]), protocol, 1.0, frozenset({"rewards"}))
+    short = [[0, 5], [0, 1]] if padding == "left" else [[5, 0], [1, 0]]
+    equal(batch.rewards, [*short, [1, 10], [10, 100]])
+    equal(batch.steps, [[0, 0], [0, 0], [0, 1], [1, 2]])
+    pads = [False, True] if padding == "left" else [True, False]
+    equal(batch.mask, [pads, pads, [True, True], [True, True]])
+    equal(batch.returns[2:], [[111, 110], [110, 100]])
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_windows_by_their_last_step_equal_a_plain_loop(padding):
+    k, offsets = 5, np.cumsum([0, 1, 7, 3, 12, 5])
+    zeros = np.zeros((28, 1))
+    found = assemble("count", zeros, zeros, np.arange(28), offsets, np.zeros(5, bool))
+    protocol, needs = replace(HAND, context_length=k, padding=padding, window="end"), frozenset({"rewards"})
+    batch = found.window(torch.arange(28), protocol, 1.0, needs)
+    for row in range(28):
+        begin = offsets[offsets <= row][-1]
+        f = row - begin + 1  # the published rule: steps max(0, f - K) to f of the episode
+        real = np.arange(begin + max(0, f - k), begin + f)
+        assert batch.rewards[row][batch.mask[row]].tolist() == real.tolist()
+        assert batch.mask[row].tolist() == sorted(batch.mask[row].tolist(), reverse=padding == "right")
+
+
+def test_the_best_episodes_by_hand():
+    """Episodes of 2, 1, 3, 1 and 3 steps with returns 6, 9, 3, 9 and 12: from the best on, 3, 4, 5, 7 and 10 steps."""
+    lengths, rewards = np.array([2, 1, 3, 1, 3]), np.array([3, 3, 9, 1, 1, 1, 9, 4, 4, 4])
+    states, offsets = np.arange(10.0).reshape(10, 1), np.cumsum([0, *lengths])
+    found = assemble("five", states, -states, rewards, offsets, np.array([True, False, True, False, True]))
+    assert found.best(1.0) is found
+    for fraction, rows in [
+        (0.1, [7, 8, 9]),  # always one
+        (0.39, [7, 8, 9]),
+        (0.4, [2, 7, 8, 9]),  # of two alike, the earlier
+        (0.5, [2, 6, 7, 8, 9]),
+        (0.69, [2, 6, 7, 8, 9]),
+        (0.7, [0, 1, 2, 6, 7, 8, 9]),
+        (0.99, [0, 1, 2, 6, 7, 8, 9]),
+    ]:
+        assert found.best(fraction).states[:, 0].tolist() == rows
+    best = found.best(0.5)
+    assert best.lengths.tolist() == [1, 1, 3] and best.terminated.tolist() == [False, False, True]
+    assert best.episode_returns.tolist() == [9, 9, 12] and best.returns.tolist() == [9, 9, 12, 8, 4]
+    assert (best.episodes, best.steps, best.table[-1].tolist()) == (3, 5, [0] * 5)
+    assert best.state_mean == found.state_mean == 4.5 and best.state_std == found.state_std
+    assert (best.id, best.sha256) == (found.id, found.sha256)
+    protocol = replace(HAND, pad_state="normalised zero")
+    equal(best.window(torch.tensor([1, 2]), protocol, 1.0).states * found.state_std + 4.5, [[[4.5], [6]], [[7], [8]]])
+
+
 @pytest.mark.parametrize("sampling", ["steps", "episodes"])
-def test_sampling_frequencies(sampling):
+@pytest.mark.parametrize("window", ["start", "end"])
+def test_sampling_frequencies(sampling, window):
     """Rows number themselves in their reward; episodes have 1, 3 and 6 steps."""
     zeros, lengths = np.zeros((10, 1)), np.array([1, 3, 6])
     found = assemble("count", zeros, zeros, np.arange(10), np.array([0, 1, 4, 10]), np.zeros(3, bool))
-    protocol = replace(HAND, context_length=1, sampling=sampling)
+    protocol = replace(HAND, context_length=1, sampling=sampling, window=window)
     batch = sample(found, protocol, 1.0, torch.Generator().manual_seed(0), 60_000, frozenset({"rewards"}))
     seen = np.bincount(batch.rewards[:, 0].long().numpy(), minlength=10)
     expected = np.full(10, 1 / 10) if sampling == "steps" else np.repeat(1 / 3 / lengths, lengths)

@@ -10,6 +10,30 @@ from dmm.models import models
 from dmm.train import fit
 
 GOLDEN = {
+    "attention_ssm": [
+        0.6954975,
+        0.8239758,
+        0.6582286,
+        0.8207356,
+        0.7351028,
+        0.8597375,
+        0.7269217,
+        0.689144,
+        0.6084774,
+        0.6743218,
+    ],
+    "bc": [
+        0.5302912,
+        0.4957642,
+        0.4805308,
+        0.4549381,
+        0.5126875,
+        0.5169207,
+        0.4865752,
+        0.4813546,
+        0.4696401,
+        0.5162525,
+    ],
     "dc": [0.7998812, 0.6091672, 0.6763318, 0.5955687, 0.655831, 0.6044557, 0.5518496, 0.5602916, 0.6450329, 0.6754745],
     "decision_mamba": [
         0.7772319,
@@ -22,6 +46,18 @@ GOLDEN = {
         0.5997757,
         0.6121421,
         0.6588104,
+    ],
+    "dm": [
+        0.7469682,
+        0.6511286,
+        0.7147811,
+        0.6018058,
+        0.667125,
+        0.8193614,
+        0.6679397,
+        0.6769732,
+        0.6478652,
+        0.5821474,
     ],
     "dt": [
         0.6053853,
@@ -48,6 +84,18 @@ GOLDEN = {
         0.3064608,
     ],
 }
+MAMBA_2 = [
+    0.9891773,
+    0.6215675,
+    0.5785159,
+    0.5737045,
+    0.4621231,
+    0.4537485,
+    0.393846,
+    0.2892801,
+    0.2836854,
+    0.2423696,
+]
 
 
 def episodes():
@@ -60,10 +108,13 @@ def episodes():
     return assemble("golden", states, actions, states[:, 0] - 1, offsets, np.zeros(5, bool))
 
 
-def curve(arch: str) -> list[float]:
+def curve(arch: str, **changes) -> list[float]:
     """Mean losses over ten times two updates."""
     protocol = TINY.changed(updates=20, evaluations=1)
-    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=(("width", 16),))
+    changes = {"width": 16, **changes}
+    trial = Trial(
+        arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=tuple(changes.items())
+    )
     _, state = fit(trial, episodes(), lambda model, evaluation: [])
     return [loss for _, loss in state["progress"]["loss"]]
 
@@ -71,3 +122,7 @@ def curve(arch: str) -> list[float]:
 @pytest.mark.parametrize("arch", models())
 def test_the_curve_is_the_pinned_one(arch):
     assert curve(arch) == pytest.approx(GOLDEN[arch], rel=1e-4)
+
+
+def test_the_curve_of_mamba_2_is_the_pinned_one():
+    assert curve("metamamba", ssm="mamba2") == pytest.approx(MAMBA_2, rel=1e-4)

@@ -14,11 +14,15 @@ SMALL = {"width": 16}
 EXTRAS = {  # beyond defaults and presets: what no table row would otherwise build
     "dc": {"no action tokens": {"action_tokens": False}},
     "dt": {"two heads": {"heads": 2, "activation": "gelu", "unused_heads": False, "unused_table": False}},
+    "attention_ssm": {"two heads": {"heads": 2, "time_table": False, "dt_init": "stock"}},
     "decision_mamba": {"stock dt": {"dt_init": "stock"}},
+    "dm": {"mlp": {"mlp": True}},
     "metamamba": {
         "frozen": {"mixers": "frozen-shared"},
         "shared": {"mixers": "shared"},
         "conv": {"mixer": "conv", "activation": "gelu", "dt_init": "stock"},
+        "stock conv": {"ssm_conv": True},
+        "mamba2 conv": {"ssm": "mamba2", "ssm_conv": True, "activation": "gelu", "expand": 2},
     },
 }
 CASES = [
@@ -77,6 +81,15 @@ def test_no_step_sees_the_future(name, changes, step):
     torch.testing.assert_close(after[:, : step + 1], before[:, : step + 1], rtol=0, atol=1e-6)
 
 
+def sees(name, changes) -> dict[str, int]:
+    """The fields that a prediction reads, each with how many steps back its latest entry lies."""
+    if name == "bc":
+        return {"states": 0}
+    if name == "dm":  # the action before a step comes after its state
+        return {"states": 0, "actions": 2} | ({"returns": 0} if changes.get("return_tokens") else {})
+    return {"states": 0, "returns": 0} | ({"actions": 1} if changes.get("action_tokens", True) else {})
+
+
 @EVERY
 def test_every_step_sees_what_it_may(name, changes):
     """The present state and return, and the action before: a mixer shifted by a token would not."""
@@ -84,14 +97,17 @@ def test_every_step_sees_what_it_may(name, changes):
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     before = model(data)
-    for field, first in (("states", 0), ("returns", 0), ("actions", 1)):
-        if field == "actions" and not changes.get("action_tokens", True):
-            continue
-        for step in range(first, K):
+    for field in ("states", "returns", "actions"):
+        first = sees(name, changes).get(field, K)
+        for step in range(K):
             value = getattr(data, field).clone()
-            value[:, step - first] += 1
-            after = model(dataclasses.replace(data, **{field: value}))
-            assert (after[:, step] - before[:, step]).abs().max() > 1e-5, (field, step)
+            value[:, max(step - first + 1, 0) :] += 1  # later than what it sees
+            unseen = model(dataclasses.replace(data, **{field: value}))
+            torch.testing.assert_close(unseen[:, step], before[:, step], rtol=0, atol=1e-6)
+            if step >= first:
+                value[:, step - first] += 1
+                after = model(dataclasses.replace(data, **{field: value}))
+                assert (after[:, step] - before[:, step]).abs().max() > 1e-5, (field, step)
 
 
 @EVERY
@@ -144,13 +160,13 @@ def test_the_seed_decides_the_weights(name, changes):
 # switches
 
 
-def test_dt_ignores_padding_and_the_others_do_not():
+def test_dt_and_bc_ignore_padding_and_the_others_do_not():
     data = batch()
     filled = torch.where(data.mask.unsqueeze(2), data.states, 7.0)
-    for name in ("dt", "dc", "decision_mamba", "metamamba"):
+    for name in models():
         model = make(name, SMALL)
         before, after = (model(d)[data.mask] for d in (data, dataclasses.replace(data, states=filled)))
-        assert torch.equal(before, after) == (name == "dt"), name
+        assert torch.equal(before, after) == (name in ("dt", "bc")), name
 
 
 def test_dt_with_no_real_step_is_finite():
@@ -166,7 +182,7 @@ def test_the_last_block_of_dc_reads_one_filter():
 
 
 def test_steps_beyond_the_time_table_share_its_last_entry():
-    for name in ("dt", "dc", "decision_mamba"):
+    for name in ("dt", "dc", "decision_mamba", "attention_ssm"):
         model = make(name, SMALL)
         a, b, c = (model(dataclasses.replace(batch(), steps=torch.full((4, K), t))) for t in (998, 999, 2500))
         assert torch.equal(b, c) and not torch.equal(a, b)
@@ -180,7 +196,7 @@ def trunk_linears(model):
     }
 
 
-@pytest.mark.parametrize("name", ["dt", "dc", "decision_mamba", "metamamba"])
+@pytest.mark.parametrize("name", ["dt", "dc", "decision_mamba", "metamamba", "attention_ssm"])
 def test_trunks_start_at_a_normal_of_002(name):
     torch.manual_seed(0)
     model = build(name, {"width": 64}, S, A, K)
@@ -199,7 +215,7 @@ def test_trunks_start_at_a_normal_of_002(name):
             assert (block.D == 1).all()
 
 
-@pytest.mark.parametrize("name", ["decision_mamba", "metamamba"])
+@pytest.mark.parametrize("name", ["decision_mamba", "metamamba", "attention_ssm"])
 def test_dt_starts_as_published_or_as_in_mamba(name):
     torch.manual_seed(0)
     published = make(name, {"width": 128, "layers": 2})
@@ -215,6 +231,43 @@ def test_dt_starts_as_published_or_as_in_mamba(name):
         assert 0.99 * 8**-0.5 < kept.weight.abs().max() <= 8**-0.5  # rank 8
     others = {n: m for n, m in trunk_linears(stock).items() if not n.endswith("dt_proj")}
     assert all(m.weight.std() < 0.025 for m in others.values())
+
+
+def test_mamba2_starts_as_in_mamba_but_for_its_linears():
+    torch.manual_seed(0)
+    model = make("metamamba", {"width": 1024, "layers": 1, "ssm": "mamba2"})
+    (ssm,) = model.ssms
+    decay, dt = ssm.A_log.exp(), torch.nn.functional.softplus(ssm.dt_bias)
+    assert len(decay) == len(dt) == len(ssm.D) == 1024 // 16
+    assert 1 <= decay.min() < 2.5 and 14.5 < decay.max() <= 16 and abs(decay.mean() - 8.5) < 2  # uniform
+    assert dt.min() >= 0.999e-3 and dt.max() <= 0.1001 and abs(dt.log().mean() - math.log(1e-2)) < 0.6
+    assert (ssm.D == 1).all() and (ssm.norm.weight == 1).all()
+    assert abs(ssm.in_proj.weight.std() - 0.02) < 1e-4 and abs(ssm.out_proj.weight.std() - 0.02) < 1e-4
+
+
+def test_dm_starts_as_pytorch_with_a_smaller_way_back():
+    torch.manual_seed(0)
+    model = make("dm", {"width": 128, "layers": 4, "mlp": True, "unused_heads": True, "return_tokens": True})
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            rank = name.endswith("dt_proj")
+            assert module.bias is None or bool(module.bias.any()) == rank, name
+            back = name.endswith(("out_proj", "down"))
+            bound = module.in_features**-0.5 * (0.5 if back else 1)
+            assert 0.9 * bound < module.weight.abs().max() <= bound, name
+            if rank:
+                dt = torch.nn.functional.softplus(module.bias)
+                assert dt.min() >= 0.999e-3 and dt.max() <= 0.1001
+
+
+def test_actions_before_each_step_by_hand():
+    from dmm.models.dm import previous_actions
+
+    actions = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]).repeat(3, 1, 1)
+    mask = torch.tensor([[True] * 4, [False, False, True, True], [True, True, False, False]])
+    data = Batch(torch.zeros(3, 4, 1), actions, torch.zeros(3, 4), torch.zeros(3, 4).long(), mask)
+    found = previous_actions(data)[..., 0].tolist()
+    assert found[:2] == [[0, 1, 2, 3], [0, 0, 0, 3]] and found[2][:2] == [0, 1]
 
 
 def test_a_frozen_mixer_keeps_the_initialisation_of_pytorch():
@@ -288,6 +341,11 @@ def another(config, field):
         ("metamamba", {"mixer": "convolution"}, ["convolution", "dense", "linear", "Did you mean 'conv'"]),
         ("metamamba", {"mixers": "shared", "double": True}, ["shared", "double=False"]),
         ("metamamba", {"mixers": "shared", "layers": 1}, ["shared", "one layer"]),
+        ("metamamba", {"ssm": "mamba2", "width": 40}, ["16", "40"]),
+        ("metamamba", {"ssm": "mamba2", "double": True}, ["mamba2", "double=False"]),
+        ("metamamba", {"ssm": "mamba2", "dt_init": "stock"}, ["dt_init", "mamba2"]),
+        ("metamamba", {"ssm_conv": True, "double": True}, ["ssm_conv", "double=False"]),
+        ("attention_ssm", {"width": 10, "heads": 3}, ["10", "3 heads"]),
         ("dt", {"width": 10, "heads": 3}, ["10", "3 heads"]),
         ("dt", {"activation": "silu"}, ["silu", "gelu", "relu"]),
         ("dc", {"layers": -1}, ["layers is -1"]),

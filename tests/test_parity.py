@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from dmm.batch import Batch
+from dmm.kernels import ssd
 from dmm.kernels.scan import reference
 from dmm.layers import ConvMixer, SelectiveSSM
 from dmm.models import build, find
-from dmm.models.metamamba import LinearMixer
+from dmm.models.metamamba import HeadedSSM, LinearMixer
 
 transformers = pytest.importorskip("transformers")
 S, A, K, HIDDEN = 11, 3, 20, 64
@@ -112,6 +113,78 @@ def test_ssm_is_transformers_mamba():
     other = torch.autograd.grad((expected * weight).sum(), [b for _, b in pairs])
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
+
+
+def mamba2_pair(width, expand=1):
+    from transformers.models.mamba2.modeling_mamba2 import Mamba2Config, Mamba2Mixer
+
+    torch.manual_seed(0)
+    inner = expand * width
+    config = Mamba2Config(
+        hidden_size=width, expand=expand, num_heads=inner // 16, head_dim=16, state_size=128, n_groups=1,
+        conv_kernel=4, chunk_size=8, use_bias=False, use_conv_bias=True, layer_norm_epsilon=1e-5, num_hidden_layers=1,
+    )  # fmt: skip
+    theirs, ours = Mamba2Mixer(config, layer_idx=0), HeadedSSM(width, inner, conv=True, activation="silu")
+    for name in ("in_proj", "out_proj"):
+        copy(getattr(ours, name), getattr(theirs, name))
+    for name in ("dt_bias", "A_log", "D"):
+        value = getattr(ours, name).data.add_(torch.randn(inner // 16) * 0.5)
+        getattr(theirs, name).data.copy_(value)
+    theirs.norm.weight.data.copy_(ours.norm.weight.data.normal_())
+    theirs.conv1d.weight.data.copy_(ours.mixer.weight.squeeze(0).unsqueeze(1))
+    theirs.conv1d.bias.data.copy_(ours.mixer.bias.squeeze(0))
+    return ours, theirs
+
+
+@pytest.mark.parametrize("width, expand", [(64, 1), (32, 2)])
+def test_mamba_2_is_transformers_mamba_2(width, expand):
+    ours, theirs = mamba2_pair(width, expand)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+    x, weight = torch.randn(2, 30, width, requires_grad=True), torch.randn(2, 30, width)
+    got, expected = ours(x), theirs(x)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    pairs = [(getattr(ours, name), getattr(theirs, name)) for name in ("dt_bias", "A_log", "D")]
+    pairs += [(getattr(ours, n).weight, getattr(theirs, n).weight) for n in ("in_proj", "norm", "out_proj")] + [(x, x)]
+    mine = torch.autograd.grad((got * weight).sum(), [a for a, _ in pairs])
+    other = torch.autograd.grad((expected * weight).sum(), [b for _, b in pairs])
+    for a, b in zip(mine, other, strict=True):
+        assert (a - b).norm() < 1e-5 * b.norm()
+
+
+@pytest.mark.parametrize("preset", ["DM", "DM+R"])
+def test_dm_is_transformers_mamba(preset):
+    """Tokens laid out one by one, then the trunk of a Mamba language model."""
+    torch.manual_seed(0)
+    model = build("dm", {**find("dm").presets[preset], "width": HIDDEN, "layers": 2}, S, A, K).eval()
+    config = transformers.MambaConfig(
+        hidden_size=HIDDEN, state_size=16, num_hidden_layers=2, expand=2, conv_kernel=4, layer_norm_epsilon=1e-5,
+        vocab_size=1,
+    )  # fmt: skip
+    twin = transformers.MambaModel(config).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    for ours, theirs in zip(model.blocks, twin.layers, strict=True):
+        theirs.norm.weight.data.copy_(ours.ssm_norm.weight)
+        for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):
+            copy(getattr(ours.ssm, name), getattr(theirs.mixer, name))
+        theirs.mixer.A_log.data.copy_(ours.ssm.A_log)
+        theirs.mixer.D.data.copy_(ours.ssm.D)
+        theirs.mixer.conv1d.weight.data.copy_(ours.ssm.mixer.weight.squeeze(0).unsqueeze(1))
+        theirs.mixer.conv1d.bias.data.copy_(ours.ssm.mixer.bias.squeeze(0))
+    twin.norm_f.weight.data.copy_(model.norm.weight)
+    batch, sequence = padded_batch(padding=(0,)), []
+    for k in range(K):
+        if preset == "DM+R":
+            sequence.append(linear(model.embed_returns, batch.returns[:, k : k + 1]))
+        sequence.append(linear(model.embed_states, batch.states[:, k]))
+        before = batch.actions[:, k - 1] if k else torch.zeros(1, A)
+        sequence.append(linear(model.embed_actions, before))
+    hidden = twin(inputs_embeds=norm(model.embed_norm, torch.stack(sequence, 1))).last_hidden_state
+    states = hidden[:, 1::3] if preset == "DM+R" else hidden[:, ::2]
+    expected = torch.tanh(linear(model.head, states))
+    torch.testing.assert_close(model(batch), expected, rtol=1e-5, atol=1e-5)
+    assert expected.std() > 0.1
 
 
 # the mixers against the published procedure: every filter over the whole padded sequence, then a choice by position
@@ -239,6 +312,36 @@ def dmm_v2_trunk(model, x):
     return x
 
 
+def mamba2(layer, x):
+    width, heads = len(layer.D) * 16, len(layer.D)
+    projected = linear(layer.in_proj, x)
+    z, x, B, C, dt = projected.tensor_split([width, 2 * width, 2 * width + 128, 2 * width + 256], -1)
+    x, B, C = (F.silu(value) for value in (x, B, C))
+    x = x.unflatten(-1, (heads, 16))
+    y = ssd.reference(x, dt + layer.dt_bias, -layer.A_log.exp(), B, C, layer.D).flatten(2) * F.silu(z)
+    return linear(layer.out_proj, y / (y.square().mean(-1, keepdim=True) + 1e-5).sqrt() * layer.norm.weight)
+
+
+def dmm_mamba2_trunk(model, x):
+    (one,), (two,) = model.mixer_norms, model.ssm_norms
+    for mix, layer in zip(model.mixers, model.ssms, strict=True):
+        x = x + mix(norm(one, x))
+        x = x + mamba2(layer, norm(two, x))
+    return x
+
+
+def attention_ssm_trunk(model, x):
+    real = padded_batch().mask.repeat_interleave(3, 1)
+    allowed = torch.ones(3 * K, 3 * K).tril().bool() & real.unsqueeze(1)  # B T T: from its own past, padding not
+    allowed |= torch.eye(3 * K).bool() & ~real.unsqueeze(1).mT  # a padded row reads something, no matter what
+    for block in model.blocks:
+        q, k, v = linear(block.attention.qkv, norm(block.attention_norm, x)).tensor_split(3, -1)
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~allowed, -torch.inf)
+        x = x + linear(block.attention.out, scores.softmax(-1) @ v)
+        x = x + ssm(block.ssm, norm(block.ssm_norm, x), block.ssm.mixer)
+    return x
+
+
 def dmm_frozen_gelu_trunk(model, x):
     (one,), (mix,), (two,) = model.mixer_norms, model.mixers, model.ssm_norms
     for layer in model.ssms:
@@ -259,6 +362,7 @@ def dmm_frozen_gelu_trunk(model, x):
         ("metamamba", "DMM-DC", {}, dmm_double_trunk),
         ("metamamba", "DMM-DL", {}, dmm_double_trunk),
         ("metamamba", "DMM v2", {}, dmm_v2_trunk),
+        ("metamamba", "DMM v2 Mamba-2", {}, dmm_mamba2_trunk),
         ("metamamba", "DMM v2", {"mixers": "frozen-shared", "activation": "gelu"}, dmm_frozen_gelu_trunk),
     ],
 )

@@ -73,6 +73,18 @@ def test_run_keeps_every_episode_and_is_not_run_again(tiny_trial):
     assert run(tiny_trial) == done  # without a checkpoint a second run would have to begin anew
 
 
+def test_a_fraction_is_learnt_from_and_the_data_stay_the_same(tiny_trial):
+    whole = dataset(tiny_trial.dataset)
+    trial = replace(
+        tiny_trial, protocol=tiny_trial.protocol.changed(top_fraction=0.25)
+    )  # of twelve episodes of 50 steps
+    done = run(trial)
+    assert (done["data"]["episodes"], done["data"]["steps"], done["data"]["sha256"]) == (3, 150, whole.sha256)
+    best = sorted(whole.episode_returns.tolist())[-3:]
+    assert done["data"]["return_mean"] == pytest.approx(sum(best) / 3, rel=1e-5)
+    assert done["status"] == "finished" and done["loss"] != run(tiny_trial)["loss"]
+
+
 def test_run_goes_on_from_its_checkpoint(tiny_trial, monkeypatch):
     whole = run(tiny_trial)
     monkeypatch.setenv("DMM_HOME", str(home.home() / "second"))
@@ -91,6 +103,15 @@ def test_run_goes_on_from_its_checkpoint(tiny_trial, monkeypatch):
     resumed = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
     assert seen == [8]
     assert (resumed["evaluations"], resumed["loss"]) == (whole["evaluations"], whole["loss"])
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(tiny_trial):
+    folder(tiny_trial).mkdir(parents=True)
+    checkpoint = folder(tiny_trial) / "checkpoint.pt"
+    checkpoint.write_bytes(b"half a checkpoint")
+    with pytest.raises(ValueError, match="checkpoint.pt is damaged.*move its folder away"):
+        run(tiny_trial)
+    assert checkpoint.read_bytes() == b"half a checkpoint"
 
 
 def test_other_data_are_refused(tiny_trial):

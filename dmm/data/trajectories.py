@@ -5,7 +5,7 @@ Every source ends here. A batch is one gather from a table with precomputed retu
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -102,6 +102,21 @@ class Trajectories:
             f"{returns.std():.0f} [{returns.min():.0f}, {returns.max():.0f}], sha256 {self.sha256[:12]}"
         )
 
+    def best(self, fraction: float) -> "Trajectories":
+        """The episodes of highest return whose steps fit into a fraction of all steps, at least one, in their order.
+
+        The identity and the statistics of states stay those of all the data.
+        """
+        if fraction == 1:
+            return self
+        ranked = np.argsort(-self.episode_returns, kind="stable")
+        fit = (np.cumsum(self.lengths[ranked]) <= fraction * self.steps).sum()
+        kept = np.sort(ranked[: max(fit, 1)])
+        rows = np.isin(np.repeat(np.arange(self.episodes), self.lengths), kept)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[kept])])
+        table = self.table[np.append(rows, True)]  # the row of zeros stays last
+        return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
+
     def normalise(self, states: Float[Tensor, "*B S"], std_offset: float) -> Float[Tensor, "*B S"]:
         """States less the data's mean, over its standard deviation plus an offset, in float32 as windows have them."""
         mean, std = (torch.from_numpy(array) for array in (self.state_mean, self.state_std + std_offset))
@@ -121,14 +136,19 @@ class Trajectories:
             self.forms[key] = Form(*(tensor.to(device) for tensor in (*views, place, *constants)))
         return self.forms[key]
 
-    def window(self, starts: Int[Tensor, " B"], protocol, scale: float, needs: frozenset[str] = frozenset()) -> Batch:
-        """The K steps from each start row on, cut at the episode's end and padded as the protocol says.
+    def window(self, drawn: Int[Tensor, " B"], protocol, scale: float, needs: frozenset[str] = frozenset()) -> Batch:
+        """The K steps from each drawn row on, or up to it, cut at the episode's bounds and padded as the protocol says.
 
-        It runs where `starts` lies. Padded returns, steps and rewards are 0.
+        It runs where `drawn` lies. Padded returns, steps and rewards are 0.
         """
         assert needs <= {"rewards"}, f"no such field of Batch to be read from data: {set(needs)}"
-        form, start = self.form(starts.device, protocol, scale), starts[:, None]
-        end = form.offsets.index_select(0, torch.searchsorted(form.offsets, starts, right=True))[:, None]
+        form, start = self.form(drawn.device, protocol, scale), drawn[:, None]
+        following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own
+        if protocol.window == "start":
+            end = form.offsets.index_select(0, following)[:, None]
+        else:
+            end = start + 1
+            start = torch.maximum(end - protocol.context_length, form.offsets.index_select(0, following - 1)[:, None])
         if protocol.padding == "left":
             rows = torch.minimum(start, end - protocol.context_length) + form.place  # B K
             mask = rows >= start
@@ -156,18 +176,18 @@ def sample(
 ) -> Batch:
     """Draws a batch of windows, on the generator's device.
 
-    The start is uniform over an episode's steps; the episode is drawn by its length (`steps`: then every step of the
-    data is as likely a start as any other) or uniformly (`episodes`).
+    A window's first step (or its last, as the protocol says) is uniform over an episode's steps; the episode is drawn by
+    its length (`steps`: then every step of the data is as likely as any other) or uniformly (`episodes`).
     """
     device = generator.device
     if protocol.sampling == "steps":
-        starts = torch.randint(trajectories.steps, (batch_size,), generator=generator, device=device)
+        drawn = torch.randint(trajectories.steps, (batch_size,), generator=generator, device=device)
     else:
         offsets = trajectories.form(device, protocol, scale).offsets
         episode = torch.randint(trajectories.episodes, (batch_size,), generator=generator, device=device)
         part = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float64)
-        starts = offsets[episode] + (part * (offsets[episode + 1] - offsets[episode])).long()
-    return trajectories.window(starts, protocol, scale, needs)
+        drawn = offsets[episode] + (part * (offsets[episode + 1] - offsets[episode])).long()
+    return trajectories.window(drawn, protocol, scale, needs)
 
 
 def assemble(

@@ -12,14 +12,12 @@ Note: the re-releases in the DC and Ota repositories have activation gelu and no
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from einops import repeat
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
-from dmm.layers import MLP, ActionHead, TokenEmbedding, at_least_one, initialise
+from dmm.layers import MLP, ActionHead, Attention, TokenEmbedding, at_least_one, attention_bias, initialise
 from dmm.models import DecisionModel
 
 
@@ -64,12 +62,6 @@ class DecisionTransformer(DecisionModel):
         return self.head(x, batch.mask.shape[1])
 
 
-def attention_bias(real: Bool[Tensor, "B T"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
-    """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty."""
-    future = torch.full((real.shape[1],) * 2, -torch.inf, dtype=like.dtype, device=like.device).triu(1)
-    return future + rearrange(torch.where(real, 0.0, -1e4).to(like.dtype), "b t -> b 1 1 t")
-
-
 class Block(nn.Module):
     """Self-attention, then an MLP, each behind a LayerNorm and beside a residual."""
 
@@ -83,20 +75,3 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
         x = x + self.attention(self.attention_norm(x), bias)
         return x + self.mlp(self.mlp_norm(x))
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention under an additive mask."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.weight_dropout = heads, dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
-        q, k, v = rearrange(self.qkv(x), "b t (three heads e) -> three b heads t e", three=3, heads=self.heads)
-        dropout = self.weight_dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        return self.dropout(self.out(rearrange(x, "b heads t e -> b t (heads e)")))

@@ -5,13 +5,15 @@ Paper: Kim, Song, Kim. v1: arXiv 2408.10517v1 (2024), multi-modal token mixers b
     v2 as run on locomotion.
 Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
 Differs: a filter runs at its own positions only: same numbers. v2's text was not at hand, so v2 is what its code does.
-    Its Mamba-2 option is not here.
+    Its Mamba-2 scan goes in chunks of 256 tokens; here a sequence is one chunk. Same numbers.
 Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
     (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list: shared by all layers, never trained, not
     saved, with PyTorch's initialisation, absent from the official count (`mixers="frozen-shared"`; here it is saved and
     counted, and the official count is that of the parameters that require a gradient). v2 has one pair of LayerNorms
     for all layers (`shared_norms`). The trunk's initialisation also reaches the SSM's step size (`dt_init`, see
-    decision_mamba). Dropout acts once, on the tokens.
+    decision_mamba); that of Mamba-2 is a bare parameter, which keeps mamba-ssm's. v2 always creates Mamba-2's
+    convolution, and calls it only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without. Here
+    it exists where it runs (`ssm_conv`). Dropout acts once, on the tokens.
 Note: v1 compares SiLU with GELU and has no code for it; `activation` is that of the SSM's main branch, its gate stays
     SiLU. There is no time table and no mask: padded steps run through.
 """
@@ -21,15 +23,27 @@ from itertools import cycle
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
-from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, at_least_one, initialise, shifted
-from dmm.models import DecisionModel
+from dmm.kernels.ssd import dual
+from dmm.layers import (
+    ActionHead,
+    ConvMixer,
+    SelectiveSSM,
+    TokenEmbedding,
+    at_least_one,
+    initialise,
+    shifted,
+    stock_dt_bias,
+)
+from dmm.models import DecisionModel, later
 
 V1 = {"expand": 2, "shared_norms": False}
+HEAD, STATE = 16, 128  # channels of a head and size of its state in Mamba-2
 
 
 class DecisionMetaMamba(DecisionModel):
@@ -49,6 +63,8 @@ class DecisionMetaMamba(DecisionModel):
         activation: Literal["silu", "gelu"] = "silu"
         dt_init: Literal["published", "stock"] = "published"
         dropout: float = 0.1
+        ssm: Literal["mamba1", "mamba2"] = later("mamba1")
+        ssm_conv: bool = later(False)  # the stock convolution inside each SSM
 
         def __post_init__(self) -> None:
             at_least_one(self, "width", "layers", "window", "expand")
@@ -56,6 +72,16 @@ class DecisionMetaMamba(DecisionModel):
                 raise ValueError(f"mixers={self.mixers!r} needs double=False: a second mixer stands inside each SSM")
             if self.layers == 1 and self.mixers == "shared":
                 raise ValueError("mixers='shared' has no effect on one layer; leave it at 'per-layer'")
+            if self.ssm_conv and self.double:
+                raise ValueError("ssm_conv=True needs double=False: the second mixer stands in the convolution's place")
+            if self.ssm == "mamba2":
+                if self.double:
+                    raise ValueError("ssm='mamba2' needs double=False: the second mixer is one of Mamba-1")
+                if self.dt_init != "published":
+                    raise ValueError("dt_init has no effect on ssm='mamba2', whose step size keeps the stock one")
+                if self.expand * self.width % HEAD:
+                    raise ValueError(f"ssm='mamba2' has heads of {HEAD}: {HEAD} must divide expand * width, "
+                                     f"which is {self.expand * self.width}")  # fmt: skip
 
     presets = {
         "DMM-C": {**V1, "mixer": "conv", "width": 128, "residual": False},
@@ -63,11 +89,12 @@ class DecisionMetaMamba(DecisionModel):
         "DMM-DC": {**V1, "mixer": "conv", "width": 64, "double": True},
         "DMM-DL": {**V1, "mixer": "linear", "width": 64, "double": True},
         "DMM v2": {},
+        "DMM v2 Mamba-2": {"ssm": "mamba2"},
     }
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
-        width, layers, inner = config.width, range(config.layers), config.expand * config.width
+        width, layers = config.width, range(config.layers)
         self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
         # what layers share stands once in its list, so that it stands once in a checkpoint
         norms = layers[:1] if config.shared_norms else layers
@@ -75,10 +102,7 @@ class DecisionMetaMamba(DecisionModel):
         self.mixer_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
         self.ssm_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
         self.mixers = nn.ModuleList(token_mixer(config, width) for _ in mixers)
-        self.ssms = nn.ModuleList(
-            SelectiveSSM(width, config.expand, token_mixer(config, inner) if config.double else None, config.activation)
-            for _ in layers
-        )
+        self.ssms = nn.ModuleList(state_space(config) for _ in layers)
         self.head = ActionHead(width, action_dim)
         initialise(self.ssms, config.dt_init)
         if config.mixers == "frozen-shared":
@@ -106,6 +130,18 @@ def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
     return LinearMixer(width, config.window, filters=3 if config.mixer == "linear" else 1)
 
 
+def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
+    """An SSM of the kind that a Config names."""
+    inner = config.expand * config.width
+    if config.ssm == "mamba2":
+        return HeadedSSM(config.width, inner, config.ssm_conv, config.activation)
+    if config.double:
+        mixer = token_mixer(config, inner)
+    else:
+        mixer = ConvMixer(inner, window=4, filters=1) if config.ssm_conv else None
+    return SelectiveSSM(config.width, config.expand, mixer, config.activation)
+
+
 class LinearMixer(nn.Module):
     """A linear map of the last `window` tokens, oldest first, with token t taking filter t mod `filters`."""
 
@@ -120,3 +156,27 @@ class LinearMixer(nn.Module):
             return self.filters[0](windows)
         mixed = [mix(windows[:, start :: len(self.filters)]) for start, mix in enumerate(self.filters)]  # B K H each
         return rearrange(mixed, "m b k h -> b (k m) h")
+
+
+class HeadedSSM(nn.Module):
+    """The Mamba-2 block: a head's channels share one decay, all heads share B and C, and the gate comes before a norm."""
+
+    def __init__(self, width: int, inner: int, conv: bool, activation: str) -> None:
+        super().__init__()
+        heads, mixed = inner // HEAD, inner + 2 * STATE
+        self.sizes, self.mixed_sizes = [inner, mixed, heads], [inner, STATE, STATE]
+        self.in_proj = nn.Linear(width, sum(self.sizes), bias=False)
+        self.mixer = ConvMixer(mixed, window=4, filters=1) if conv else nn.Identity()
+        self.dt_bias = nn.Parameter(stock_dt_bias(heads))
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
+        self.D = nn.Parameter(torch.ones(heads))
+        self.norm = nn.RMSNorm(inner, eps=1e-5)
+        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.activation = getattr(F, activation)
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
+        x, B, C = self.activation(self.mixer(x)).split(self.mixed_sizes, dim=-1)
+        x = rearrange(x, "b t (heads p) -> b t heads p", p=HEAD)
+        y = dual(x, dt + self.dt_bias, -self.A_log.exp(), B, C, self.D)
+        return self.out_proj(self.norm(rearrange(y, "b t heads p -> b t (heads p)") * F.silu(z)))

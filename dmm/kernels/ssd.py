@@ -1,0 +1,57 @@
+"""The scan of Mamba-2 (state-space duality): a loop to read, and the same map as one masked matrix product.
+
+A head has P channels, one decay A < 0 and a state of P x N entries; B and C are shared by all heads. With dt the step
+size after the softplus and h_0 = 0:
+
+    h_t = exp(dt_t A) h_{t-1} + (dt_t x_t) B_t        decay the state, write the input into it
+    y_t = h_t C_t + D x_t                             read it, skip it
+
+Unrolled, y_t is a sum over s <= t of (C_t . B_s) exp(A (dt_{s+1} + ... + dt_t)) dt_s x_s: attention without a softmax. At
+the length of a window (T up to some 200 tokens) it takes a tenth to a fifth of the time of the loop; its cost grows with
+T squared.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+
+def reference(
+    x: Float[Tensor, "B T heads P"],
+    dt: Float[Tensor, "B T heads"],  # step size before the softplus, bias included
+    A: Float[Tensor, " heads"],
+    B: Float[Tensor, "B T N"],
+    C: Float[Tensor, "B T N"],
+    D: Float[Tensor, " heads"],  # skip
+) -> Float[Tensor, "B T heads P"]:
+    """The truth: one line per equation."""
+    dt = F.softplus(dt)
+    h = x.new_zeros(len(x), *x.shape[2:], B.shape[2])  # B heads P N
+    y = []
+    for t in range(x.shape[1]):
+        decay = rearrange(torch.exp(dt[:, t] * A), "b heads -> b heads 1 1")
+        h = decay * h + einsum(dt[:, t], x[:, t], B[:, t], "b heads, b heads p, b n -> b heads p n")
+        y.append(einsum(h, C[:, t], "b heads p n, b n -> b heads p"))
+    return torch.stack(y, 1) + D.unsqueeze(1) * x
+
+
+def dual(
+    x: Float[Tensor, "B T heads P"],
+    dt: Float[Tensor, "B T heads"],
+    A: Float[Tensor, " heads"],
+    B: Float[Tensor, "B T N"],
+    C: Float[Tensor, "B T N"],
+    D: Float[Tensor, " heads"],
+) -> Float[Tensor, "B T heads P"]:
+    """`reference` as a matrix product over tokens."""
+    dt = F.softplus(dt)
+    # differences of long sums lose digits, so they are taken in float64; at or below 0 where they count, so exp is safe
+    total = rearrange((dt * A).double().cumsum(1), "b t heads -> b heads t")
+    exponent = (total.unsqueeze(3) - total.unsqueeze(2)).to(x.dtype)  # B heads T T: from s (last) to t
+    future = torch.ones(exponent.shape[2:], dtype=torch.bool, device=x.device).triu(1)
+    decay = exponent.masked_fill(future, -torch.inf).exp()
+    weights = decay * (C @ B.mT).unsqueeze(1)
+    y = einsum(weights, dt.unsqueeze(3) * x, "b heads t s, b s heads p -> b t heads p")
+    return y + D.unsqueeze(1) * x

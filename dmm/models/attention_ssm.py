@@ -1,0 +1,81 @@
+"""Self-attention as the token mixer and an SSM in the place of the MLP (SA + SSM).
+
+Paper: Kim, Song, Kim 2024, Decision MetaMamba, arXiv 2408.10517v1, Appendix A.
+Official: none is known.
+Differs: a reconstruction. The text says that the Decision Transformer keeps its attention and has Mamba's SSM instead of
+    its MLP. It does not say whether time steps stay embedded, whether the SSM keeps its convolution, or what the context
+    is. Here the first is yes and the second no (`time_table`, `conv`); width and dropout are those of DT.
+Quirk: as in decision_mamba, the trunk's initialisation also reaches the SSM's step size (`dt_init`).
+Note: attention is masked as in DT; the SSM has no mask, so padded steps run through it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from einops import repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import (
+    ActionHead,
+    Attention,
+    ConvMixer,
+    SelectiveSSM,
+    TokenEmbedding,
+    at_least_one,
+    attention_bias,
+    initialise,
+)
+from dmm.models import DecisionModel
+
+
+class AttentionSSM(DecisionModel):
+    """A Decision Transformer with SSMs in the place of its MLPs."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 128
+        layers: int = 3
+        heads: int = 1
+        conv: bool = False  # the stock convolution inside each SSM
+        time_table: bool = True
+        dt_init: Literal["published", "stock"] = "published"
+        dropout: float = 0.1  # of tokens, attention weights and the residual branch of attention
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers", "heads")
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+
+    presets = {"SA + SSM": {}, "SA + SSM with convolution": {"conv": True}}
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, config.time_table)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = ActionHead(config.width, action_dim)
+        initialise(self.blocks, config.dt_init)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch)  # B T H, T = 3 K
+        bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.head(x, batch.mask.shape[1])
+
+
+class Block(nn.Module):
+    """Self-attention, then an SSM, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, config: AttentionSSM.Config) -> None:
+        super().__init__()
+        mixer = ConvMixer(2 * config.width, window=4, filters=1) if config.conv else None
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads, config.dropout)
+        self.ssm_norm = nn.LayerNorm(config.width)
+        self.ssm = SelectiveSSM(config.width, expand=2, mixer=mixer)
+
+    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
+        x = x + self.attention(self.attention_norm(x), bias)
+        return x + self.ssm(self.ssm_norm(x))

@@ -1,0 +1,41 @@
+"""Behaviour cloning (BC): what the data's policy does in a state, without a return asked for.
+
+Paper: none of its own; the baseline of Chen et al. 2021, arXiv 2106.01345, who also fit it to the episodes of highest
+    return (%BC: Protocol.top_fraction).
+Official: the network is that of the TD3+BC actor in corl-team/CORL (eeeeef2).
+Differs: kzl/decision-transformer clones with an MLP over all K states of a window; this one reads the current state alone.
+    It also reads every state of a window, so a batch is up to K times the states; context_length=1 is plain cloning.
+Quirk: none.
+Note: the floor that every other architecture has to clear.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import at_least_one
+from dmm.models import DecisionModel
+
+
+class BehaviourCloning(DecisionModel):
+    """An MLP from a state to an action."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 256
+        layers: int = 2  # hidden ones
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers")
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        inputs = [state_dim, *[config.width] * (config.layers - 1)]
+        hidden = [layer for size in inputs for layer in (nn.Linear(size, config.width), nn.ReLU())]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(config.width, action_dim))
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        return torch.tanh(self.mlp(batch.states))

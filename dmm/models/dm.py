@@ -1,0 +1,114 @@
+"""Decision Mamba of Correia and Alexandre, without returns (DM) and with them (DM+R).
+
+Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943.
+Official: meowatthemoon/DecisionMamba (ed0316f), which is DM+R; DM is its class less the return token.
+Differs: the official data carry the action before each step, so a window that starts inside an episode knows the one
+    before its first step; here it starts with zeros, as an episode does. Actions are in [-1, 1] in all tasks, so the
+    factor of the environment's range is left out.
+Quirk: the action before a step stands after its state, and the action is read off the state token: step k sees actions
+    up to k - 2. DM+R carries a state head and a return head that nothing reads (`unused_heads`). What leads back into
+    the residual stream starts at PyTorch's initialisation over sqrt(layers); the factor for two branches a block, which
+    the trunk would put there with `mlp`, is overwritten by that of the whole model.
+Note: `mlp` came into the repository after the paper. Windows are drawn by their last step (Protocol.window), padded on the
+    right. No positions, no dropout, no mask.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch
+from dmm.layers import ConvMixer, SelectiveSSM, at_least_one
+from dmm.models import DecisionModel
+
+
+class CorreiaDecisionMamba(DecisionModel):
+    """Stock Mamba blocks behind RMSNorms over (returns-to-go,) states and previous actions."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 128
+        layers: int = 6
+        return_tokens: bool = False
+        mlp: bool = False  # a gated one in each block
+        unused_heads: bool = False
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers")
+
+    presets = {"DM": {}, "DM+R": {"return_tokens": True, "unused_heads": True}}
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        width = config.width
+        if config.return_tokens:
+            self.embed_returns = nn.Linear(1, width)
+        self.embed_states = nn.Linear(state_dim, width)
+        self.embed_actions = nn.Linear(action_dim, width)
+        self.embed_norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = nn.Linear(width, action_dim)
+        if config.unused_heads:
+            self.state_head = nn.Linear(width, state_dim)
+            self.return_head = nn.Linear(width, 1)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                if module.bias is not None and not name.endswith("dt_proj"):
+                    nn.init.zeros_(module.bias)
+                if name.endswith(("out_proj", "down")):
+                    module.weight.data /= math.sqrt(config.layers)
+
+    def unread(self) -> tuple[str, ...]:
+        return ("state_head", "return_head") if self.config.unused_heads else ()
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
+        tokens = [self.embed_states(batch.states), self.embed_actions(previous_actions(batch))]
+        if self.config.return_tokens:
+            tokens.insert(0, self.embed_returns(rearrange(batch.returns, "b k -> b k 1")))
+        x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
+        for block in self.blocks:
+            x = block(x)
+        states = x[:, len(tokens) - 2 :: len(tokens)]  # B K H
+        return torch.tanh(self.head(self.norm(states)))
+
+
+def previous_actions(batch: Batch) -> Float[Tensor, "B K A"]:
+    """The action before each step, zeros before the first real one."""
+    known = F.pad(batch.mask[:, :-1], (1, 0)).unsqueeze(2)
+    return torch.where(known, F.pad(batch.actions[:, :-1], (0, 0, 1, 0)), 0.0)
+
+
+class Block(nn.Module):
+    """Mamba and, if wanted, a gated MLP, each behind an RMSNorm and beside a residual."""
+
+    def __init__(self, config: CorreiaDecisionMamba.Config) -> None:
+        super().__init__()
+        self.ssm_norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.ssm = SelectiveSSM(config.width, expand=2, mixer=ConvMixer(2 * config.width, window=4, filters=1))
+        if config.mlp:
+            self.mlp_norm = nn.RMSNorm(config.width, eps=1e-5)
+            self.mlp = GatedMLP(config.width)
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        x = x + self.ssm(self.ssm_norm(x))
+        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
+
+
+class GatedMLP(nn.Module):
+    """A SiLU-gated MLP; its inner width is the outer one, rounded up to a multiple of 128."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = 128 * math.ceil(width / 128)
+        self.up = nn.Linear(width, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        x, gate = self.up(x).chunk(2, dim=-1)
+        return self.down(x * F.silu(gate))
