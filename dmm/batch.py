@@ -19,8 +19,7 @@ class Batch:
     returns: Float[Tensor, "B K"]  # return-to-go before the step, divided by the task's scale
     steps: Int[Tensor, "B K"]  # index in the episode
     mask: Bool[Tensor, "B K"]  # True where real
-    rewards: Float[Tensor, "B K"] | None = None  # from here on: only where the model's `needs` names them
-    next_states: Float[Tensor, "B K S"] | None = None
+    rewards: Float[Tensor, "B K"] | None = None  # only where the model's `needs` names them
 
     @property
     def now(self) -> Int[Tensor, " B"]:

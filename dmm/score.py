@@ -162,11 +162,6 @@ def papers_data(column: Column) -> bool:
     return all(name.startswith("d4rl/") for name in column.dataset)
 
 
-def mean(scores: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
-    """The mean over the last axis."""
-    return scores.mean(axis=-1)
-
-
 def iqm(scores: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
     """The interquartile mean over the last axis: the mean without the lowest and the highest quarter."""
     return np.asarray(stats.trim_mean(scores, 0.25, axis=-1))

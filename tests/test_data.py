@@ -78,7 +78,6 @@ def test_short_windows_by_hand(pad_state, pad):
 def test_the_offset_is_added_to_the_standard_deviation():
     found, protocol = hand(), replace(HAND, std_offset=1.0)
     equal(found.window(torch.tensor([1]), protocol, 1.0).states, [[[1 / 2, -2 / 3], [-1 / 2, 2 / 3]]])
-    equal(found.normalise(torch.from_numpy(STATES[1:3]), 1.0), [[1 / 2, -2 / 3], [-1 / 2, 2 / 3]])
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])

@@ -45,7 +45,7 @@ def batch(rows=4, padding="left", seed=1) -> Batch:
     mask = steps >= torch.arange(rows).unsqueeze(1)
     mask = mask if padding == "left" else mask.flip(1)
     values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    return Batch(*values, steps=steps, mask=mask, rewards=torch.randn(rows, K), next_states=torch.randn(rows, K, S))
+    return Batch(*values, steps=steps, mask=mask, rewards=torch.randn(rows, K))
 
 
 @EVERY

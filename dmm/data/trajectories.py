@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
+from jaxtyping import Bool, Float32, Float64, Int, Int64
 from torch import Tensor
 from torch.nn.functional import embedding
 
@@ -116,11 +116,6 @@ class Trajectories:
         offsets = np.concatenate([[0], np.cumsum(self.lengths[kept])])
         table = self.table[np.append(rows, True)]  # the row of zeros stays last
         return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
-
-    def normalise(self, states: Float[Tensor, "*B S"], std_offset: float) -> Float[Tensor, "*B S"]:
-        """States less the data's mean, over its standard deviation plus an offset, in float32 as windows have them."""
-        mean, std = (torch.from_numpy(array) for array in (self.state_mean, self.state_std + std_offset))
-        return (states.float() - mean.to(states.device).float()) / std.to(states.device).float()
 
     def form(self, device: torch.device, protocol, scale: float) -> Form:
         """The table and a protocol's constants on a device: a view on the CPU, elsewhere copied there once."""
