@@ -65,10 +65,15 @@ def replay_episodes(arrays: dict[str, np.ndarray]) -> list[Episode]:
 
 def train(recipe: Recipe, report=print) -> Path:
     """Trains one seed until the expert bound or the last step; returns its folder. Called again, it goes on."""
+    import gymnasium as gym
     from safetensors.torch import save_file
     from stable_baselines3 import SAC
 
     torch.set_num_threads(1)
+    try:
+        gym.spec(recipe.environment)
+    except gym.error.Error as error:
+        raise ValueError(f"unknown environment {recipe.environment!r}: {error}") from None
     folder = home() / "behaviour" / recipe.environment / f"seed-{recipe.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(asdict(recipe)))

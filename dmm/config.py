@@ -149,6 +149,8 @@ class Trial:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "changes", tuple(sorted(dict(self.changes).items())))
+        if self.seed < 0:
+            raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
         self.config  # noqa: B018  a wrong architecture or field is said here, before anything runs
 
     @property

@@ -40,6 +40,8 @@ def test_show_needs_no_data_and_no_ray(tmp_path):
         (("run", "quickstart", "DT", "--column", "hoper-medium"), "Did you mean 'hopper-medium'"),
         (("sweep", "quickstart", "--profile", "laptob"), "Did you mean 'laptop'"),
         (("data", "collect", "dmm/hoper/medium-v0"), "hopper"),
+        (("data", "train-behaviour", "Hoper-v5"), "Hopper"),
+        (("run", "quickstart", "DT", "--seed", "-1"), "0 or more"),
     ],
 )
 def test_a_wrong_name_is_one_line(words, said):

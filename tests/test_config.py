@@ -75,6 +75,7 @@ def test_a_later_field_is_left_out_at_its_first_value():
         (lambda: replace(BASE, arch="metamanba"), ["metamanba", "dc", "Did you mean 'metamamba'"]),
         (lambda: replace(BASE, changes=(("widht", 3),)), ["widht", "layers", "Did you mean 'width'"]),
         (lambda: replace(BASE, changes=(("width", "3"),)), ["dt.width", "'3'", "int"]),
+        (lambda: replace(BASE, seed=-1), ["-1", "0 or more"]),
         (lambda: find_task("hoper"), ["hoper", "walker2d", "Did you mean 'hopper'"]),
         (lambda: find_table("quickstrat"), ["quickstrat", "Did you mean 'quickstart'"]),
         (lambda: find_table("no/such/file.py"), ["no/such/file.py"]),
