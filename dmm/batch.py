@@ -4,6 +4,7 @@ Axes, everywhere in dmm: B batch, K context length in environment steps, T token
 A action dimension, H embedding width, D inner width of an SSM, N SSM state size, L layers.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, fields
 
 from jaxtyping import Bool, Float, Int
@@ -19,7 +20,12 @@ class Batch:
     returns: Float[Tensor, "B K"]  # return-to-go before the step, divided by the task's scale
     steps: Int[Tensor, "B K"]  # index in the episode
     mask: Bool[Tensor, "B K"]  # True where real
-    rewards: Float[Tensor, "B K"] | None = None  # only where the model's `needs` names them
+    # what follows is here only where the model's `needs` names it
+    rewards: Float[Tensor, "B K"] | None = None
+    next_states: Float[Tensor, "B K S"] | None = None  # normalised; an episode's last step has its own state
+    previous_actions: Float[Tensor, "B K A"] | None = None  # an episode's first step has zeros, as pads do
+    goals: Float[Tensor, "B K S"] | None = None  # the state to strive for at the step, normalised: dmm/data/goals.py
+    previous_goals: Float[Tensor, "B K S"] | None = None  # an episode's first step has what a padded state has
 
     @property
     def now(self) -> Int[Tensor, " B"]:
@@ -29,3 +35,19 @@ class Batch:
     def to(self, device) -> "Batch":
         """The same batch on a device."""
         return Batch(**{f.name: v.to(device) for f in fields(self) if (v := getattr(self, f.name)) is not None})
+
+
+class Past(dict[Hashable, Tensor]):
+    """What a recurrent rollout keeps of the tokens so far: for each layer what it wants, lanes first.
+
+    A layer that is given one goes on from its entry and renews it; it is given the tokens that have come since.
+    """
+
+    phase = 0  # place of the first of these tokens in the order R, s, a
+    depth = 0  # of the layer at work, where layers share a module
+    reach = 0  # tokens that attention looks at, a token's own included
+
+    def keep(self, live) -> None:
+        """Drops the lanes whose episode is over."""
+        for layer, value in self.items():
+            self[layer] = value[live]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dmm.models import checked, configure, find, later
+from dmm.models import checked, configure, find, later, models
 from dmm.suggest import unknown
 from dmm.tasks import Task
 
@@ -50,6 +50,7 @@ class Protocol:
     shard: int = 50  # episodes rolled in lock-step; fixed, since a batch's composition moves float bits
     rollout_pad_state: Literal["raw zero", "normalised zero"] = "normalised zero"
     rollout_pad_action: float = 0.0
+    rollout: Literal["window", "recurrent"] = later("window")  # the last K steps anew each step, or state kept instead
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -152,6 +153,11 @@ class Trial:
         if self.seed < 0:
             raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
         self.config  # noqa: B018  a wrong architecture or field is said here, before anything runs
+        if self.protocol.rollout == "recurrent" and not find(self.arch).recurrent:
+            able = ", ".join(name for name in models() if find(name).recurrent)
+            raise ValueError(
+                f"{self.arch} has no recurrent rollout; leave Protocol.rollout at 'window' ({able} have one)"
+            )
 
     @property
     def config(self) -> Any:

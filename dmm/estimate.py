@@ -25,13 +25,18 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 def random_batch(trial: Trial, rows: int) -> Batch:
     """A batch of the trial's shapes with nothing in it."""
     k, task = trial.protocol.context_length, trial.task
-    steps = torch.arange(k).expand(rows, k)
+    states, actions, scalars = ((rows, k, task.state_dim), (rows, k, task.action_dim), (rows, k))
     return Batch(
-        torch.randn(rows, k, task.state_dim),
-        torch.rand(rows, k, task.action_dim),
-        torch.rand(rows, k),
-        steps,
-        torch.ones(rows, k, dtype=torch.bool),
+        torch.randn(states),
+        torch.rand(actions),
+        torch.rand(scalars),
+        torch.arange(k).expand(rows, k),
+        torch.ones(scalars, dtype=torch.bool),
+        rewards=torch.rand(scalars),
+        next_states=torch.randn(states),
+        previous_actions=torch.rand(actions),
+        goals=torch.randn(states),
+        previous_goals=torch.randn(states),
     )
 
 

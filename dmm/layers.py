@@ -8,8 +8,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.kernels import selective_scan
+from dmm.kernels.scan import resume
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
 
@@ -42,14 +43,23 @@ class TokenEmbedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.action_tokens = action_tokens
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B T H"]:
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B T H"]:
+        """With a Past, the tokens that have come since: the action before (but for the first step), return and state."""
         tokens = [self.returns(rearrange(batch.returns, "b k -> b k 1")), self.states(batch.states)]
-        if self.action_tokens:
+        if self.action_tokens and past is None:
             tokens.append(self.actions(batch.actions))
         tokens = torch.stack(tokens, 2)  # B K M H, M tokens a step
         if self.time is not None:
             tokens = tokens + rearrange(self.time(batch.steps.clamp(max=TIME_STEPS - 1)), "b k h -> b k 1 h")
-        return self.dropout(self.norm(rearrange(tokens, "b k m h -> b (k m) h")))
+        tokens = rearrange(tokens, "b k m h -> b (k m) h")
+        if past is not None:
+            past.phase = 2 if past and self.action_tokens else 0
+            if past.phase:
+                action = self.actions(batch.previous_actions)  # B 1 H
+                if self.time is not None:
+                    action = action + self.time((batch.steps - 1).clamp(max=TIME_STEPS - 1))
+                tokens = torch.cat([action, tokens], 1)
+        return self.dropout(self.norm(tokens))
 
 
 class ActionHead(nn.Module):
@@ -60,8 +70,13 @@ class ActionHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, action_dim)
 
-    def forward(self, tokens: Float[Tensor, "B T H"], steps: int) -> Float[Tensor, "B K A"]:
-        states = rearrange(tokens, "b (k m) h -> b k m h", k=steps)[:, :, 1]  # B K H
+    def forward(self, tokens: Float[Tensor, "B T H"], steps: int, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        if past is not None:
+            return self.read(tokens[:, -1:])
+        return self.read(rearrange(tokens, "b (k m) h -> b k m h", k=steps)[:, :, 1])
+
+    def read(self, states: Float[Tensor, "B K H"]) -> Float[Tensor, "B K A"]:
+        """The actions of state tokens."""
         return torch.tanh(self.linear(self.norm(states)))
 
 
@@ -104,11 +119,25 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
+    def forward(
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
+    ) -> Float[Tensor, "B T H"]:
         q, k, v = rearrange(self.qkv(x), "b t (three heads e) -> three b heads t e", three=3, heads=self.heads)
+        if past is not None:
+            k, v, bias = self.extend(k, v, past)
         dropout = self.weight_dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.dropout(self.out(rearrange(x, "b heads t e -> b t (heads e)")))
+
+    def extend(self, k: Tensor, v: Tensor, past: Past) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values with those of earlier tokens before them, and the band of them that each token looks at."""
+        tokens, kept = k.shape[2], torch.stack([k, v], 1)  # B 2 heads T e
+        if self in past:
+            kept = torch.cat([past[self], kept], 3)
+        past[self] = kept[:, :, :, max(kept.shape[3] - past.reach + 1, 0) :]
+        age = torch.arange(kept.shape[3] - tokens, kept.shape[3]).unsqueeze(1) - torch.arange(kept.shape[3])
+        band = torch.where((age >= 0) & (age < past.reach), 0.0, -torch.inf)
+        return kept[:, 0], kept[:, 1], band.to(k)
 
 
 class ConvMixer(nn.Module):
@@ -124,17 +153,28 @@ class ConvMixer(nn.Module):
         self.weight = nn.Parameter(torch.empty(filters, width, window).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(filters, width).uniform_(-bound, bound))
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        taps = shifted(x, self.weight.shape[2], past, self)
+        if past is not None:
+            order = [(past.phase + token) % len(self.weight) for token in range(x.shape[1])]
+            weights = self.weight[order].unbind(2)  # T H each
+            return self.bias[order] + sum(tap * weight for tap, weight in zip(taps, weights, strict=True))
         # a sum over taps: nn.Conv1d with stride `filters` is three times slower on a CPU at these sizes
         y = self.bias
-        for tap, weight in zip(shifted(x, self.weight.shape[2]), self.weight.unbind(2)):
+        for tap, weight in zip(taps, self.weight.unbind(2)):
             y = y + rearrange(tap, "b (k m) h -> b k m h", m=len(weight)) * weight
         return rearrange(y, "b k m h -> b (k m) h")
 
 
-def shifted(x: Float[Tensor, "B T H"], window: int) -> list[Tensor]:
-    """The sequence delayed by window - 1, ..., 1, 0 tokens, zeros moving in."""
-    padded = F.pad(x, (0, 0, window - 1, 0))  # B T+window-1 H
+def shifted(x: Float[Tensor, "B T H"], window: int, past: Past | None, layer: nn.Module) -> list[Tensor]:
+    """The sequence delayed by window - 1, ..., 1, 0 tokens; zeros move in, or what `past` kept for the layer."""
+    key = (layer, past.depth) if past is not None else None
+    if past is not None and key in past:
+        padded = torch.cat([past[key], x], 1)  # B T+window-1 H
+    else:
+        padded = F.pad(x, (0, 0, window - 1, 0))
+    if past is not None:
+        past[key] = padded[:, x.shape[1] :]
     return [padded[:, start : start + x.shape[1]] for start in range(window)]
 
 
@@ -159,7 +199,7 @@ class SelectiveSSM(nn.Module):
         inner, rank = expand * width, math.ceil(width / 16)
         self.sizes = [rank, state_size, state_size]
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
-        self.mixer = nn.Identity() if mixer is None else mixer
+        self.mixer = mixer
         self.x_proj = nn.Linear(inner, sum(self.sizes), bias=False)
         self.dt_proj = nn.Linear(rank, inner)
         self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().repeat(inner, 1))
@@ -171,8 +211,12 @@ class SelectiveSSM(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         self.dt_proj.bias.data = stock_dt_bias(inner)
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # B T D
-        x = self.activation(self.mixer(x))
+        x = self.activation(x if self.mixer is None else self.mixer(x, past))
         dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
-        return self.out_proj(selective_scan(x, z, self.dt_proj(dt), -self.A_log.exp(), B, C, self.D))
+        values = x, z, self.dt_proj(dt), -self.A_log.exp(), B, C, self.D
+        if past is None:
+            return self.out_proj(selective_scan(*values))
+        y, past[self] = resume(*values, past.get(self))
+        return self.out_proj(y)

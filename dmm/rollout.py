@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.config import Protocol, Trial
 from dmm.models import DecisionModel
 from dmm.tasks import Task
@@ -36,11 +36,19 @@ class Shard:
 class History:
     """What each live lane has seen and done since its episode began; all lanes are at the same step."""
 
-    def __init__(self, task: Task, protocol: Protocol, statistics: Statistics, targets: Sequence[float]) -> None:
-        self.protocol, self.statistics, self.scale = protocol, statistics, task.scale
+    def __init__(
+        self,
+        task: Task,
+        protocol: Protocol,
+        statistics: Statistics,
+        targets: Sequence[float],
+        needs: frozenset[str] = frozenset(),
+    ) -> None:
+        self.protocol, self.statistics, self.scale, self.needs = protocol, statistics, task.scale, needs
         self.length = 0  # states seen
         lanes = len(targets)
         self.states = np.zeros((lanes, task.horizon, task.state_dim), np.float32)
+        self.goals = np.zeros_like(self.states if needs & {"goals", "previous_goals"} else self.states[:, :0])
         self.actions = np.zeros((lanes, task.horizon, task.action_dim), np.float32)
         self.returns = np.zeros((lanes, task.horizon), np.float32)
         self.left = np.array(targets, float) / task.scale  # return-to-go of the state to come
@@ -51,36 +59,95 @@ class History:
         self.returns[:, self.length] = self.left
         self.length += 1
 
-    def take(self, actions: np.ndarray, rewards: np.ndarray) -> None:
-        """Takes what the lanes did in the last state and what they got for it."""
-        self.actions[:, self.length - 1] = actions
+    def act(self, model: DecisionModel) -> np.ndarray:
+        """Asks the model what to do in the last state [lanes, A]."""
+        chosen = model.act(self.window().to(next(model.parameters()).device))
+        if isinstance(chosen, tuple):
+            chosen, goals = chosen
+            self.goals[:, self.length - 1] = goals.float().cpu().numpy()
+        self.actions[:, self.length - 1] = chosen.float().cpu().numpy()
+        return self.actions[:, self.length - 1]
+
+    def take(self, rewards: np.ndarray) -> None:
+        """Takes what the lanes got for their last action."""
         self.left = self.left - rewards / self.scale
 
     def keep(self, live: np.ndarray) -> None:
         """Drops the lanes whose episode is over."""
-        for name in ("states", "actions", "returns", "left"):
+        for name in ("states", "actions", "goals", "returns", "left"):
             setattr(self, name, getattr(self, name)[live])
 
     def window(self) -> Batch:
-        """The last K steps as the model sees them; the slot of the action to come holds 0."""
+        """The last K steps as the model sees them; the slot of the action, and of the goal, to come holds 0."""
         protocol, lanes = self.protocol, len(self.states)
         k, real = protocol.context_length, min(self.length, protocol.context_length)
         last = slice(self.length - real, self.length)
         slots = slice(k - real, k) if protocol.padding == "left" else slice(0, real)
+        # a step before the window is known, unless the episode begins with it
+        first = 1 if last.start == 0 else 0
+        earlier, later = slice(last.start + first - 1, last.stop - 1), slice(slots.start + first, slots.stop)
         raw = protocol.rollout_pad_state == "raw zero"
         pad_state = -self.statistics.mean / self.statistics.std if raw else np.zeros_like(self.statistics.mean)
-        states = np.tile(pad_state.astype(np.float32), (lanes, k, 1))
-        actions = np.full((lanes, k, self.actions.shape[-1]), protocol.rollout_pad_action, np.float32)
-        returns = np.zeros((lanes, k), np.float32)
-        steps = np.zeros((lanes, k), np.int64)
+
+        def padded(values: np.ndarray, pad: float | np.ndarray, source: slice, target: slice) -> torch.Tensor:
+            window = np.full((lanes, k, *values.shape[2:]), pad, values.dtype)
+            window[:, target] = values[:, source]
+            return torch.from_numpy(window)
+
         mask = np.zeros((lanes, k), bool)
-        states[:, slots], actions[:, slots] = self.states[:, last], self.actions[:, last]
-        returns[:, slots], steps[:, slots], mask[:, slots] = (
-            self.returns[:, last],
-            np.arange(last.start, last.stop),
-            True,
+        mask[:, slots] = True
+        steps = np.zeros((lanes, k), np.int64)
+        steps[:, slots] = np.arange(last.start, last.stop)
+        needed = {
+            "previous_actions": lambda: padded(self.actions, 0.0, earlier, later),
+            "goals": lambda: padded(self.goals, pad_state, last, slots),
+            "previous_goals": lambda: padded(self.goals, pad_state, earlier, later),
+        }
+        return Batch(
+            padded(self.states, pad_state, last, slots),
+            padded(self.actions, protocol.rollout_pad_action, last, slots),
+            padded(self.returns, 0.0, last, slots),
+            *map(torch.from_numpy, (steps, mask)),
+            **{name: make() for name, make in needed.items() if name in self.needs},
         )
-        return Batch(*map(torch.from_numpy, (states, actions, returns, steps, mask)))
+
+
+class Stream:
+    """A recurrent rollout's history: the model keeps what it wants of the past and is given each step once."""
+
+    def __init__(self, task: Task, protocol: Protocol, statistics: Statistics, targets: Sequence[float]) -> None:
+        self.statistics, self.scale, self.length = statistics, task.scale, 0
+        self.past = Past()
+        self.actions = torch.zeros(len(targets), 1, task.action_dim)
+        self.left = np.array(targets, float) / task.scale
+
+    def observe(self, states: np.ndarray) -> None:
+        """Takes the states that the lanes are in now, as the environment gives them [lanes, S]."""
+        self.states = ((states - self.statistics.mean) / self.statistics.std).astype(np.float32)
+        self.length += 1
+
+    def act(self, model: DecisionModel) -> np.ndarray:
+        """Asks the model what to do in the last state [lanes, A]."""
+        lanes = len(self.states)
+        now = Batch(
+            torch.from_numpy(self.states).unsqueeze(1),
+            torch.zeros_like(self.actions),
+            torch.from_numpy(self.left.astype(np.float32)).unsqueeze(1),
+            torch.full((lanes, 1), self.length - 1),
+            torch.ones(lanes, 1, dtype=torch.bool),
+            previous_actions=self.actions,
+        )
+        self.actions = model.step(now.to(next(model.parameters()).device), self.past).float().cpu().unsqueeze(1)
+        return self.actions[:, 0].numpy()
+
+    def take(self, rewards: np.ndarray) -> None:
+        """Takes what the lanes got for their last action."""
+        self.left = self.left - rewards / self.scale
+
+    def keep(self, live: np.ndarray) -> None:
+        """Drops the lanes whose episode is over."""
+        self.actions, self.left = self.actions[live], self.left[live]
+        self.past.keep(torch.from_numpy(live))
 
 
 @cache
@@ -98,11 +165,14 @@ def rollout(
     seeds: Sequence[int],
 ) -> tuple[list[float], list[int]]:
     """Rolls one episode a lane, from its seed and asking for its return; gives returns and lengths, lane by lane."""
-    device = next(model.parameters()).device
     pool = lanes(task)
     pool.extend(task.make() for _ in range(len(seeds) - len(pool)))
     envs = pool[: len(seeds)]
-    history = History(task, protocol, statistics, targets)
+    history = (
+        History(task, protocol, statistics, targets, model.needs)
+        if protocol.rollout == "window"
+        else Stream(task, protocol, statistics, targets)
+    )
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     live = np.arange(len(seeds))
     states = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
@@ -111,12 +181,12 @@ def rollout(
     with torch.inference_mode():
         for step in range(task.horizon):
             history.observe(states)
-            actions = model.act(history.window().to(device)).float().cpu().numpy()
+            actions = history.act(model)
             outcomes = [envs[lane].step(action) for lane, action in zip(live, actions, strict=True)]
             rewards = np.array([outcome[1] for outcome in outcomes], float)
             returns[live] += rewards
             lengths[live] += 1
-            history.take(actions, rewards)
+            history.take(rewards)
             going = np.array([not (outcome[2] or outcome[3]) for outcome in outcomes])
             if not going.any() or step == task.horizon - 1:
                 break

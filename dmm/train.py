@@ -92,7 +92,8 @@ def fit(
             loss = model.loss(model(batch), batch)
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+            for part in model.parts():
+                nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
             optimizer.step()
             total += loss.detach()
             done = progress["update"] = update + 1

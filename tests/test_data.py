@@ -8,7 +8,8 @@ import torch
 from conftest import TINY
 from scipy.stats import chisquare
 
-from dmm.data.trajectories import assemble, sample
+from dmm.data.goals import goal_steps
+from dmm.data.trajectories import NEEDS, assemble, sample
 
 # two episodes, of 1 and 3 steps; states have mean (2, 2) and standard deviation (1, 2)
 STATES = np.array([[1, 0], [3, 0], [1, 4], [3, 4]], np.float32)
@@ -183,3 +184,39 @@ def test_identity_is_the_data_alone():
     other = assemble("hand", STATES, ACTIONS, REWARDS, np.array([0, 2, 4]), np.array([True, False]))
     ended = assemble("hand", STATES, ACTIONS, REWARDS, np.array([0, 1, 4]), np.array([True, True]))
     assert len({hand().sha256, other.sha256, ended.sha256}) == 3
+
+
+@pytest.mark.parametrize(
+    "rewards, expected",
+    [
+        ([1, 1, 1, 1], [1, 2, 3, 0]),  # ties: the next step; the last step has step 0
+        ([0, 0, 3, 0, 0], [3, 3, 3, 4, 0]),  # means from 0: 0, 0, 1, .75: step 3, kept until it is reached
+        ([0, 2, 1, 9], [2, 2, 3, 0]),  # means from 0: 0, 1, 1: the first; the last reward has no step after it
+        ([5], [0]),
+    ],
+)
+def test_goals_by_hand(rewards, expected):
+    assert goal_steps(np.array(rewards, np.float32)).tolist() == expected
+
+
+def test_a_window_holds_what_a_model_needs_by_hand():
+    """Two episodes of 3 and 2 steps with one state and action: numbers that say where they come from."""
+    data = assemble(
+        "by hand", np.arange(10, 15.0)[:, None], np.arange(20, 25.0)[:, None] / 100, np.array([0, 1, 0, 5, 5.0]),
+        np.array([0, 3, 5]), np.zeros(2, bool),
+    )  # fmt: skip
+    protocol = TINY.changed(context_length=3, padding="right", window="end", pad_action=0.0)
+    batch = data.window(torch.tensor([2, 1, 4]), protocol, 1.0, frozenset(NEEDS))
+
+    def raw(states):
+        return (states[..., 0] * (data.state_std + protocol.std_offset) + data.state_mean).round(decimals=3).tolist()
+
+    assert raw(batch.states) == [[10, 11, 12], [10, 11, 0], [13, 14, 0]]
+    assert raw(batch.next_states) == [[11, 12, 12], [11, 12, 0], [14, 14, 0]]
+    assert raw(batch.goals) == [[12, 12, 10], [12, 12, 0], [14, 13, 0]]
+    assert raw(batch.previous_goals) == [[0, 12, 12], [0, 12, 0], [0, 14, 0]]
+    assert batch.previous_actions[..., 0].mul(100).round().tolist() == [[0, 20, 21], [0, 20, 0], [0, 23, 0]]
+    inside = data.window(torch.tensor([2]), protocol.changed(context_length=2), 1.0, frozenset(NEEDS))
+    assert raw(inside.previous_goals) == [[12, 12]] and inside.previous_actions[..., 0].mul(100).round().tolist() == [
+        [20, 21]
+    ]

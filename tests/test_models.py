@@ -45,7 +45,15 @@ def batch(rows=4, padding="left", seed=1) -> Batch:
     mask = steps >= torch.arange(rows).unsqueeze(1)
     mask = mask if padding == "left" else mask.flip(1)
     values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    return Batch(*values, steps=steps, mask=mask, rewards=torch.randn(rows, K))
+    extras = {name: torch.randn(rows, K, S) for name in ("next_states", "goals", "previous_goals")}
+    return Batch(
+        *values,
+        steps=steps,
+        mask=mask,
+        rewards=torch.randn(rows, K),
+        previous_actions=torch.rand(rows, K, A) * 2 - 1,
+        **extras,
+    )
 
 
 @EVERY
@@ -86,7 +94,7 @@ def sees(name, changes) -> dict[str, int]:
     if name == "bc":
         return {"states": 0}
     if name == "dm":  # the action before a step comes after its state
-        return {"states": 0, "actions": 2} | ({"returns": 0} if changes.get("return_tokens") else {})
+        return {"states": 0, "previous_actions": 1} | ({"returns": 0} if changes.get("return_tokens") else {})
     return {"states": 0, "returns": 0} | ({"actions": 1} if changes.get("action_tokens", True) else {})
 
 
@@ -97,7 +105,7 @@ def test_every_step_sees_what_it_may(name, changes):
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     before = model(data)
-    for field in ("states", "returns", "actions"):
+    for field in ("states", "returns", "actions", "previous_actions"):
         first = sees(name, changes).get(field, K)
         for step in range(K):
             value = getattr(data, field).clone()
@@ -258,16 +266,6 @@ def test_dm_starts_as_pytorch_with_a_smaller_way_back():
             if rank:
                 dt = torch.nn.functional.softplus(module.bias)
                 assert dt.min() >= 0.999e-3 and dt.max() <= 0.1001
-
-
-def test_actions_before_each_step_by_hand():
-    from dmm.models.dm import previous_actions
-
-    actions = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]).repeat(3, 1, 1)
-    mask = torch.tensor([[True] * 4, [False, False, True, True], [True, True, False, False]])
-    data = Batch(torch.zeros(3, 4, 1), actions, torch.zeros(3, 4), torch.zeros(3, 4).long(), mask)
-    found = previous_actions(data)[..., 0].tolist()
-    assert found[:2] == [[0, 1, 2, 3], [0, 0, 0, 3]] and found[2][:2] == [0, 1]
 
 
 def test_a_frozen_mixer_keeps_the_initialisation_of_pytorch():

@@ -22,7 +22,8 @@ def padded_batch(padding=(0, 5, 19)) -> Batch:
     mask = torch.stack([torch.arange(K) >= first for first in padding])
     steps = torch.where(mask, torch.arange(K) + 30, 0)
     rows = len(padding)
-    return Batch(torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K), steps, mask)
+    values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K), steps, mask
+    return Batch(*values, previous_actions=torch.rand(rows, K, A) * 2 - 1)
 
 
 def copy(ours: nn.Module, theirs: nn.Module, transpose: bool = False) -> None:
@@ -178,7 +179,7 @@ def test_dm_is_transformers_mamba(preset):
         if preset == "DM+R":
             sequence.append(linear(model.embed_returns, batch.returns[:, k : k + 1]))
         sequence.append(linear(model.embed_states, batch.states[:, k]))
-        before = batch.actions[:, k - 1] if k else torch.zeros(1, A)
+        before = batch.previous_actions[:, k]
         sequence.append(linear(model.embed_actions, before))
     hidden = twin(inputs_embeds=norm(model.embed_norm, torch.stack(sequence, 1))).last_hidden_state
     states = hidden[:, 1::3] if preset == "DM+R" else hidden[:, ::2]

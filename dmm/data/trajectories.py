@@ -6,6 +6,7 @@ Every source ends here. A batch is one gather from a table with precomputed retu
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from dmm.batch import Batch
+from dmm.data.goals import goal_rows
 from dmm.tasks import Task
 
+NEEDS = {"rewards", "next_states", "previous_actions", "goals", "previous_goals"}  # what a window may hold on demand
 ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # what a dataset is; all else follows
 
 
@@ -94,6 +97,11 @@ class Trajectories:
         """Return of each episode."""
         return self.returns[self.offsets[:-1]]
 
+    @cached_property
+    def goals(self) -> Int64[np.ndarray, " rows"]:
+        """The row of each row's goal, found when first wanted; that of the row of zeros is itself."""
+        return np.append(goal_rows(self.rewards, self.offsets), self.steps)
+
     def summary(self) -> str:
         """One line: id, size, returns, identity."""
         returns = self.episode_returns
@@ -136,7 +144,7 @@ class Trajectories:
 
         It runs where `drawn` lies. Padded returns, steps and rewards are 0.
         """
-        assert needs <= {"rewards"}, f"no such field of Batch to be read from data: {set(needs)}"
+        assert needs <= NEEDS, f"no such field of Batch to be read from data: {set(needs) - NEEDS}"
         form, start = self.form(drawn.device, protocol, scale), drawn[:, None]
         following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own
         if protocol.window == "start":
@@ -151,14 +159,34 @@ class Trajectories:
             rows = start + form.place
             mask = rows < end
         rows = torch.where(mask, rows, self.steps)
-        found = (embedding(rows, form.table) - form.shift) / form.divisor  # a gather: raw zeros become -mean / std
-        states, actions, rest = found.split((self.state_dim, self.action_dim, 3), -1)
+
+        def gather(rows: Tensor, real: Tensor, pad_action: float) -> tuple[Tensor, Tensor, Tensor]:
+            found = (embedding(rows, form.table) - form.shift) / form.divisor  # raw zeros become -mean / std
+            states, actions, rest = found.split((self.state_dim, self.action_dim, 3), -1)
+            pad = ~real[..., None]
+            actions.masked_fill_(pad, pad_action)
+            if protocol.pad_state == "normalised zero":
+                states.masked_fill_(pad, 0)
+            return states, actions, rest
+
+        states, actions, rest = gather(rows, mask, protocol.pad_action)
         rewards, returns, steps = rest.unbind(-1)
-        pad = ~mask[..., None]
-        actions.masked_fill_(pad, protocol.pad_action)
-        if protocol.pad_state == "normalised zero":
-            states.masked_fill_(pad, 0)
-        return Batch(states, actions, returns, steps.long(), mask, rewards if "rewards" in needs else None)
+        batch = Batch(states, actions, returns, steps.long(), mask, rewards if "rewards" in needs else None)
+        if needs <= {"rewards"}:
+            return batch
+        more = {}
+        before = mask & (batch.steps > 0)
+        earlier = torch.where(before, rows - 1, self.steps)
+        if "next_states" in needs:
+            last = form.offsets.index_select(0, following)[:, None] - 1
+            more["next_states"] = gather(torch.where(mask, torch.minimum(rows + 1, last), rows), mask, 0.0)[0]
+        if "previous_actions" in needs:
+            more["previous_actions"] = gather(earlier, before, 0.0)[1]
+        if needs & {"goals", "previous_goals"}:
+            goals = torch.from_numpy(self.goals).to(rows.device)
+            more["goals"] = gather(goals[rows], mask, 0.0)[0]
+            more["previous_goals"] = gather(goals[earlier], before, 0.0)[0]
+        return replace(batch, **{name: value for name, value in more.items() if name in needs})
 
 
 def sample(

@@ -27,14 +27,19 @@ def reference(
     D: Float[Tensor, " heads"],  # skip
 ) -> Float[Tensor, "B T heads P"]:
     """The truth: one line per equation."""
+    return resume(x, dt, A, B, C, D)[0]
+
+
+def resume(x, dt, A, B, C, D, h=None) -> tuple[Tensor, Tensor]:
+    """`reference`, from a state h that earlier tokens have left; returns the state after it as well."""
     dt = F.softplus(dt)
-    h = x.new_zeros(len(x), *x.shape[2:], B.shape[2])  # B heads P N
+    h = x.new_zeros(len(x), *x.shape[2:], B.shape[2]) if h is None else h
     y = []
     for t in range(x.shape[1]):
         decay = rearrange(torch.exp(dt[:, t] * A), "b heads -> b heads 1 1")
         h = decay * h + einsum(dt[:, t], x[:, t], B[:, t], "b heads, b heads p, b n -> b heads p n")
         y.append(einsum(h, C[:, t], "b heads p n, b n -> b heads p"))
-    return torch.stack(y, 1) + D.unsqueeze(1) * x
+    return torch.stack(y, 1) + D.unsqueeze(1) * x, h
 
 
 def dual(

@@ -16,21 +16,24 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.suggest import unknown
 
 
 class DecisionModel(nn.Module, ABC):
     """A policy that reads K steps of returns-to-go, states and actions, and predicts an action at every step.
 
-    The prediction for step k may read returns and states up to k and actions up to k - 1, never further.
+    The prediction for step k may read returns and states up to k and actions up to k - 1, never further. A model that
+    predicts more returns a tuple from `forward`, and has a `loss` and an `act` of its own.
     """
 
     Config: ClassVar[
         type
     ]  # nested, frozen, keyword-only dataclass; a field is a switch that a paper's number may rest on
     presets: ClassVar[Mapping[str, Mapping]] = {}  # a paper's name for a variant -> its changes of Config
-    needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that `loss` reads
+    needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that it reads
+
+    recurrent: ClassVar[bool] = False  # `forward` takes a Past, which makes `step` work
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
@@ -49,21 +52,38 @@ class DecisionModel(nn.Module, ABC):
         )
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        """Predicts the action of every step."""
+    def forward(self, batch: Batch, past: Past | None = None):
+        """Predicts the action of every step [B K A]; with a Past, of the one step that comes after it."""
+
+    def parts(self) -> tuple[nn.Module, ...]:
+        """What is trained as one: the gradient of each part is clipped by its own norm. Two for a hierarchical model."""
+        return (self,)
 
     def unread(self) -> tuple[str, ...]:
         """Prefixes of parameters that no gradient reaches, each a quirk in the docstring."""
         return ()
 
-    def loss(self, pred: Float[Tensor, "B K A"], batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error over real steps and action dimensions."""
-        error = reduce((pred - batch.actions) ** 2, "b k a -> b k", "mean")
-        return (error * batch.mask).sum() / batch.mask.sum()
+        return squared_error(pred, batch.actions, batch)
 
-    def act(self, batch: Batch) -> Float[Tensor, "B A"]:
-        """The action of the last real step of each row."""
+    def act(self, batch: Batch):
+        """The action of the last real step of each row [B A].
+
+        A model that needs `goals` returns that step's goal too [B S]. In a rollout `batch.goals` holds the earlier ones,
+        and zeros for the step that is to be acted on, as `batch.actions` does.
+        """
         return self(batch)[torch.arange(len(batch.mask), device=batch.mask.device), batch.now]
+
+    def step(self, now: Batch, past: Past) -> Float[Tensor, "B A"]:
+        """The action of one step [B 1 ...] that comes after all those that `past` has seen; `past` takes it in."""
+        return self(now, past)[:, 0]
+
+
+def squared_error(pred: Float[Tensor, "B K M"], truth: Float[Tensor, "B K M"], batch: Batch) -> Float[Tensor, ""]:
+    """Mean squared error over real steps and dimensions."""
+    error = reduce((pred - truth) ** 2, "b k m -> b k", "mean")
+    return (error * batch.mask).sum() / batch.mask.sum()
 
 
 def later(default):

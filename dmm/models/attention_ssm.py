@@ -16,7 +16,7 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.layers import (
     ActionHead,
     Attention,
@@ -32,6 +32,8 @@ from dmm.models import DecisionModel
 
 class AttentionSSM(DecisionModel):
     """A Decision Transformer with SSMs in the place of its MLPs."""
+
+    recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -57,12 +59,15 @@ class AttentionSSM(DecisionModel):
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch)  # B T H, T = 3 K
-        bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, past)  # B T H, T = 3 K
+        if past is None:
+            bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
+        else:
+            bias, past.reach = None, 3 * self.context_length - 1  # as a window of K steps has up to its last state
         for block in self.blocks:
-            x = block(x, bias)
-        return self.head(x, batch.mask.shape[1])
+            x = block(x, bias, past)
+        return self.head(x, batch.mask.shape[1], past)
 
 
 class Block(nn.Module):
@@ -76,6 +81,8 @@ class Block(nn.Module):
         self.ssm_norm = nn.LayerNorm(config.width)
         self.ssm = SelectiveSSM(config.width, expand=2, mixer=mixer)
 
-    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
-        x = x + self.attention(self.attention_norm(x), bias)
-        return x + self.ssm(self.ssm_norm(x))
+    def forward(
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
+    ) -> Float[Tensor, "B T H"]:
+        x = x + self.attention(self.attention_norm(x), bias, past)
+        return x + self.ssm(self.ssm_norm(x), past)

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, at_least_one, initialise
 from dmm.models import DecisionModel
 
 
 class DecisionConvFormer(DecisionModel):
     """Transformer blocks with three short causal filters in the place of attention."""
+
+    recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -47,11 +49,11 @@ class DecisionConvFormer(DecisionModel):
     def unread(self) -> tuple[str, ...]:
         return () if self.config.action_tokens else ("embed.actions",)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch)  # B T H, T = 3 K, or 2 K without action tokens
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, past)  # B T H, T = 3 K, or 2 K without action tokens
         for block in self.blocks:
-            x = block(x)
-        return self.head(x, batch.mask.shape[1])
+            x = block(x, past)
+        return self.head(x, batch.mask.shape[1], past)
 
 
 class Block(nn.Module):
@@ -64,6 +66,6 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width)
         self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        x = x + self.mixer(self.mixer_norm(x))
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        x = x + self.mixer(self.mixer_norm(x), past)
         return x + self.mlp(self.mlp_norm(x))

@@ -15,13 +15,15 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.layers import MLP, ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, at_least_one, initialise
 from dmm.models import DecisionModel
 
 
 class DecisionMamba(DecisionModel):
     """Stock Mamba blocks in the place of attention."""
+
+    recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -43,11 +45,11 @@ class DecisionMamba(DecisionModel):
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch)  # B T H, T = 3 K
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, past)  # B T H, T = 3 K
         for block in self.blocks:
-            x = block(x)
-        return self.head(x, batch.mask.shape[1])
+            x = block(x, past)
+        return self.head(x, batch.mask.shape[1], past)
 
 
 class Block(nn.Module):
@@ -61,6 +63,6 @@ class Block(nn.Module):
             self.mlp_norm = nn.LayerNorm(config.width)
             self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        x = x + self.ssm(self.ssm_norm(x))
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        x = x + self.ssm(self.ssm_norm(x), past)
         return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x

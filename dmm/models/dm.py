@@ -2,9 +2,7 @@
 
 Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943.
 Official: meowatthemoon/DecisionMamba (ed0316f), which is DM+R; DM is its class less the return token.
-Differs: the official data carry the action before each step, so a window that starts inside an episode knows the one
-    before its first step; here it starts with zeros, as an episode does. Actions are in [-1, 1] in all tasks, so the
-    factor of the environment's range is left out.
+Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out.
 Quirk: the action before a step stands after its state, and the action is read off the state token: step k sees actions
     up to k - 2. DM+R carries a state head and a return head that nothing reads (`unused_heads`). What leads back into
     the residual stream starts at PyTorch's initialisation over sqrt(layers); the factor for two branches a block, which
@@ -22,13 +20,15 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.layers import ConvMixer, SelectiveSSM, at_least_one
 from dmm.models import DecisionModel
 
 
 class CorreiaDecisionMamba(DecisionModel):
     """Stock Mamba blocks behind RMSNorms over (returns-to-go,) states and previous actions."""
+
+    recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -41,6 +41,7 @@ class CorreiaDecisionMamba(DecisionModel):
         def __post_init__(self) -> None:
             at_least_one(self, "width", "layers")
 
+    needs = frozenset({"previous_actions"})
     presets = {"DM": {}, "DM+R": {"return_tokens": True, "unused_heads": True}}
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
@@ -67,21 +68,15 @@ class CorreiaDecisionMamba(DecisionModel):
     def unread(self) -> tuple[str, ...]:
         return ("state_head", "return_head") if self.config.unused_heads else ()
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        tokens = [self.embed_states(batch.states), self.embed_actions(previous_actions(batch))]
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        tokens = [self.embed_states(batch.states), self.embed_actions(batch.previous_actions)]
         if self.config.return_tokens:
             tokens.insert(0, self.embed_returns(rearrange(batch.returns, "b k -> b k 1")))
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
         for block in self.blocks:
-            x = block(x)
+            x = block(x, past)
         states = x[:, len(tokens) - 2 :: len(tokens)]  # B K H
         return torch.tanh(self.head(self.norm(states)))
-
-
-def previous_actions(batch: Batch) -> Float[Tensor, "B K A"]:
-    """The action before each step, zeros before the first real one."""
-    known = F.pad(batch.mask[:, :-1], (1, 0)).unsqueeze(2)
-    return torch.where(known, F.pad(batch.actions[:, :-1], (0, 0, 1, 0)), 0.0)
 
 
 class Block(nn.Module):
@@ -95,8 +90,8 @@ class Block(nn.Module):
             self.mlp_norm = nn.RMSNorm(config.width, eps=1e-5)
             self.mlp = GatedMLP(config.width)
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        x = x + self.ssm(self.ssm_norm(x))
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        x = x + self.ssm(self.ssm_norm(x), past)
         return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
 
 

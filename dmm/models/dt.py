@@ -16,13 +16,15 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Past
 from dmm.layers import MLP, ActionHead, Attention, TokenEmbedding, at_least_one, attention_bias, initialise
 from dmm.models import DecisionModel
 
 
 class DecisionTransformer(DecisionModel):
     """GPT-2 blocks over returns-to-go, states and actions."""
+
+    recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -54,12 +56,15 @@ class DecisionTransformer(DecisionModel):
     def unread(self) -> tuple[str, ...]:
         return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch)  # B T H, T = 3 K
-        bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, past)  # B T H, T = 3 K
+        if past is None:
+            bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
+        else:
+            bias, past.reach = None, 3 * self.context_length - 1  # as a window of K steps has up to its last state
         for block in self.blocks:
-            x = block(x, bias)
-        return self.head(x, batch.mask.shape[1])
+            x = block(x, bias, past)
+        return self.head(x, batch.mask.shape[1], past)
 
 
 class Block(nn.Module):
@@ -72,6 +77,8 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width)
         self.mlp = MLP(config.width, config.dropout, config.activation)
 
-    def forward(self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"]) -> Float[Tensor, "B T H"]:
-        x = x + self.attention(self.attention_norm(x), bias)
+    def forward(
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
+    ) -> Float[Tensor, "B T H"]:
+        x = x + self.attention(self.attention_norm(x), bias, past)
         return x + self.mlp(self.mlp_norm(x))

@@ -28,8 +28,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
-from dmm.kernels.ssd import dual
+from dmm.batch import Batch, Past
+from dmm.kernels.ssd import dual, resume
 from dmm.layers import (
     ActionHead,
     ConvMixer,
@@ -48,6 +48,8 @@ HEAD, STATE = 16, 128  # channels of a head and size of its state in Mamba-2
 
 class DecisionMetaMamba(DecisionModel):
     """Layers of a short token mixer and an SSM without its convolution."""
+
+    recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -113,14 +115,16 @@ class DecisionMetaMamba(DecisionModel):
     def unread(self) -> tuple[str, ...]:
         return ("mixers",) if self.config.mixers == "frozen-shared" else ()
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch)  # B T H, T = 3 K
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, past)  # B T H, T = 3 K
         lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
-        for ssm, mixer_norm, mixer, ssm_norm in zip(self.ssms, *lists):
-            x = x + mixer(mixer_norm(x))
-            y = ssm(ssm_norm(x))
+        for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
+            if past is not None:
+                past.depth = depth
+            x = x + mixer(mixer_norm(x), past)
+            y = ssm(ssm_norm(x), past)
             x = x + y if self.config.residual else y
-        return self.head(x, batch.mask.shape[1])
+        return self.head(x, batch.mask.shape[1], past)
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
@@ -150,10 +154,13 @@ class LinearMixer(nn.Module):
         self.window = window
         self.filters = nn.ModuleList(nn.Linear(window * width, width, bias=False) for _ in range(filters))
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        windows = torch.cat(shifted(x, self.window), dim=-1)  # B T W, W = window * H
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        windows = torch.cat(shifted(x, self.window, past, self), dim=-1)  # B T W, W = window * H
         if len(self.filters) == 1:
             return self.filters[0](windows)
+        if past is not None:
+            tokens = enumerate(windows.unbind(1), past.phase)
+            return torch.stack([self.filters[place % len(self.filters)](token) for place, token in tokens], 1)
         mixed = [mix(windows[:, start :: len(self.filters)]) for start, mix in enumerate(self.filters)]  # B K H each
         return rearrange(mixed, "m b k h -> b (k m) h")
 
@@ -166,7 +173,7 @@ class HeadedSSM(nn.Module):
         heads, mixed = inner // HEAD, inner + 2 * STATE
         self.sizes, self.mixed_sizes = [inner, mixed, heads], [inner, STATE, STATE]
         self.in_proj = nn.Linear(width, sum(self.sizes), bias=False)
-        self.mixer = ConvMixer(mixed, window=4, filters=1) if conv else nn.Identity()
+        self.mixer = ConvMixer(mixed, window=4, filters=1) if conv else None
         self.dt_bias = nn.Parameter(stock_dt_bias(heads))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(heads))
@@ -174,9 +181,14 @@ class HeadedSSM(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.activation = getattr(F, activation)
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
         z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
-        x, B, C = self.activation(self.mixer(x)).split(self.mixed_sizes, dim=-1)
+        x = x if self.mixer is None else self.mixer(x, past)
+        x, B, C = self.activation(x).split(self.mixed_sizes, dim=-1)
         x = rearrange(x, "b t (heads p) -> b t heads p", p=HEAD)
-        y = dual(x, dt + self.dt_bias, -self.A_log.exp(), B, C, self.D)
+        values = x, dt + self.dt_bias, -self.A_log.exp(), B, C, self.D
+        if past is None:
+            y = dual(*values)
+        else:
+            y, past[self] = resume(*values, past.get(self))
         return self.out_proj(self.norm(rearrange(y, "b t heads p -> b t (heads p)") * F.silu(z)))

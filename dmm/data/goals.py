@@ -1,0 +1,29 @@
+"""Sub-goals of hierarchical models: at each step of an episode the state that is worth striving for next.
+
+Correia and Alexandre (Hierarchical Decision Transformer, arXiv 2209.10447) look ahead for the step up to which the mean
+reward is highest, keep it as the goal until it is reached, and look ahead again from there.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+
+def goal_rows(rewards: Float32[np.ndarray, " N"], offsets: Int64[np.ndarray, " bounds"]) -> Int64[np.ndarray, " N"]:
+    """The row of each row's goal, in its own episode."""
+    rows = [start + goal_steps(rewards[start:end]) for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return np.concatenate(rows)
+
+
+def goal_steps(rewards: Float32[np.ndarray, " T"]) -> Int64[np.ndarray, " T"]:
+    """The goal's step for each step of one episode: j > i of the highest mean of rewards i .. j - 1, the first if tied.
+
+    A goal stays until it is reached. The last step has nothing ahead and is given step 0, as in the official code.
+    """
+    last, goal = len(rewards) - 1, 0
+    goals = np.zeros(len(rewards), np.int64)
+    for step in range(last):
+        if goal == step:
+            ahead = rewards[step:last].cumsum(dtype=np.float64)
+            goal = step + 1 + int(np.argmax(ahead / np.arange(1, len(ahead) + 1)))
+        goals[step] = goal
+    return goals
