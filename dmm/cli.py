@@ -37,28 +37,33 @@ def table_text(rows: list[dict]) -> str:
 
 
 @app.command("list")
-def list_() -> None:
-    """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list`."""
+def list_(
+    models: Annotated[
+        bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
+    ] = False,
+) -> None:
+    """Lists architectures, tasks, datasets, tables and profiles. Examples: `dmm list`, `dmm list --models`."""
+    from dmm import catalogue
+
+    if models:
+        print("\n\n".join(catalogue.entries()))
+        return
     from dmm.collect import known
-    from dmm.models import find, models
+    from dmm.models import find
+    from dmm.models import models as names
     from dmm.sweep import profiles
     from dmm.tables import tables
     from dmm.tasks import TASKS
 
     summary = [
-        {"architecture": name, "presets": ", ".join(find(name).presets), "paper": first_line(find(name))}
-        for name in models()
+        {"architecture": name, "presets": ", ".join(find(name).presets), "name": catalogue.sections(name)["Name"]}
+        for name in names()
     ]
     print(table_text(summary))
     print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
     print("datasets: " + ", ".join(known()) + " (more with `dmm data list`)")
     print("tables:   " + ", ".join(tables()))
     print("profiles: " + ", ".join(profiles()))
-
-
-def first_line(model: type) -> str:
-    """The first line of the docstring of an architecture's file."""
-    return (sys.modules[model.__module__].__doc__ or "").strip().splitlines()[0]
 
 
 @app.command()

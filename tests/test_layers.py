@@ -13,7 +13,7 @@ LAYERS = [
     {"layers"},
     {"models", "data", "config"},
     {"train", "rollout", "tables"},
-    {"collect", "score", "estimate"},
+    {"collect", "score", "estimate", "catalogue"},
     {"run", "behaviour"},
     {"workers", "record", "markdown"},
     {"sweep", "report", "bench", "jobs"},

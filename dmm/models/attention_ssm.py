@@ -2,6 +2,8 @@
 
 Paper: Kim, Song, Kim 2024, Decision MetaMamba, arXiv 2408.10517v1, Appendix A.
 Official: none is known.
+Tokens: (R, s, a)
+Mixers: softmax attention, then Mamba-1
 Differs: a reconstruction. The text says that the Decision Transformer keeps its attention and has Mamba's SSM instead of
     its MLP. It does not say whether time steps stay embedded, whether the SSM keeps its convolution, or what the context
     is. Here the first is yes and the second no (`time_table`, `conv`); width and dropout are those of DT.

@@ -3,6 +3,8 @@
 Paper: none of its own; the baseline of Chen et al. 2021, arXiv 2106.01345, who also fit it to the episodes of highest
     return (%BC: Protocol.top_fraction).
 Official: the network is that of the TD3+BC actor in corl-team/CORL (eeeeef2).
+Tokens: s
+Mixers: none
 Differs: kzl/decision-transformer clones with an MLP over all K states of a window; this one reads the current state alone.
     It also reads every state of a window, so a batch is up to K times the states; context_length=1 is plain cloning.
 Quirk: none.

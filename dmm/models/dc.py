@@ -3,6 +3,8 @@
 Paper: Kim et al. 2024, Decision ConvFormer: Local Filtering in MetaFormer is Sufficient for Decision Making,
     arXiv 2310.03022.
 Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder.
+Tokens: (R, s, a), or (R, s) with action_tokens=False
+Mixers: one short depthwise convolution per modality
 Differs: the official mixer runs each modality's filter over the whole sequence and throws two thirds away; here a
     filter runs at its own positions only. Same numbers.
 Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient: weight[0] and

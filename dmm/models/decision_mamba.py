@@ -3,6 +3,8 @@
 Paper: Ota 2024, Decision Mamba: Reinforcement Learning via Sequence Modeling with Selective State Spaces,
     arXiv 2403.19925.
 Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder.
+Tokens: (R, s, a)
+Mixers: Mamba-1
 Differs: RC and RC x2 are in the paper but not in the repository; here they drop the MLP and its norm and nothing else.
 Quirk: the trunk's initialisation also reaches the SSM's step size, whose bias mamba-ssm asks to keep. So dt starts near
     softplus(0) = 0.69 on all channels, not log-uniform in [0.001, 0.1]. `dt_init="stock"` keeps mamba-ssm's own.

@@ -2,6 +2,8 @@
 
 Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943.
 Official: meowatthemoon/DecisionMamba (ed0316f), which is DM+R; DM is its class less the return token.
+Tokens: (s, previous a); DM+R: (R, s, previous a)
+Mixers: Mamba-1
 Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out.
 Quirk: the action before a step stands after its state, and the action is read off the state token: step k sees actions
     up to k - 2. DM+R carries a state head and a return head that nothing reads (`unused_heads`). What leads back into

@@ -2,6 +2,8 @@
 
 Paper: Chen et al. 2021, Decision Transformer: Reinforcement Learning via Sequence Modeling, arXiv 2106.01345.
 Official: kzl/decision-transformer (e2d82e6), the gym folder.
+Tokens: (R, s, a)
+Mixers: softmax attention
 Differs: attention goes through torch's scaled_dot_product_attention; a padded step cannot see later
     steps, which the official mask lets it. No real step reads a padded one, so no number can tell.
 Quirk: the official model carries a state head, a return head and a word table that nothing reads. They are counted in

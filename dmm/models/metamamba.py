@@ -4,6 +4,8 @@ Paper: Kim, Song, Kim. v1: arXiv 2408.10517v1 (2024), multi-modal token mixers b
     inside it (DMM-DC, DMM-DL). v2: arXiv 2602.19805, one dense mixer, a narrower SSM and shared norms. The defaults are
     v2 as run on locomotion.
 Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
+Tokens: (R, s, a)
+Mixers: a short convolution or linear map of tokens, then Mamba-1 or Mamba-2 without its convolution
 Differs: a filter runs at its own positions only: same numbers. v2's text was not at hand, so v2 is what its code does.
     Its Mamba-2 scan goes in chunks of 256 tokens; here a sequence is one chunk. Same numbers.
 Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
