@@ -5,6 +5,7 @@ Reading, and every table, is computed. Means are exactly rounded, so a summary g
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -158,8 +159,8 @@ def reason(summary: Mapping) -> str:
 
 
 def papers_data(column: Column) -> bool:
-    """Whether a column is learnt from the data on which papers publish."""
-    return all(name.startswith("d4rl/") for name in column.dataset)
+    """Whether a column is learnt from the data on which papers publish, which D4RL names with a version."""
+    return all(re.fullmatch(r"d4rl/.+-v\d+", name) for name in column.dataset)
 
 
 def iqm(scores: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:

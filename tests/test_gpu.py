@@ -1,0 +1,62 @@
+"""On a CUDA device: every architecture trains there, and with mamba-ssm's kernels it is what the readable scan says.
+
+Needs torch, numpy, einops, jaxtyping and pytest alone; mamba-ssm and causal-conv1d where they are built.
+"""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from conftest import REACHER, TINY
+from test_golden import episodes
+from test_models import CASES, batch, make
+
+from dmm import kernels
+from dmm.config import Trial
+from dmm.models import models
+from dmm.train import fit
+
+pytestmark = pytest.mark.gpu
+
+
+def uses_the_scan(name: str, changes: dict) -> bool:
+    return any(type(module).__name__ == "SelectiveSSM" for module in make(name, changes).modules())
+
+
+def gradients(model, data) -> dict[str, torch.Tensor]:
+    loss = model.loss(model(data), data)
+    loss.backward()
+    found = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach().cpu(), **found}
+
+
+@pytest.mark.parametrize("name, changes", CASES)
+def test_forward_and_gradients_are_those_of_the_readable_path(name, changes, monkeypatch):
+    """The same weights and windows on the CPU in float64 with the PyTorch scan, error relative to each tensor's norm."""
+    if uses_the_scan(name, changes):
+        assert kernels.path("cuda") == "mamba-ssm", kernels.active("cuda")
+    data = batch()
+    model = make(name, changes)
+    found = gradients(make(name, changes).cuda(), data.to("cuda"))
+    doubles = {f.name: getattr(data, f.name) for f in fields(data)}
+    doubles = {name: value.double() if value.is_floating_point() else value for name, value in doubles.items()}
+    monkeypatch.setenv("DMM_SCAN", "torch")
+    expected = gradients(model.double(), replace(data, **doubles))
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        error = (found[name].double() - value).norm() / value.norm().clamp(min=1e-6)
+        assert error < 1e-3, (name, float(error))
+
+
+@pytest.mark.parametrize("arch", models())
+def test_a_hundred_updates(arch):
+    protocol = TINY.changed(updates=100, evaluations=1, learning_rate=3e-3)
+    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=(("width", 32),))
+    model, state = fit(trial, episodes(), lambda model, evaluation: [], device="cuda")
+    losses = [loss for _, loss in state["progress"]["loss"]]
+    assert next(model.parameters()).is_cuda and losses[-1] < losses[0]
+
+
+def test_causal_conv1d_is_built():
+    """Not used by dmm, whose convolutions are sums over taps; it is part of the recipe that the README gives."""
+    pytest.importorskip("causal_conv1d")

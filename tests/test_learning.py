@@ -1,0 +1,65 @@
+"""Every system learns: its loss falls within 50 updates at width 32; and at its paper's size it takes an update."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import REACHER, TINY
+from test_golden import episodes
+from test_models import CASES
+
+from dmm.config import Trial
+from dmm.data.trajectories import assemble, sample
+from dmm.models import find, models
+from dmm.tasks import find_task
+from dmm.train import fit, fresh_model
+
+HOPPER = find_task("hopper")
+
+
+@pytest.mark.parametrize("name, changes", CASES)
+def test_the_loss_falls(name, changes):
+    protocol = TINY.changed(updates=50, evaluations=1, learning_rate=3e-3, batch_size=16)
+    trial = Trial(
+        arch=name,
+        task=REACHER,
+        dataset=("golden",),
+        protocol=protocol,
+        seed=0,
+        changes=tuple({**changes, "width": 32}.items()),
+    )
+    _, state = fit(trial, episodes(), lambda model, evaluation: [])
+    losses = [loss for _, loss in state["progress"]["loss"]]
+    assert losses[-1] < 0.8 * losses[0], losses
+
+
+PAPERS = [(name, preset) for name in models() for preset in (find(name).presets or {"": {}})]
+
+
+@pytest.mark.parametrize("name, preset", PAPERS)
+def test_an_update_at_the_papers_size(name, preset):
+    """On Hopper's dimensions and K = 20 with a small batch; test_counts holds the sizes themselves."""
+    trial = Trial(
+        arch=name,
+        task=HOPPER,
+        dataset=("made up",),
+        protocol=TINY.changed(context_length=20),
+        seed=0,
+        changes=tuple(find(name).presets.get(preset, {}).items()),
+    )
+    model, data = fresh_model(trial), hopper_like()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    drawn = sample(data, trial.protocol, HOPPER.scale, generator, 4, model.needs)
+    before = torch.cat([p.detach().flatten() for p in model.parameters()])
+    model.loss(model(drawn), drawn).backward()
+    optimizer.step()
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert after.isfinite().all() and (after != before).float().mean() > 0.5
+
+
+def hopper_like():
+    """The made-up episodes with Hopper's dimensions."""
+    made = episodes()
+    states = np.pad(made.states, ((0, 0), (0, HOPPER.state_dim - made.state_dim)), mode="wrap")
+    actions = np.pad(made.actions, ((0, 0), (0, HOPPER.action_dim - made.action_dim)), mode="wrap")
+    return assemble("made up", states, actions, made.rewards, made.offsets, made.terminated)

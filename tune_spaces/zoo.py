@@ -1,0 +1,54 @@
+"""Every architecture on one dataset at one width: shows that all of them learn on the same loop, not which is better."""
+
+from dmm.config import LAST, Column, Protocol, Row, Table
+from dmm.tasks import find_task
+
+PROTOCOL = Protocol(
+    name="zoo",
+    context_length=20,
+    updates=3_000,
+    warmup=300,
+    learning_rate=1e-3,
+    evaluations=3,
+    episodes=10,
+)
+SHORT = {"context_length": 8}
+CORREIA = {"sampling": "episodes", "window": "end", "padding": "right", "pad_action": 0.0}
+
+
+def small(label: str, arch: str, preset: str = "", protocol: dict | None = None, **changes) -> Row:
+    """A row at width 64; its presets' widths and depths are overruled."""
+    return Row(label=label, arch=arch, preset=preset, changes={"width": 64, **changes}, protocol=protocol or {})
+
+
+TABLE = Table(
+    name="zoo",
+    title="Zoo: every architecture at width 64 and three layers on Hopper",
+    rows=(
+        small("BC", "bc", protocol={"context_length": 1}),
+        small("10% BC", "bc", protocol={"context_length": 1, "top_fraction": 0.1}),
+        small("DT", "dt"),
+        small("DC", "dc", protocol=SHORT),
+        small("DMamba", "decision_mamba", "DMamba"),
+        small("DMamba RC", "decision_mamba", "DMamba RC"),
+        small("DM (Correia)", "dm", "DM", CORREIA, layers=3),
+        small("DM+R (Correia)", "dm", "DM+R", CORREIA, layers=3),
+        small("SA + SSM", "attention_ssm"),
+        small("DMM-C", "metamamba", "DMM-C", SHORT),
+        small("DMM-L", "metamamba", "DMM-L", SHORT),
+        small("DMM-DC", "metamamba", "DMM-DC", SHORT),
+        small("DMM-DL", "metamamba", "DMM-DL", SHORT),
+        small("DMM v2", "metamamba", "DMM v2", SHORT),
+        small("DMM v2 Mamba-2", "metamamba", "DMM v2 Mamba-2", SHORT),
+    ),
+    columns=(Column(task=find_task("hopper"), dataset="d4rl/hopper-medium", label="hopper-medium"),),
+    seeds=(0, 1),
+    protocol=PROTOCOL,
+    readings=(LAST,),
+    departures=(
+        "width 64 and at most three layers for all; each with its own tokens and context length",
+        "3,000 updates at a learning rate of 1e-3 with a warm-up of 300 (papers: 100,000 at 1e-4 with 10,000)",
+        "10 episodes at the target x1 after each 1,000 updates, 2 seeds",
+        "the data are any file hopper-medium.hdf5 in the folder DMM_D4RL; D4RL's own is called hopper-medium-v2",
+    ),
+)
