@@ -6,11 +6,12 @@ from dmm.tasks import find_task
 PROTOCOL = Protocol(
     name="zoo",
     context_length=20,
-    updates=3_000,
-    warmup=300,
+    updates=2_000,
+    warmup=200,
     learning_rate=1e-3,
-    evaluations=3,
-    episodes=10,
+    evaluations=2,
+    episodes=20,
+    shard=20,
 )
 SHORT = {"context_length": 8}
 CORREIA = {"sampling": "episodes", "window": "end", "padding": "right", "pad_action": 0.0}
@@ -47,8 +48,8 @@ TABLE = Table(
     readings=(LAST,),
     departures=(
         "width 64 and at most three layers for all; each with its own tokens and context length",
-        "3,000 updates at a learning rate of 1e-3 with a warm-up of 300 (papers: 100,000 at 1e-4 with 10,000)",
-        "10 episodes at the target x1 after each 1,000 updates, 2 seeds",
+        "2,000 updates at a learning rate of 1e-3 with a warm-up of 200 (papers: 100,000 at 1e-4 with 10,000)",
+        "20 episodes at the target x1 after each 1,000 updates, 2 seeds",
         "the data are any file hopper-medium.hdf5 in the folder DMM_D4RL; D4RL's own is called hopper-medium-v2",
     ),
 )
