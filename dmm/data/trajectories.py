@@ -20,7 +20,8 @@ from dmm.batch import Batch
 from dmm.data.goals import goal_rows
 from dmm.tasks import Task
 
-NEEDS = {"rewards", "next_states", "previous_actions", "goals", "previous_goals"}  # what a window may hold on demand
+GOALS = {"goals", "previous_goals"}
+NEEDS = {"rewards", "next_states", "previous_actions", *GOALS}  # what a window may hold on demand
 ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # what a dataset is; all else follows
 
 
@@ -32,6 +33,7 @@ class Form(NamedTuple):
     place: Tensor  # 0 .. K - 1
     shift: Tensor  # a row of a batch is (row - shift) / divisor
     divisor: Tensor
+    goals: Tensor  # the row of each row's goal; empty unless a model wants goals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -125,9 +127,9 @@ class Trajectories:
         table = self.table[np.append(rows, True)]  # the row of zeros stays last
         return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
 
-    def form(self, device: torch.device, protocol, scale: float) -> Form:
+    def form(self, device: torch.device, protocol, scale: float, with_goals: bool = False) -> Form:
         """The table and a protocol's constants on a device: a view on the CPU, elsewhere copied there once."""
-        key = (device, protocol.context_length, protocol.std_offset, scale)
+        key = (device, protocol.context_length, protocol.std_offset, scale, with_goals)
         if key not in self.forms:
             others = self.action_dim + 3
             shift = np.array([*self.state_mean, *[0.0] * others])
@@ -136,7 +138,8 @@ class Trajectories:
             constants = (torch.from_numpy(row.astype(np.float32)) for row in (shift, divisor))
             views = (torch.from_numpy(array) for array in (self.table, self.offsets))
             place = torch.arange(protocol.context_length)
-            self.forms[key] = Form(*(tensor.to(device) for tensor in (*views, place, *constants)))
+            goals = torch.from_numpy(self.goals if with_goals else self.offsets[:0])
+            self.forms[key] = Form(*(tensor.to(device) for tensor in (*views, place, *constants, goals)))
         return self.forms[key]
 
     def window(self, drawn: Int[Tensor, " B"], protocol, scale: float, needs: frozenset[str] = frozenset()) -> Batch:
@@ -145,7 +148,7 @@ class Trajectories:
         It runs where `drawn` lies. Padded returns, steps and rewards are 0.
         """
         assert needs <= NEEDS, f"no such field of Batch to be read from data: {set(needs) - NEEDS}"
-        form, start = self.form(drawn.device, protocol, scale), drawn[:, None]
+        form, start = self.form(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)), drawn[:, None]
         following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own
         if protocol.window == "start":
             end = form.offsets.index_select(0, following)[:, None]
@@ -182,10 +185,9 @@ class Trajectories:
             more["next_states"] = gather(torch.where(mask, torch.minimum(rows + 1, last), rows), mask, 0.0)[0]
         if "previous_actions" in needs:
             more["previous_actions"] = gather(earlier, before, 0.0)[1]
-        if needs & {"goals", "previous_goals"}:
-            goals = torch.from_numpy(self.goals).to(rows.device)
-            more["goals"] = gather(goals[rows], mask, 0.0)[0]
-            more["previous_goals"] = gather(goals[earlier], before, 0.0)[0]
+        if needs & GOALS:
+            more["goals"] = gather(form.goals[rows], mask, 0.0)[0]
+            more["previous_goals"] = gather(form.goals[earlier], before, 0.0)[0]
         return replace(batch, **{name: value for name, value in more.items() if name in needs})
 
 
