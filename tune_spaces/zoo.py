@@ -42,7 +42,7 @@ TABLE = Table(
         small("DMM v2", "metamamba", "DMM v2", SHORT),
         small("DMM v2 Mamba-2", "metamamba", "DMM v2 Mamba-2", SHORT),
     ),
-    columns=(Column(task=find_task("hopper"), dataset="d4rl/hopper-medium", label="hopper-medium"),),
+    columns=(Column(task=find_task("hopper"), dataset=("d4rl/hopper-medium",), label="hopper-medium"),),
     seeds=(0, 1),
     protocol=PROTOCOL,
     readings=(LAST,),
