@@ -129,6 +129,12 @@ def test_dm(dims, preset, changes, expected):
     assert count("dm", dims, preset, **changes) == expected
 
 
+@pytest.mark.parametrize("dims, expected", [(HOPPER, 96_576), (WALKER, 98_016), (ANTMAZE, 100_000)])
+def test_ds4(dims, expected):
+    """By hand, from the tensors: no number is published for these sizes."""
+    assert count("ds4", dims) == expected
+
+
 @pytest.mark.parametrize("dims, expected", [(HOPPER, 69_635), (WALKER, 71_942), (ANTMAZE, 75_528)])
 def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
     assert count("bc", dims) == expected
@@ -174,6 +180,9 @@ def closed_forms(S, A, H, L):
     yield "dm", {}, dm
     yield "dm", {"return_tokens": True, "unused_heads": True}, dm + 2 * H + H * S + S + H + 1
     yield "dm", {"mlp": True}, dm + L * (3 * H * gated + H)
+    for E, N in ((128, 96), (A, 2 * L)):  # C: H N; poles, P, B: 3 N; step size, D, bias: 3 H
+        ds4 = E * (S + A + 4) + 3 * E * H + H + L * (H * N + 3 * N + H * H + 3 * H) + H * A
+        yield "ds4", {"embedding": E, "state_size": N}, ds4
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,6 +17,7 @@ EXTRAS = {  # beyond defaults and presets: what no table row would otherwise bui
     "attention_ssm": {"two heads": {"heads": 2, "time_table": False, "dt_init": "stock"}},
     "decision_mamba": {"stock dt": {"dt_init": "stock"}},
     "dm": {"mlp": {"mlp": True}},
+    "ds4": {"tanh": {"tanh": True}, "odd": {"embedding": 7, "state_size": 2}},
     "metamamba": {
         "frozen": {"mixers": "frozen-shared"},
         "shared": {"mixers": "shared"},
@@ -95,6 +96,8 @@ def sees(name, changes) -> dict[str, int]:
         return {"states": 0}
     if name == "dm":  # the action before a step comes after its state
         return {"states": 0, "previous_actions": 1} | ({"returns": 0} if changes.get("return_tokens") else {})
+    if name == "ds4":
+        return {"states": 0, "returns": 0, "previous_actions": 0}
     return {"states": 0, "returns": 0} | ({"actions": 1} if changes.get("action_tokens", True) else {})
 
 
@@ -149,6 +152,7 @@ def test_a_checkpoint_holds_everything_once(name, changes):
 @EVERY
 def test_it_can_memorise_a_batch(name, changes):
     model, data = make(name, {**changes, "width": 32, "layers": 2}), batch(rows=3)
+    model.train(name == "ds4")  # out of training it clips actions, and one that is clipped has no gradient
     optimiser, losses = torch.optim.Adam(model.parameters(), lr=5e-3), []
     for _ in range(60):
         losses.append(model.loss(model(data), data))
@@ -347,6 +351,8 @@ def another(config, field):
         ("dt", {"width": 10, "heads": 3}, ["10", "3 heads"]),
         ("dt", {"activation": "silu"}, ["silu", "gelu", "relu"]),
         ("dc", {"layers": -1}, ["layers is -1"]),
+        ("ds4", {"state_size": 5}, ["state_size is 5", "even"]),
+        ("ds4", {"embedding": 0}, ["embedding is 0"]),
     ],
 )
 def test_errors_name_what_exists(name, changes, words):

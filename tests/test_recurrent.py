@@ -44,7 +44,7 @@ def test_steps_equal_the_full_history(name, changes, monkeypatch):
     torch.testing.assert_close(torch.stack(found, 1), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ["dt", "metamamba", "dm"])
+@pytest.mark.parametrize("arch", ["dt", "metamamba", "dm", "ds4"])
 def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, tiny_trial):
     """Without pads there is nothing in which they could differ until the window is full; the DT family pads, so K = T."""
     steps = 6

@@ -1,0 +1,124 @@
+"""Decision S4 (DS4), re-interpreted: its authors published no code.
+
+Paper: Bar-David, Zimerman, Nachmani, Wolf 2023, Decision S4: Efficient Sequence-Based RL via State Spaces Layers, arXiv
+    2306.05167; the layer: Gu, Goel, Re 2021, arXiv 2111.00396.
+Official: none. Sizes and order of layers are those of ashmita695/MADS4 (e1be62f), a multi-agent descendant of DS4's code.
+Tokens: (s, previous a, R) as one
+Mixers: S4
+Differs: the off-policy stage only. MADS4 learns C (I - Abar^K) in the place of C, has poles 0.001 further left and trains
+    no first step of an episode. Its actions are logits; here they are clipped to [-1, 1] except in training, as its
+    on-policy rollouts do.
+Quirk: MADS4 has no residual by default, and its script passes no list of what to train in an S4 layer, which leaves C and
+    D (`residual`, `dynamics`; preset MADS4). So the script decays no other part of the layer, and these two as any
+    weight; the helpers that spare the S4 kernel are not called in it. Protocol decays all that is trained: at a rate
+    and a decay of 1e-4, one part in a thousand over 100,000 updates.
+Note: the paper trains on whole trajectories, padded on the right, where no real step sees it: Protocol.context_length at
+    the horizon, padding "right"; its rollouts keep the recurrent state: Protocol.rollout "recurrent". Pads on the left
+    run through as tokens, as in DC's family. No positions, no dropout, no norm.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch, Past
+from dmm.kernels.s4 import diagonalised, parallel, resume
+from dmm.layers import at_least_one
+from dmm.models import DecisionModel
+
+DYNAMICS = ("log_dt", "log_decay", "frequency", "P", "B")  # of an S4 layer: all but C and D
+
+
+class DecisionS4(DecisionModel):
+    """S4 layers over one token a step."""
+
+    recurrent = True
+    needs = frozenset({"previous_actions"})
+    presets = {"MADS4": {"residual": False, "dynamics": "frozen"}}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        width: int = 96
+        layers: int = 3
+        state_size: int = 96  # N, poles of each channel
+        embedding: int = 128  # E, width of each of the three parts of a token
+        residual: bool = True  # around each block
+        tanh: bool = False  # on the embeddings, as in MADS4's older class
+        dynamics: Literal["learned", "frozen"] = "learned"  # step sizes, poles, P and B of the S4 layers
+
+        def __post_init__(self) -> None:
+            at_least_one(self, "width", "layers", "embedding", "state_size")
+            if self.state_size % 2:
+                raise ValueError(f"state_size is {self.state_size}; it must be even: poles come in conjugate pairs")
+
+    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
+        super().__init__(config, state_dim, action_dim, context_length)
+        self.embed_states = nn.Linear(state_dim, config.embedding)
+        self.embed_actions = nn.Linear(action_dim, config.embedding)
+        self.embed_returns = nn.Linear(1, config.embedding)
+        self.project = nn.Linear(3 * config.embedding, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = nn.Linear(config.width, action_dim, bias=False)
+        for name in self.unread():
+            self.get_parameter(name).requires_grad_(False)
+
+    def unread(self) -> tuple[str, ...]:
+        if self.config.dynamics == "learned":
+            return ()
+        return tuple(f"blocks.{layer}.s4.{name}" for layer in range(self.config.layers) for name in DYNAMICS)
+
+    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+        returns = rearrange(batch.returns, "b k -> b k 1")
+        parts = self.embed_states(batch.states), self.embed_actions(batch.previous_actions), self.embed_returns(returns)
+        x = torch.cat(parts, -1)  # B K 3E
+        x = self.project(x.tanh() if self.config.tanh else x)  # B K H
+        for block in self.blocks:
+            x = block(x, past)
+        actions = self.head(x)
+        return actions if self.training else actions.clamp(-1, 1)
+
+
+class Block(nn.Module):
+    """S4, which mixes steps, then a linear layer, which mixes channels, each before a GELU."""
+
+    def __init__(self, config: DecisionS4.Config) -> None:
+        super().__init__()
+        self.s4 = S4(config.width, config.state_size)
+        self.linear = nn.Linear(config.width, config.width)
+        self.residual = config.residual
+
+    def forward(self, x: Float[Tensor, "B K H"], past: Past | None = None) -> Float[Tensor, "B K H"]:
+        y = F.gelu(self.linear(F.gelu(self.s4(x, past))))
+        return x + y if self.residual else y
+
+
+class S4(nn.Module):
+    """A linear state space per channel; channels differ in step size, C and D and share the rest, which starts at HiPPO-LegS.
+
+    Complex parameters are kept as pairs of reals.
+    """
+
+    def __init__(self, width: int, state_size: int) -> None:
+        super().__init__()
+        poles, P, B, _ = diagonalised(state_size)
+        self.log_dt = nn.Parameter(torch.empty(width).uniform_(math.log(1e-3), math.log(1e-1)))
+        self.log_decay = nn.Parameter((-poles.real).log().float())  # M: a pole stays in the left half-plane
+        self.frequency = nn.Parameter(poles.imag.float())
+        self.P = nn.Parameter(torch.view_as_real(P).float())  # M 2
+        self.B = nn.Parameter(torch.view_as_real(B).float())
+        self.C = nn.Parameter(torch.randn(width, state_size // 2, 2) / math.sqrt(2))  # H M 2
+        self.D = nn.Parameter(torch.randn(width))
+
+    def forward(self, x: Float[Tensor, "B K H"], past: Past | None = None) -> Float[Tensor, "B K H"]:
+        P, B, C = map(torch.view_as_complex, (self.P, self.B, self.C))
+        values = x, self.log_dt.exp(), torch.complex(-self.log_decay.exp(), self.frequency), P, B, C, self.D
+        if past is None:
+            return parallel(*values)
+        y, past[self] = resume(*values, past.get(self))
+        return y
