@@ -1,4 +1,4 @@
-"""Decision S4 (DS4), re-interpreted: its authors published no code.
+"""Decision S4 (DS4), re-interpreted: no code of its authors is known.
 
 Paper: Bar-David, Zimerman, Nachmani, Wolf 2023, Decision S4: Efficient Sequence-Based RL via State Spaces Layers, arXiv
     2306.05167; the layer: Gu, Goel, Re 2021, arXiv 2111.00396.
@@ -9,12 +9,11 @@ Differs: the off-policy stage only. MADS4 learns C (I - Abar^K) in the place of 
     no first step of an episode. Its actions are logits; here they are clipped to [-1, 1] except in training, as its
     on-policy rollouts do.
 Quirk: MADS4 has no residual by default, and its script passes no list of what to train in an S4 layer, which leaves C and
-    D (`residual`, `dynamics`; preset MADS4). So the script decays no other part of the layer, and these two as any
-    weight; the helpers that spare the S4 kernel are not called in it. Protocol decays all that is trained: at a rate
-    and a decay of 1e-4, one part in a thousand over 100,000 updates.
-Note: the paper trains on whole trajectories, padded on the right, where no real step sees it: Protocol.context_length at
-    the horizon, padding "right"; its rollouts keep the recurrent state: Protocol.rollout "recurrent". Pads on the left
-    run through as tokens, as in DC's family. No positions, no dropout, no norm.
+    D (`residual`, `dynamics`; preset MADS4). It decays these two as any weight: the helpers that spare the S4 kernel are
+    not called. Protocol decays all that is trained, at MADS4's 1e-4 and 1e-4 by a thousandth over 100,000 updates.
+Note: the paper trains on whole trajectories and its rollouts keep the recurrent state: Protocol.context_length at the
+    horizon, rollout "recurrent". MADS4 pads on the right, where no real step sees it; pads on the left run through as
+    tokens, as in DC's family. No positions, no dropout, no norm. No size is published that could be checked.
 """
 
 import math
@@ -40,7 +39,7 @@ class DecisionS4(DecisionModel):
 
     recurrent = True
     needs = frozenset({"previous_actions"})
-    presets = {"MADS4": {"residual": False, "dynamics": "frozen"}}
+    presets = {"DS4": {}, "MADS4": {"residual": False, "dynamics": "frozen"}}
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
