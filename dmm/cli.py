@@ -42,7 +42,7 @@ def list_(
         bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
     ] = False,
 ) -> None:
-    """Lists architectures, tasks, datasets, tables and profiles. Examples: `dmm list`, `dmm list --models`."""
+    """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
     from dmm import catalogue
 
     if models:
