@@ -35,6 +35,7 @@ TABLE = Table(
         small("DM (Correia)", "dm", "DM", CORREIA, layers=3),
         small("DM+R (Correia)", "dm", "DM+R", CORREIA, layers=3),
         small("SA + SSM", "attention_ssm"),
+        small("DS4", "ds4", protocol={"context_length": 50, "padding": "right", "rollout": "recurrent"}),
         small("DMM-C", "metamamba", "DMM-C", SHORT),
         small("DMM-L", "metamamba", "DMM-L", SHORT),
         small("DMM-DC", "metamamba", "DMM-DC", SHORT),
