@@ -1,6 +1,7 @@
 """What two or more architectures share: the frame of a trunk (tokens in, actions out), its initialisation, layers."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -110,11 +111,14 @@ def attention_bias(real: Bool[Tensor, "B T"], like: Float[Tensor, "B T H"]) -> F
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention under an additive mask."""
+    """Multi-head self-attention under an additive mask; dropout is of the weights, or of what the heads give by them."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float, dropped: Literal["weights", "values"] = "weights"
+    ) -> None:
         super().__init__()
-        self.heads, self.weight_dropout = heads, dropout
+        self.heads, self.weight_dropout = heads, dropout if dropped == "weights" else 0.0
+        self.value_dropout = nn.Dropout(dropout if dropped == "values" else 0.0)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
@@ -127,7 +131,7 @@ class Attention(nn.Module):
             k, v, bias = self.extend(k, v, past)
         dropout = self.weight_dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        return self.dropout(self.out(rearrange(x, "b heads t e -> b t (heads e)")))
+        return self.dropout(self.out(self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"))))
 
     def extend(self, k: Tensor, v: Tensor, past: Past) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values with those of earlier tokens before them, and the band of them that each token looks at."""

@@ -7,7 +7,7 @@ import pytest
 
 from dmm.models import build, count_parameters, find
 
-HOPPER, WALKER, ANTMAZE, KITCHEN = (11, 3), (17, 6), (29, 8), (60, 9)
+HOPPER, WALKER, ANT, ANTMAZE, KITCHEN = (11, 3), (17, 6), (27, 8), (29, 8), (60, 9)
 
 
 def count(name, dims, preset="", **changes):
@@ -135,6 +135,14 @@ def test_ds4(dims, expected):
     assert count("ds4", dims) == expected
 
 
+@pytest.mark.parametrize(
+    "dims, expected", [(HOPPER, 14_756_973), (WALKER, 14_766_267), (ANT, 14_778_681), (ANTMAZE, 14_780_747)]
+)
+def test_edt(dims, expected):
+    """As counted in the official class."""
+    assert count("edt", dims) == expected
+
+
 @pytest.mark.parametrize("dims, expected", [(HOPPER, 69_635), (WALKER, 71_942), (ANTMAZE, 75_528)])
 def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
     assert count("bc", dims) == expected
@@ -179,6 +187,9 @@ def closed_forms(S, A, H, L):
     dm, gated = (S + 1) * H + (A + 1) * H + 2 * H + L * (mamba(H, 2, conv=True) + H) + H + H * A + A, 128 * -(-H // 128)
     yield "dm", {}, dm
     yield "dm", {"return_tokens": True, "unused_heads": True}, dm + 2 * H + H * S + S + H + 1
+    embeddings = (S + 1) * H + (A + 1) * H + 4 * H + 4096 * H + 2 * H
+    heads = 60 * H + 60 + H + 1 + H * A + A + (H + A) * S + S + H + 1
+    yield "edt", {"heads": 1}, embeddings + transformer + heads
     yield "dm", {"mlp": True}, dm + L * (3 * H * gated + H)
     for E, N in ((128, 96), (A, 2 * L)):  # C: H N; poles, P, B: 3 N; step size, D, bias: 3 H
         ds4 = E * (S + A + 4) + 3 * E * H + H + L * (H * N + 3 * N + H * H + 3 * H) + H * A
