@@ -35,9 +35,10 @@ class Protocol:
     epsilon: float = 1e-8
     clip: float = 0.25  # global gradient norm
     dtype: Literal["float32"] = "float32"
-    # windows: a step drawn uniformly from an episode, and up to K steps from it on, or up to it
+    # windows: a step drawn uniformly from an episode, and up to K steps from it on, or up to it; whole: drawn from the
+    # episode's steps that K - 1 others follow, or its first step where it has fewer than K
     top_fraction: float = later(1.0)  # of the data's steps: the episodes of highest return that fit into it (%BC)
-    window: Literal["start", "end"] = later("start")  # what the drawn step is of its window
+    window: Literal["start", "end", "whole"] = later("start")  # what the drawn step is of its window
     sampling: Literal["steps", "episodes"] = "steps"  # episodes drawn by their length, or uniformly
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
@@ -64,6 +65,8 @@ class Protocol:
             )
         if self.updates % self.evaluations:
             raise ValueError(f"{self.updates} updates cannot be divided into {self.evaluations} evaluations")
+        if self.window == "whole" and self.sampling != "episodes":
+            raise ValueError("Protocol.window 'whole' goes with sampling 'episodes'; it has sampling 'steps'")
         if not 0 < self.top_fraction <= 1:
             raise ValueError(f"Protocol.top_fraction is {self.top_fraction}; it must be above 0 and at most 1")
         if not self.targets or len(set(self.targets)) < len(self.targets):

@@ -83,6 +83,7 @@ def test_a_later_field_is_left_out_at_its_first_value():
         (lambda: Protocol(name="p", padding="middle"), ["middle", "left", "right"]),
         (lambda: Protocol(name="p", updates=10, evaluations=3), ["10", "3"]),
         (lambda: Protocol(name="p", targets=()), ["targets"]),
+        (lambda: Protocol(name="p", window="whole"), ["whole", "'episodes'", "'steps'"]),
         (lambda: Protocol(name="p", top_fraction=0.0), ["top_fraction is 0.0", "at most 1"]),
         (lambda: Protocol(name="p", top_fraction=10), ["top_fraction is 10.0", "at most 1"]),
         (lambda: Row(label="x", arch="dt", preset="DMM-Q").config_changes(REACHER), ["DMM-Q", "dt.py"]),

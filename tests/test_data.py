@@ -173,6 +173,19 @@ def test_sampling_frequencies(sampling, window):
     assert torch.equal(batch.rewards, again.rewards)
 
 
+def test_whole_windows():
+    """Four steps of episodes of 1, 3 and 6: from the first step of the short ones on, or from one of the last one's three."""
+    zeros = np.zeros((10, 1))
+    found = assemble("count", zeros, zeros, np.arange(10), np.array([0, 1, 4, 10]), np.zeros(3, bool))
+    protocol = replace(HAND, context_length=4, padding="right", sampling="episodes", window="whole")
+    batch = sample(found, protocol, 1.0, torch.Generator().manual_seed(0), 30_000, frozenset({"rewards"}))
+    seen = np.bincount(batch.rewards[:, 0].long().numpy(), minlength=10)
+    assert seen.nonzero()[0].tolist() == [0, 1, 4, 5, 6]
+    assert chisquare(seen[seen > 0], [10_000, 10_000, *[10_000 / 3] * 3]).pvalue > 1e-3
+    lengths = {int(first): count for first, count in zip(batch.rewards[:, 0], batch.mask.sum(1).tolist(), strict=True)}
+    assert lengths == {0: 1, 1: 3, 4: 4, 5: 4, 6: 4}
+
+
 def test_identity_is_the_data_alone():
     assert hand().sha256 == hand("another name").sha256
     assert (

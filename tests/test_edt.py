@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import REACHER, TINY
+from test_golden import episodes
 
 from dmm.batch import Batch
+from dmm.config import Trial
 from dmm.layers import Attention
-from dmm.models import build
+from dmm.models import build, configure, find
 from dmm.rollout import History, Statistics
+from dmm.tasks import find_task
+from dmm.train import fit
+from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
 
 S, A, K = REACHER.state_dim, REACHER.action_dim, 6
 CHANGES = {"width": 16, "layers": 3, "heads": 2, "return_low": -1.5, "return_high": 2.0, "bins": 12}
@@ -200,3 +205,21 @@ def test_of_equal_promises_the_longest_history_wins():
     model.return_head.weight.data.zero_()
     fed = dataclasses.replace(data, returns=model.return_head.bias.expand(1, K))
     torch.testing.assert_close(model.act(data)[0], model(fed)[0][0, -1])
+
+
+def test_the_protocols_are_those_of_the_scripts():
+    assert configure("edt", EDT_RANGES["hopper"]) == find("edt").Config()  # the default range is Hopper's
+    assert EDT_RANGES["walker2d"] == {"return_low": 0.001629008, "return_high": 4.5923}
+    asked = {"hopper": (EDT_GYM, 3600), "walker2d": (EDT_GYM, 5000), "halfcheetah": (EDT_HALFCHEETAH, 6000)}
+    for name, (protocol, target) in asked.items():
+        (multiple,) = protocol.targets
+        assert multiple * find_task(name).target == target
+    assert EDT_GYM.interval == 250 * 100
+
+
+def test_it_learns_from_episodes_in_fifty_updates():
+    protocol = EDT_GYM.changed(context_length=4, batch_size=32, updates=50, warmup=5, learning_rate=1e-3, evaluations=1)
+    changes = tuple({"width": 32, **EDT_RANGES["hopper"]}.items())
+    trial = Trial(arch="edt", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=changes)
+    losses = [loss for _, loss in fit(trial, episodes(), lambda model, evaluation: [])[1]["progress"]["loss"]]
+    assert losses[-1] < 0.6 * losses[0], losses

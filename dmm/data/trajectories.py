@@ -150,7 +150,7 @@ class Trajectories:
         assert needs <= NEEDS, f"no such field of Batch to be read from data: {set(needs) - NEEDS}"
         form, start = self.form(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)), drawn[:, None]
         following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own
-        if protocol.window == "start":
+        if protocol.window != "end":
             end = form.offsets.index_select(0, following)[:, None]
         else:
             end = start + 1
@@ -201,8 +201,9 @@ def sample(
 ) -> Batch:
     """Draws a batch of windows, on the generator's device.
 
-    A window's first step (or its last, as the protocol says) is uniform over an episode's steps; the episode is drawn by
-    its length (`steps`: then every step of the data is as likely as any other) or uniformly (`episodes`).
+    A window's first step (or its last, as the protocol says) is uniform over an episode's steps, or over those that a whole
+    window begins with; the episode is drawn by its length (`steps`: then every step of the data is as likely as any other)
+    or uniformly (`episodes`).
     """
     device = generator.device
     if protocol.sampling == "steps":
@@ -211,7 +212,10 @@ def sample(
         offsets = trajectories.form(device, protocol, scale).offsets
         episode = torch.randint(trajectories.episodes, (batch_size,), generator=generator, device=device)
         part = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float64)
-        drawn = offsets[episode] + (part * (offsets[episode + 1] - offsets[episode])).long()
+        choices = offsets[episode + 1] - offsets[episode]
+        if protocol.window == "whole":
+            choices = (choices - protocol.context_length + 1).clamp(min=1)
+        drawn = offsets[episode] + (part * choices).long()
     return trajectories.window(drawn, protocol, scale, needs)
 
 

@@ -115,6 +115,7 @@ class ElasticDecisionTransformer(DecisionModel):
     def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
         """Squared error of actions and next states, expectile loss of returns and cross-entropy of their bins."""
         actions, next_states, logits, returns = pred
+        assert batch.next_states is not None, "EDT learns from next states"
         config, real = self.config, batch.mask
         error = (batch.returns - returns)[real]
         weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
