@@ -26,6 +26,7 @@ class Batch:
     previous_actions: Float[Tensor, "B K A"] | None = None  # an episode's first step has zeros, as pads do
     goals: Float[Tensor, "B K S"] | None = None  # the state to strive for at the step, normalised: dmm/data/goals.py
     previous_goals: Float[Tensor, "B K S"] | None = None  # an episode's first step has what a padded state has
+    draws: Float[Tensor, "B K"] | None = None  # uniform in [0, 1), for a model that acts at random; new at each step
 
     @property
     def now(self) -> Int[Tensor, " B"]:

@@ -37,6 +37,7 @@ def random_batch(trial: Trial, rows: int) -> Batch:
         previous_actions=torch.rand(actions),
         goals=torch.randn(states),
         previous_goals=torch.randn(states),
+        draws=torch.rand(scalars),
     )
 
 

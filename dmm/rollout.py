@@ -43,6 +43,7 @@ class History:
         statistics: Statistics,
         targets: Sequence[float],
         needs: frozenset[str] = frozenset(),
+        seeds: Sequence[int] = (),
     ) -> None:
         self.protocol, self.statistics, self.scale, self.needs = protocol, statistics, task.scale, needs
         self.length = 0  # states seen
@@ -52,6 +53,11 @@ class History:
         self.actions = np.zeros((lanes, task.horizon, task.action_dim), np.float32)
         self.returns = np.zeros((lanes, task.horizon), np.float32)
         self.left = np.array(targets, float) / task.scale  # return-to-go of the state to come
+        self.draws = self.returns[..., None]
+        if "draws" in needs:
+            generators = (np.random.default_rng((seed, 1)) for seed in seeds)
+            size = task.horizon, protocol.context_length
+            self.draws = np.stack([generator.random(size, np.float32) for generator in generators])
 
     def observe(self, states: np.ndarray) -> None:
         """Takes the states that the lanes are in now, as the environment gives them [lanes, S]."""
@@ -74,7 +80,7 @@ class History:
 
     def keep(self, live: np.ndarray) -> None:
         """Drops the lanes whose episode is over."""
-        for name in ("states", "actions", "goals", "returns", "left"):
+        for name in ("states", "actions", "goals", "returns", "left", "draws"):
             setattr(self, name, getattr(self, name)[live])
 
     def window(self) -> Batch:
@@ -102,6 +108,7 @@ class History:
             "previous_actions": lambda: padded(self.actions, 0.0, earlier, later),
             "goals": lambda: padded(self.goals, pad_state, last, slots),
             "previous_goals": lambda: padded(self.goals, pad_state, earlier, later),
+            "draws": lambda: torch.from_numpy(self.draws[:, self.length - 1]),
         }
         return Batch(
             padded(self.states, pad_state, last, slots),
@@ -169,7 +176,7 @@ def rollout(
     pool.extend(task.make() for _ in range(len(seeds) - len(pool)))
     envs = pool[: len(seeds)]
     history = (
-        History(task, protocol, statistics, targets, model.needs)
+        History(task, protocol, statistics, targets, model.needs, seeds)
         if protocol.rollout == "window"
         else Stream(task, protocol, statistics, targets)
     )

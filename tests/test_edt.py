@@ -128,6 +128,9 @@ def test_dropout_is_of_the_values_of_attention():
     whole, dropped = layer.eval()(x, None), layer.train()(x, None)
     assert 0.3 < (dropped == 0).float().mean() < 0.7
     torch.testing.assert_close(dropped, torch.where(dropped == 0, 0.0, 2 * whole))
+    assert {(block.attention.weight_dropout, block.attention.value_dropout.p) for block in make().blocks} == {
+        (0.0, 0.1)
+    }
 
 
 def test_it_starts_as_pytorch_does():
@@ -143,14 +146,27 @@ def test_it_starts_as_pytorch_does():
     assert abs(model.embed_steps.weight.std() - 1) < 0.01
 
 
-def searched(model, states, actions, returns, t: int) -> tuple[torch.Tensor, int]:
+def plain_draw(logits: list[float], uniform: float, config) -> float:
+    """The return that a uniform number draws from the bins: tilted, the lowest 15 % of logits left out."""
+    tilted = [value + config.tilt * i / (config.bins - 1) for i, value in enumerate(logits)]
+    floor = np.quantile(tilted, 0.15)
+    weights = [math.exp(value - max(tilted)) if value >= floor else 0.0 for value in tilted]
+    chosen = next(i for i in range(config.bins) if sum(weights[: i + 1]) > uniform * sum(weights))
+    return config.return_low + chosen * (config.return_high - config.return_low) / config.bins
+
+
+def searched(model, states, actions, returns, t: int, draws: np.ndarray) -> tuple[torch.Tensor, int]:
     """The official search for one lane at step t, among slots of a whole episode of which those after t are zeros."""
     best, action, length = -999.0, None, None
     starts = range(0, t + 1, model.config.stride) if t < K else range(t - K + 1, t + 1, model.config.stride)
     for start in starts:
         slots = slice(start, start + K)
         steps = list(range(start, start + K))
-        *_, fed = plain(model, states[slots], actions[slots], returns[slots], steps)
+        _, _, logits, fed = plain(model, states[slots], actions[slots], returns[slots], steps)
+        if model.config.tilt:
+            now = min(t, K - 1) - (t - start)  # of the window's first slot, among the last K
+            uniforms = [*draws[now:], *[0.5] * K]
+            fed = torch.tensor([plain_draw(row, u, model.config) for row, u in zip(logits.tolist(), uniforms)])
         chosen, _, _, promised = plain(model, states[slots], actions[slots], fed, steps)
         if promised[t - start] > best:
             best, action, length = float(promised[t - start]), chosen[t - start], t - start + 1
@@ -158,13 +174,16 @@ def searched(model, states, actions, returns, t: int) -> tuple[torch.Tensor, int
     return action, length
 
 
-@pytest.mark.parametrize("padding, stride", [("right", 2), ("left", 2), ("right", 3)])
-def test_act_is_the_official_search(padding, stride):
-    model, lanes, horizon = make(stride=stride), 3, 2 * K + 2
+@pytest.mark.parametrize(
+    "padding, stride, tilt",
+    [("right", 2, 0.0), ("left", 2, 0.0), ("right", 3, 0.0), ("right", 2, 2.0), ("left", 2, 2.0)],
+)
+def test_act_is_the_official_search(padding, stride, tilt):
+    model, lanes, horizon = make(stride=stride, tilt=tilt), 3, 3 * K
     protocol = TINY.changed(context_length=K, padding=padding, rollout_pad_action=5.0)
     still = Statistics(np.zeros(S), np.ones(S))
     generator = np.random.default_rng(3)
-    history = History(REACHER, protocol, still, [-5.0, 0.0, 10.0], model.needs)
+    history = History(REACHER, protocol, still, [-5.0, 0.0, 10.0], model.needs, [5, 6, 7])
     slots = (horizon + K,)
     states, actions = torch.zeros(lanes, *slots, S), torch.zeros(lanes, *slots, A)
     returns, lengths = torch.zeros(lanes, *slots), set()
@@ -177,7 +196,9 @@ def test_act_is_the_official_search(padding, stride):
             returns[alive, t] = torch.tensor(left[alive], dtype=torch.float32)
             acted = history.act(model)
             for row, lane in enumerate(alive):
-                expected, length = searched(model, states[lane], actions[lane], returns[lane], t)
+                pads = max(K - 1 - t, 0) if padding == "left" else 0
+                uniforms = np.random.default_rng((5 + int(lane), 1)).random((REACHER.horizon, K), np.float32)[t, pads:]
+                expected, length = searched(model, states[lane], actions[lane], returns[lane], t, uniforms)
                 torch.testing.assert_close(torch.tensor(acted[row]), expected, rtol=1e-4, atol=1e-5)
                 lengths.add(length)
             actions[alive, t] = torch.tensor(acted)
@@ -198,6 +219,17 @@ def test_a_lane_acts_alike_alone_and_beside_longer_and_shorter_ones(padding):
         fields = ("states", "actions", "returns", "steps", "mask")
         alone = Batch(*(getattr(data, name)[row : row + 1] for name in fields))
         torch.testing.assert_close(model.act(alone)[0], together[row], rtol=1e-5, atol=1e-6)
+
+
+def test_draws_by_hand():
+    """Of 4 bins the quantile at 0.15 leaves out the least likely one; a tilt of 3 raises them by 0, 1, 2, 3."""
+    changes = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 4.0, "tilt": 3.0}
+    model = build("edt", changes, S, A, K)
+    logits = torch.tensor([2.0, 1 + math.log(2), -5.0, math.log(5) - 1]).expand(1, 4, 4)  # tilted: weights 1, 2, -, 5
+    drawn = model.drawn(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
+    assert drawn.tolist() == [[0, 0, 1, 1]]
+    assert model.drawn(logits[:, :2], torch.tensor([[0.376, 0.9999999]])).tolist() == [[3, 3]]
+    assert model.bins(drawn).tolist() == [[0, 0, 0, 0]]  # read as the bin below
 
 
 def test_of_equal_promises_the_longest_history_wins():

@@ -18,6 +18,7 @@ EXTRAS = {  # beyond defaults and presets: what no table row would otherwise bui
     "decision_mamba": {"stock dt": {"dt_init": "stock"}},
     "dm": {"mlp": {"mlp": True}},
     "ds4": {"tanh": {"tanh": True}, "odd": {"embedding": 7, "state_size": 2}},
+    "edt": {"draws": {"tilt": 25.0}},
     "metamamba": {
         "frozen": {"mixers": "frozen-shared"},
         "shared": {"mixers": "shared"},
@@ -55,6 +56,7 @@ def batch(rows=4, padding="left", seed=1) -> Batch:
         rewards=torch.randn(rows, K),
         previous_actions=torch.rand(rows, K, A) * 2 - 1,
         **extras,
+        draws=torch.rand(rows, K),
     )
 
 
@@ -340,7 +342,7 @@ def another(config, field):
     kind = typing.get_type_hints(config)[field.name]
     if typing.get_origin(kind) is typing.Literal:
         return next(value for value in typing.get_args(kind) if value != field.default)
-    return {bool: not field.default, int: 2 * field.default, float: field.default / 2}[type(field.default)]
+    return {bool: not field.default, int: 2 * field.default, float: field.default / 2 or 9.0}[type(field.default)]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ class Trajectories:
 
         It runs where `drawn` lies. Padded returns, steps and rewards are 0.
         """
+        needs = needs - {"draws"}  # those are for rollouts
         assert needs <= NEEDS, f"no such field of Batch to be read from data: {set(needs) - NEEDS}"
         form, start = self.form(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)), drawn[:, None]
         following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own

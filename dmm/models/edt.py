@@ -5,12 +5,13 @@ Official: kristery/Elastic-DT (28a1336), whose class stands on an adaptation of 
 Tokens: (s, R, a)
 Mixers: softmax attention
 Differs: float32 throughout, where the official code trains under float16 autocast. An episode's last step is followed by its
-    own state (Batch.next_states), where the official code reads the dataset's next observation. Between its two passes the
-    official evaluation script samples returns from the bins, tilted towards high ones (`mgdt_sampling`, always on there);
-    here it is the expectile returns that are fed back, which is the default of the official search itself.
+    own state (Batch.next_states), where the official code reads the dataset's next observation.
 Quirk: no token may look at a return token, but for that of the window's first step: a later return reaches the action of its
     own step alone, along the residual stream. Rewards have an embedding and a head that nothing reads; they are counted.
-    Attention drops what the heads give, not weights; tokens are not dropped.
+    Attention drops what the heads give, not weights; tokens are not dropped. Between its two passes the official search feeds
+    back the expectile returns, as here, but the official evaluation script always has it draw returns from the bins instead,
+    their logits tilted by 10 + 15 (HalfCheetah: 10 + 1): `tilt`. A drawn bin becomes a return by another width than the one by
+    which returns become bins, so that all but the lowest are read as the bin below.
 Note: the official windows begin with a real step (padding on the right), so its first slot is the first real step; that is what
     "first" means here, on whichever side the pads are. No real step sees one, so the side moves no number. The range of
     returns is that of D4RL's reference scores over the return scale: a table sets it per task.
@@ -28,6 +29,7 @@ from dmm.batch import Batch, Past
 from dmm.layers import MLP, Attention, at_least_one, attention_bias
 from dmm.models import DecisionModel, squared_error
 
+RARE = 0.15  # share of the bins, the least likely, that are never drawn
 TIME_STEPS = 4096  # entries of the time table; later steps share the last one
 
 
@@ -48,6 +50,9 @@ class ElasticDecisionTransformer(DecisionModel):
         expectile_weight: float = 0.5
         bin_weight: float = 0.001
         stride: int = 2  # between the starts of the histories that are tried
+        tilt: float = (
+            0.0  # fed back between the passes: expectile returns if 0, else returns drawn from the bins tilted by it
+        )
 
         def __post_init__(self) -> None:
             at_least_one(self, "width", "layers", "heads", "stride")
@@ -61,7 +66,7 @@ class ElasticDecisionTransformer(DecisionModel):
             if not 0 < self.expectile < 1:
                 raise ValueError(f"expectile is {self.expectile}; it must be between 0 and 1")
 
-    needs = frozenset({"next_states"})
+    needs = frozenset({"next_states", "draws"})
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
@@ -129,14 +134,16 @@ class ElasticDecisionTransformer(DecisionModel):
     def act(self, batch: Batch) -> Float[Tensor, "B A"]:
         """The action of that history, of those that leave out 0, stride, 2 stride ... steps, which promises the most.
 
-        Each is read twice: with the returns asked for, then with the expectile returns that came out. What comes out at the
-        present step then is its promise; of equals, the longest history has it.
+        Each is read twice: with the returns asked for, then with the expectile returns that came out, or with draws. What
+        expectile comes out at the present step then is its promise; of equals, the longest history has it.
         """
         count, lane = batch.mask.sum(1), torch.arange(len(batch.mask), device=batch.mask.device)
         promise, action = torch.full_like(batch.returns[:, 0], -torch.inf), torch.zeros_like(batch.actions[:, 0])
         for skipped in range(0, int(count.max()), self.config.stride):
             window = self.history(batch, skipped)
-            *_, returns = self(window)
+            _, _, logits, returns = self(window)
+            if window.draws is not None:
+                returns = self.drawn(logits, window.draws)
             actions, *_, returns = self(replace(window, returns=returns))
             promised = returns[lane, window.now].where(count > skipped, -torch.inf)
             better = promised > promise
@@ -150,8 +157,17 @@ class ElasticDecisionTransformer(DecisionModel):
         place = torch.arange(skipped, int(real.max()), device=batch.mask.device)
         slots = (batch.now[:, None] + 1 - real + place).clamp(max=batch.mask.shape[1] - 1)  # B K - skipped, or fewer
         lane = torch.arange(len(slots), device=slots.device)[:, None]
-        values = (getattr(batch, name)[lane, slots] for name in ("states", "actions", "returns", "steps"))
-        return Batch(*values, mask=place < real)
+        names = ("states", "actions", "returns", "steps", *(["draws"] if self.config.tilt else []))
+        return Batch(**{name: getattr(batch, name)[lane, slots] for name in names}, mask=place < real)
+
+    def drawn(self, logits: Float[Tensor, "B K bins"], draws: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """Returns drawn from the bins by uniform numbers: the more likely and the higher of them."""
+        low, high, bins = self.config.return_low, self.config.return_high, self.config.bins
+        logits = logits + self.config.tilt * torch.linspace(0, 1, bins, device=logits.device)
+        rare = logits < torch.quantile(logits, RARE, dim=-1, keepdim=True)
+        below = torch.softmax(logits.masked_fill(rare, -torch.inf), -1).cumsum(-1)
+        chosen = (below / below[..., -1:] <= draws[..., None]).sum(-1)
+        return low + chosen * ((high - low) / bins)
 
 
 class Block(nn.Module):
