@@ -19,7 +19,7 @@ from dmm.train import fit
 from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
 
 S, A, K = REACHER.state_dim, REACHER.action_dim, 6
-CHANGES = {"width": 16, "layers": 3, "heads": 2, "return_low": -1.5, "return_high": 2.0, "bins": 12}
+CHANGES = {"width": 16, "layers": 2, "heads": 2, "return_low": -1.5, "return_high": 2.0, "bins": 12}
 
 
 def make(**changes):
@@ -176,7 +176,7 @@ def searched(model, states, actions, returns, t: int, draws: np.ndarray) -> tupl
 
 @pytest.mark.parametrize(
     "padding, stride, tilt",
-    [("right", 2, 0.0), ("left", 2, 0.0), ("right", 3, 0.0), ("right", 2, 2.0), ("left", 2, 2.0)],
+    [("right", 2, 0.0), ("left", 3, 0.0), ("left", 2, 2.0)],
 )
 def test_act_is_the_official_search(padding, stride, tilt):
     model, lanes, horizon = make(stride=stride, tilt=tilt), 3, 3 * K

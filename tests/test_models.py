@@ -322,7 +322,7 @@ def test_every_field_of_a_config_has_an_effect(name):
 
     def fingerprint(changes):
         torch.manual_seed(0)
-        model = build(name, changes, S, A, K).train()
+        model = build(name, {"width": 32, **changes}, S, A, K).train()
         torch.manual_seed(0)
         shapes, pred = {key: value.shape for key, value in model.named_parameters()}, model(batch())
         return shapes, model.unread(), actions(pred), model.loss(pred, batch()), model.act(batch())
