@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -73,7 +72,7 @@ class DecisionModel(nn.Module, ABC):
         A model that needs `goals` returns that step's goal too [B S]. In a rollout `batch.goals` holds the earlier ones,
         and zeros for the step that is to be acted on, as `batch.actions` does.
         """
-        return self(batch)[torch.arange(len(batch.mask), device=batch.mask.device), batch.now]
+        return batch.last(self(batch))
 
     def step(self, now: Batch, past: Past) -> Float[Tensor, "B A"]:
         """The action of one step [B 1 ...] that comes after all those that `past` has seen; `past` takes it in."""
