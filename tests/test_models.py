@@ -275,9 +275,9 @@ def test_mamba2_starts_as_in_mamba_but_for_its_linears():
     assert abs(ssm.in_proj.weight.std() - 0.02) < 1e-4 and abs(ssm.out_proj.weight.std() - 0.02) < 1e-4
 
 
-def test_dm_starts_as_pytorch_with_a_smaller_way_back():
-    torch.manual_seed(0)
-    model = make("dm", {"width": 128, "layers": 4, "mlp": True, "unused_heads": True, "return_tokens": True})
+@pytest.mark.parametrize("name, changes", [("dm", {"unused_heads": True, "return_tokens": True}), ("hdm", {})])
+def test_dm_starts_as_pytorch_with_a_smaller_way_back(name, changes):
+    model = make(name, {"width": 128, "layers": 4, "mlp": True, **changes})
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             rank = name.endswith("dt_proj")
