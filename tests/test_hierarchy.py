@@ -181,6 +181,15 @@ def test_one_optimiser_is_as_good_as_two(name, changes):
         torch.testing.assert_close(value, model.state_dict()[key], rtol=1e-4, atol=1e-6)
 
 
+def test_steps_move_to_the_end_of_the_window_by_hand():
+    data = batch(rows=3, padding="right")
+    steps = torch.tensor([[4, 5, 6, 7, 8, 9], [0, 1, 2, 3, 4, 0], [7, 8, 9, 10, 0, 0]])
+    moved = dmm.models.hdt.left_padded_steps(replace(data, steps=steps))
+    assert moved.tolist() == [[4, 5, 6, 7, 8, 9], [0, 0, 1, 2, 3, 4], [0, 0, 7, 8, 9, 10]]
+    left = batch(rows=3, padding="left")
+    assert torch.equal(dmm.models.hdt.left_padded_steps(left), left.steps)
+
+
 def test_no_number_of_hdt_tells_whether_right_padding_is_masked(monkeypatch):
     model, data = shaken("hdt"), episodes().window(torch.arange(12), PROTOCOL, 1.0, shaken("hdt").needs)
     masked = model(data)
