@@ -70,7 +70,7 @@ def list_(
 def show(table: TABLE) -> None:
     """Shows a table's trials, their ids, where they stand and what they will cost here. Example: `dmm show quickstart`."""
     from dmm.estimate import estimates
-    from dmm.run import result
+    from dmm.storage import result
     from dmm.tables import find_table
 
     found = find_table(table)
@@ -106,7 +106,8 @@ def run(
     column: Annotated[str, typer.Option(help="A column's label; default: the first.")] = "",
 ) -> None:
     """Runs one trial of a table in this process, without Ray and MLflow. Example: `dmm run quickstart DT --seed 1`."""
-    from dmm.run import folder, run
+    from dmm.run import run
+    from dmm.storage import folder
     from dmm.tables import find_column, find_row, find_table
 
     found = find_table(table)

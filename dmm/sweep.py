@@ -14,7 +14,8 @@ from dmm.collect import ensure
 from dmm.config import Table, Trial, check_fields
 from dmm.home import check_writable, home
 from dmm.record import Recorder, RecordError
-from dmm.run import check, folder, result
+from dmm.run import check
+from dmm.storage import folder, result
 from dmm.suggest import unknown
 from dmm.workers import ENVIRONMENT, train_trial
 
