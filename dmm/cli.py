@@ -139,10 +139,10 @@ def sweep(
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
     left = counts["total"] - counts["done"] - counts["failed"]
     print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
-    if left:  # Tune has taken Ctrl-C and ended its trials
+    if left:  # Ctrl-C or SIGTERM
         print("stopped; the same command goes on")
         raise typer.Exit(130)
-    if counts["failed"]:
+    if counts["failed"] or counts["unsent"]:
         raise typer.Exit(1)
     print(f"now: dmm report {table}")
 

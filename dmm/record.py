@@ -32,7 +32,7 @@ from dmm.score import seed_value, summarise, target_name  # noqa: E402
 from dmm.tasks import Task  # noqa: E402
 
 EXPERIMENT = "dmm"
-STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
+STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 TAG_LENGTH = 4500  # a longer tag is cut by MLflow without a word: at 5,000 or 8,000 characters, by version
 PAGE = 200  # runs an answer, so that one comes well within the timeout
 BATCH = 800  # metrics a request; with params and tags below MLflow's limit of 1,000

@@ -17,6 +17,7 @@ LAYERS = [
     {"collect", "score", "estimate", "storage", "catalogue"},
     {"run", "behaviour"},
     {"workers", "record", "markdown"},
+    {"progress"},
     {"sweep", "report", "bench", "jobs"},
     {"cli"},
 ]
