@@ -148,6 +148,47 @@ def sweep(
 
 
 @app.command()
+def status(
+    table: TABLE,
+    mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
+) -> None:
+    """Says where a table's trials stand: done, running, failed and why, time left. Example: `dmm status quickstart`."""
+    from dmm.jobs import status
+    from dmm.tables import find_table
+
+    print("\n".join(status(find_table(table), mlflow)))
+
+
+@app.command()
+def sync(table: TABLE, mlflow: URI = None) -> None:
+    """Sends a table's results to MLflow, a new one too; nothing comes twice. Example: `dmm sync quickstart`."""
+    from dmm.jobs import sync
+    from dmm.tables import find_table
+
+    print(f"{sync(find_table(table), mlflow)} results are in MLflow")
+
+
+@app.command()
+def submit(
+    table: TABLE,
+    profile: Annotated[str, typer.Option(help="Resources: a name (see `dmm list`) or a TOML file.")] = "laptop",
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The dashboard of the cluster's head.")
+    ] = "http://127.0.0.1:8265",
+    working_dir: Annotated[Path, typer.Option(help="The folder that travels with the job.")] = Path("."),
+    mlflow: URI = None,
+) -> None:
+    """Submits a sweep as a Ray job, after checking upload, head and MLflow. Example: `dmm submit quickstart`."""
+    from dmm.jobs import submit
+    from dmm.sweep import find_profile
+    from dmm.tables import find_table
+
+    find_profile(profile)
+    words = [table, "--profile", profile]
+    submit(find_table(table), words, address=address, folder=working_dir, uri=mlflow)
+
+
+@app.command()
 def report(
     table: TABLE,
     out: Annotated[Path, typer.Option(help="Folder; the table gets its own in it.")] = Path("reports"),

@@ -5,14 +5,14 @@ What it does for one trial costs the same however many there are.
 
 import time
 from collections import Counter
+from contextlib import suppress
 
 from dmm.config import Table, Trial
 from dmm.home import home
-from dmm.lock import is_held
 from dmm.record import Recorder, RecordError
 from dmm.run import fail
 from dmm.score import reason
-from dmm.storage import folder, result, trial_lock
+from dmm.storage import folder, result, standing
 
 PAUSE = 20  # seconds that MLflow is left alone after it did not answer
 LINE = 1  # seconds between two lines
@@ -108,17 +108,14 @@ class Progress:
             f"{self.count['failed']} failed, {100 * self.done / self.total:.0f} % of updates, ETA {eta}"
         )
 
-    def leave(self, trial: Trial) -> None:
-        """Says in MLflow that a trial was stopped; its file says running, since the same command goes on."""
-        found = result(trial)
-        if found and found["status"] == "running" and not is_held(trial_lock(trial)):
-            self.unsent[trial.id] = found | {"status": "stopped"}
-
     def close(self) -> None:
         """Sends what MLflow has not taken, with the trials that were stopped as such, and says how the sweep ended."""
         for trial_id, state in self.states.items():
             if state in ("pending", "running"):
-                self.leave(self.trials[trial_id])
+                with suppress(OSError, ValueError):
+                    found = standing(self.trials[trial_id])
+                    if found and found["status"] == "stopped":
+                        self.unsent[trial_id] = found
         self.send()
         self.line(always=True)
         for trial_id, why in self.failed.items():

@@ -17,7 +17,7 @@ import torch
 
 from dmm.config import Table, Trial
 from dmm.home import home, write_atomic
-from dmm.lock import hold
+from dmm.lock import hold, is_held
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")
 
@@ -41,6 +41,14 @@ def result(trial: Trial) -> dict | None:
             f"{path} is damaged ({error}), and no checkpoint is there to rebuild it from; move its folder away to run "
             "the trial anew"
         ) from error
+
+
+def standing(trial: Trial) -> dict | None:
+    """A trial's result; its status is "stopped" where the file says running, and nobody runs it."""
+    found = result(trial)
+    if found and found["status"] == "running" and not is_held(trial_lock(trial)):
+        found["status"] = "stopped"
+    return found
 
 
 def note(trial: Trial, text: str) -> None:
