@@ -190,7 +190,8 @@ def callback(progress: Progress):
             progress.line()
 
         def on_trial_error(self, iteration, trials, trial, **info):
-            progress.died(trial.config["trial"], f"its process died {RETRIES + 1} times; {trial.get_error()}")
+            last = str(trial.get_error()).strip().splitlines()[-1]
+            progress.died(trial.config["trial"], f"given up after {RETRIES + 1} attempts: {last}")
             progress.line()
 
     return Watch()

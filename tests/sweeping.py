@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,3 +94,42 @@ def kill_tree(pid: int) -> None:
         if member.is_running():
             member.send_signal(signal.SIGKILL)
     psutil.wait_procs(members, timeout=20)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_mlflow(place: Path, port: int) -> subprocess.Popen:
+    """A tracking server over sqlite, once it answers."""
+    place.mkdir(exist_ok=True)
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += [
+        "--backend-store-uri",
+        f"sqlite:///{place / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(place / "files"),
+    ]
+    with open(place / "server.log", "ab") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            cwd=place,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def answers() -> bool:
+        assert server.poll() is None, (place / "server.log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    wait_for(answers, "MLflow's server")
+    return server

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,20 @@ import psutil
 import pytest
 from conftest import write_reacher_file
 from mlflow import MlflowClient
-from sweeping import TOY, count, dmm, environment, family, in_the_middle, kill_tree, results, start_sweep, wait_for
+from sweeping import (
+    TOY,
+    count,
+    dmm,
+    environment,
+    family,
+    free_port,
+    in_the_middle,
+    kill_tree,
+    results,
+    start_mlflow,
+    start_sweep,
+    wait_for,
+)
 
 pytestmark = pytest.mark.faults
 SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "600"}  # six trials
@@ -151,44 +163,6 @@ def test_a_node_dies(env, tmp_path, undisturbed, started, monkeypatch):
     assert sum(text.count("training from") for text in logs(tmp_path / "home").values()) > TRIALS, "it came too late"
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def start_mlflow(place: Path, port: int) -> subprocess.Popen:
-    """A tracking server over sqlite, once it answers."""
-    place.mkdir(exist_ok=True)
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    words += [
-        "--backend-store-uri",
-        f"sqlite:///{place / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(place / "files"),
-    ]
-    with open(place / "server.log", "ab") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            cwd=place,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-    def answers() -> bool:
-        assert server.poll() is None, (place / "server.log").read_text()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    wait_for(answers, "MLflow's server")
-    return server
 
 
 def test_mlflow_goes_away_for_a_minute(env, tmp_path, undisturbed, started):
@@ -334,9 +308,9 @@ def test_a_trial_whose_process_always_dies_is_given_up(env, tmp_path):
     for text in logs(tmp_path / "home").values():
         assert text.count("training from") == 3  # once and two retries
     for found in results(tmp_path / "home"):
-        assert found["status"] == "failed" and "its process died 3 times" in found["error"]
+        assert found["status"] == "failed" and "given up after 3 attempts" in found["error"]
     seen = dmm("status", TOY, env=env, cwd=tmp_path)
-    assert "2 failed" in seen.stdout and "its process died 3 times" in seen.stdout
+    assert "2 failed" in seen.stdout and "given up after 3 attempts" in seen.stdout
     statuses = [run.info.status for run in runs(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")]
     assert statuses == ["FAILED"] * 2
 
