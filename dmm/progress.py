@@ -101,7 +101,7 @@ class Progress:
         self.said = now
         if self.before is None:
             self.before = self.done
-        rate = (self.done - self.before) / (now - self.began)
+        rate = (self.done - self.before) / max(now - self.began, 1e-9)
         eta = f"{(self.total - self.done) / rate / 60:.1f} min" if rate else "unknown"
         self.say(
             f"{self.table.name}: {self.count['finished']}/{len(self.trials)} done, {self.count['running']} running, "
