@@ -31,7 +31,7 @@ from sweeping import (
 )
 
 pytestmark = pytest.mark.faults
-SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "600"}  # six trials
+SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "300"}  # six trials, each with evaluations at updates 100, 200, 300
 TRIALS = 6
 FILES = ("table.md", "table.csv")
 
@@ -244,13 +244,13 @@ def test_files_are_cut_and_damaged_while_nobody_looks(env, tmp_path, undisturbed
     started.append(driver := start_sweep(env, tmp_path))
 
     def with_two_checkpoints() -> list[dict]:
-        under_way = [found for found in results(home) if found["status"] == "running" and found["update"] >= 400]
+        under_way = [found for found in results(home) if found["status"] == "running" and found["update"] >= 200]
         return under_way if count(home, "finished") >= 2 else []
 
     wait_for(with_two_checkpoints, "a trial with two checkpoints")
     kill_tree(driver.pid)
     found = results(home)
-    running = [entry for entry in found if entry["status"] == "running" and entry["update"] == 400]
+    running = [entry for entry in found if entry["status"] == "running" and entry["update"] == 200]
     first, second = [entry for entry in found if entry["status"] == "finished"][:2]
     cut = [home / "trials" / entry["id"] / "checkpoint.pt" for entry in running]
     cut += [home / "trials" / entry["id"] / "result.json" for entry in (first, second)]
