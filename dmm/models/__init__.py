@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import typing
@@ -95,6 +96,7 @@ def models() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+@functools.cache
 def find(name: str) -> type[DecisionModel]:
     """Returns the architecture of that name."""
     if name not in models():
@@ -108,10 +110,13 @@ def find(name: str) -> type[DecisionModel]:
     return found
 
 
+hints = functools.cache(typing.get_type_hints)  # slow, and asked for at each of a thousand trials
+
+
 def configure(name: str, changes: Mapping[str, object]):
     """Returns the architecture's Config with some fields changed; a wrong field or type is one error."""
     config = find(name).Config
-    types = typing.get_type_hints(config)
+    types = hints(config)
     for key in changes:
         if key not in types:
             raise unknown(f"field of {name}", key, types, "its Config")
