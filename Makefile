@@ -3,7 +3,7 @@ BIN = .venv/bin
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install quickstart test test-slow lint
+.PHONY: install quickstart test test-slow test-faults lint
 
 install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ test: .venv/tested
 
 test-slow: .venv/tested
 	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+test-faults: .venv/tested
+	$(BIN)/python -m pytest -m faults
 
 lint: .venv/tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -7,6 +7,7 @@ A action dimension, H embedding width, D inner width of an SSM, N SSM state size
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -32,6 +33,10 @@ class Batch:
     def now(self) -> Int[Tensor, " B"]:
         """Index of the last real step of each row."""
         return self.mask.shape[1] - 1 - self.mask.flip(1).int().argmax(1)
+
+    def last(self, values: Float[Tensor, "B K M"]) -> Float[Tensor, "B M"]:
+        """The entry of the last real step of each row."""
+        return values[torch.arange(len(values), device=values.device), self.now]
 
     def to(self, device) -> "Batch":
         """The same batch on a device."""

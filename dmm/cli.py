@@ -70,7 +70,7 @@ def list_(
 def show(table: TABLE) -> None:
     """Shows a table's trials, their ids, where they stand and what they will cost here. Example: `dmm show quickstart`."""
     from dmm.estimate import estimates
-    from dmm.run import result
+    from dmm.storage import result
     from dmm.tables import find_table
 
     found = find_table(table)
@@ -106,7 +106,8 @@ def run(
     column: Annotated[str, typer.Option(help="A column's label; default: the first.")] = "",
 ) -> None:
     """Runs one trial of a table in this process, without Ray and MLflow. Example: `dmm run quickstart DT --seed 1`."""
-    from dmm.run import folder, run
+    from dmm.run import run
+    from dmm.storage import folder
     from dmm.tables import find_column, find_row, find_table
 
     found = find_table(table)
@@ -138,12 +139,53 @@ def sweep(
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
     left = counts["total"] - counts["done"] - counts["failed"]
     print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
-    if left:  # Tune has taken Ctrl-C and ended its trials
+    if left:  # Ctrl-C or SIGTERM
         print("stopped; the same command goes on")
         raise typer.Exit(130)
-    if counts["failed"]:
+    if counts["failed"] or counts["unsent"]:
         raise typer.Exit(1)
     print(f"now: dmm report {table}")
+
+
+@app.command()
+def status(
+    table: TABLE,
+    mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
+) -> None:
+    """Says where a table's trials stand: done, running, failed and why, time left. Example: `dmm status quickstart`."""
+    from dmm.jobs import status
+    from dmm.tables import find_table
+
+    print("\n".join(status(find_table(table), mlflow)))
+
+
+@app.command()
+def sync(table: TABLE, mlflow: URI = None) -> None:
+    """Sends a table's results to MLflow, a new one too; nothing comes twice. Example: `dmm sync quickstart`."""
+    from dmm.jobs import sync
+    from dmm.tables import find_table
+
+    print(f"{sync(find_table(table), mlflow)} results are in MLflow")
+
+
+@app.command()
+def submit(
+    table: TABLE,
+    profile: Annotated[str, typer.Option(help="Resources: a name (see `dmm list`) or a TOML file.")] = "laptop",
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The dashboard of the cluster's head.")
+    ] = "http://127.0.0.1:8265",
+    working_dir: Annotated[Path, typer.Option(help="The folder that travels with the job.")] = Path("."),
+    mlflow: URI = None,
+) -> None:
+    """Submits a sweep as a Ray job, after checking upload, head and MLflow. Example: `dmm submit quickstart`."""
+    from dmm.jobs import submit
+    from dmm.sweep import find_profile
+    from dmm.tables import find_table
+
+    find_profile(profile)
+    words = [table, "--profile", profile]
+    submit(find_table(table), words, address=address, folder=working_dir, uri=mlflow)
 
 
 @app.command()

@@ -7,12 +7,13 @@ need is run once, and a finished one is never run again.
 import dataclasses
 import hashlib
 import json
-import typing
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
-from dmm.models import checked, configure, find, later, models
+from dmm.models import checked, configure, find, hints, later, models
 from dmm.suggest import unknown
 from dmm.tasks import Task
 
@@ -87,7 +88,7 @@ class Protocol:
 
 def check_fields(value: Any) -> None:
     """Refuses a dataclass with a field of the wrong type, as it is made."""
-    for name, expected in typing.get_type_hints(type(value)).items():
+    for name, expected in hints(type(value)).items():
         object.__setattr__(value, name, checked(f"{type(value).__name__}.{name}", getattr(value, name), expected))
 
 
@@ -162,7 +163,7 @@ class Trial:
                 f"{self.arch} has no recurrent rollout; leave Protocol.rollout at 'window' ({able} have one)"
             )
 
-    @property
+    @cached_property
     def config(self) -> Any:
         """The architecture's Config of this trial."""
         return configure(self.arch, dict(self.changes))
@@ -185,7 +186,7 @@ class Trial:
             "seed": self.seed,
         }
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Sixteen hex digits."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
@@ -249,6 +250,8 @@ class Table:
         }.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
         for row in self.rows:
             targets = self.protocol.changed(**row.protocol).targets
             for reading in self.readings:

@@ -2,6 +2,7 @@
 
 import math
 from typing import Literal
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -224,3 +225,75 @@ class SelectiveSSM(nn.Module):
             return self.out_proj(selective_scan(*values))
         y, past[self] = resume(*values, past.get(self))
         return self.out_proj(y)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, then an MLP, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float, activation: str) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = MLP(width, dropout, activation)
+
+    def forward(
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
+    ) -> Float[Tensor, "B T H"]:
+        x = x + self.attention(self.attention_norm(x), bias, past)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class MambaBlock(nn.Module):
+    """Stock Mamba and, if wanted, a gated MLP, each behind an RMSNorm and beside a residual."""
+
+    def __init__(self, width: int, mlp: bool) -> None:
+        super().__init__()
+        self.ssm_norm = nn.RMSNorm(width, eps=1e-5)
+        self.ssm = SelectiveSSM(width, expand=2, mixer=ConvMixer(2 * width, window=4, filters=1))
+        if mlp:
+            self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
+            self.mlp = GatedMLP(width)
+
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        x = x + self.ssm(self.ssm_norm(x), past)
+        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
+
+
+class GatedMLP(nn.Module):
+    """A SiLU-gated MLP; its inner width is the outer one, rounded up to a multiple of 128."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = 128 * math.ceil(width / 128)
+        self.up = nn.Linear(width, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        x, gate = self.up(x).chunk(2, dim=-1)
+        return self.down(x * F.silu(gate))
+
+
+def shrink_ways_back(model: nn.Module, branches: int) -> None:
+    """Divides what leads back into the residual stream by the square root of its branches, as GPT-2 and mamba-ssm do."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.endswith((".out", ".out_proj", ".down")):
+            module.weight.data /= math.sqrt(branches)
+
+
+def zero_biases(model: nn.Module) -> None:
+    """Zeroes the bias of every Linear but that of an SSM's step size, as mamba-ssm does."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.bias is not None and not name.endswith("dt_proj"):
+            nn.init.zeros_(module.bias)
+
+
+def act_towards_goals(
+    high: nn.Module, low: nn.Module, batch: Batch
+) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
+    """The action of the last real step of each row, and its goal: the high level sets it, the low level acts on it."""
+    assert batch.goals is not None
+    goal = batch.last(high(batch))
+    now = torch.arange(batch.mask.shape[1], device=goal.device) == rearrange(batch.now, "b -> b 1")  # B K
+    goals = torch.where(rearrange(now, "b k -> b k 1"), rearrange(goal, "b s -> b 1 s"), batch.goals)
+    return batch.last(low(replace(batch, goals=goals))), goal

@@ -32,7 +32,7 @@ def markdown(table: Table, cells: list[Cell]) -> str:
         ]
     lists = {"Readings": readings(table), "Departures from the papers": departures(table, cells)}
     lists["Failed trials"] = [f"{name}: {reason(summary)}" for name, summary in trials_in(cells, "failed") if summary]
-    lists["Unfinished trials"] = [name for name, _ in trials_in(cells, "pending", "running")]
+    lists["Unfinished trials"] = [name for name, _ in trials_in(cells, "pending", "running", "stopped")]
     for title, lines in lists.items():
         if lines:
             parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]

@@ -28,11 +28,12 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 from dmm.config import BEST, LAST, Table  # noqa: E402
 from dmm.home import home  # noqa: E402
+from dmm.lock import hold  # noqa: E402
 from dmm.score import seed_value, summarise, target_name  # noqa: E402
 from dmm.tasks import Task  # noqa: E402
 
 EXPERIMENT = "dmm"
-STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
+STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 TAG_LENGTH = 4500  # a longer tag is cut by MLflow without a word: at 5,000 or 8,000 characters, by version
 PAGE = 200  # runs an answer, so that one comes well within the timeout
 BATCH = 800  # metrics a request; with params and tags below MLflow's limit of 1,000
@@ -94,6 +95,7 @@ class Recorder:
                 and unpack(known.tags)["data"]["sha256"] != summary["data"]["sha256"]
             ):
                 self._client.delete_run(known.run_id)  # made with other data: its curves would stay among the new ones
+                del self._runs[result["id"]]  # pyright: ignore[reportOptionalSubscript]  looked up just now
                 known = None
             known = known or self._create(result)
             sent = [int(count) for count in known.tags.get("dmm.sent", "0 0").split()]
@@ -185,12 +187,18 @@ class Recorder:
                 return found
 
     def _create(self, result: Mapping) -> Known:
-        """A new run; its tag comes with it in one request, so no run is ever without."""
-        run = self._client.create_run(
-            self.experiment, run_name=run_name(result["trial"]), tags={"dmm.trial_id": result["id"]}
-        )
+        """A new run, unless a sweep of another table has made it since runs were looked up; one at a time makes runs.
+
+        Its tag comes with it in one request, so no run is ever without.
+        """
         assert self._runs is not None
-        self._runs[result["id"]] = known_run(run)
+        with hold(home() / "mlflow.lock", "MLflow", wait=True, say=lambda text: None):
+            self._runs |= self._search(f"tags.`dmm.trial_id` = '{result['id']}'")
+            if result["id"] not in self._runs:
+                run = self._client.create_run(
+                    self.experiment, run_name=run_name(result["trial"]), tags={"dmm.trial_id": result["id"]}
+                )
+                self._runs[result["id"]] = known_run(run)
         return self._runs[result["id"]]
 
     def _log(self, known: Known, metrics: list[tuple[str, float, int]], params: dict, tags: dict) -> None:

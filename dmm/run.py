@@ -1,14 +1,11 @@
-"""One trial in this process: data, training, evaluation, checkpoint and result file. Ray calls the same function.
+"""One trial in this process: data, training, evaluation, checkpoint and result file. Ray calls the same function."""
 
-A trial's folder, home()/trials/<id>, holds checkpoint.pt (to go on from) and result.json (what it has given so far). The
-checkpoint is written first and holds all that the result does, so that the two cannot tell different stories for long.
-"""
-
-import io
+import copy
 import json
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -16,8 +13,11 @@ from dmm import kernels, provenance
 from dmm.collect import ensure
 from dmm.config import Trial, canonical
 from dmm.data.trajectories import Trajectories, check_task
-from dmm.home import home, write_atomic
+from dmm.home import write_atomic
+from dmm.lock import Held, hold
 from dmm.rollout import Roll, Statistics, evaluate, in_process
+from dmm.storage import folder, load_checkpoint, note, result, save_checkpoint, trial_lock
+from dmm.tasks import Task
 from dmm.train import blank_progress, fit
 
 
@@ -33,26 +33,19 @@ def training_data(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
     return dataset(ids).best(top_fraction)
 
 
-def folder(trial: Trial) -> Path:
-    """Where a trial keeps its files."""
-    return home() / "trials" / trial.id
-
-
-def result(trial: Trial) -> dict | None:
-    """What a trial has given so far, or None where it has not begun."""
-    path = folder(trial) / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def check_data(trial: Trial, trajectories: Trajectories) -> None:
     """Refuses to go on with, or to skip, a trial that was made with other data than are here now."""
     found = result(trial)
     if found and found["data"]["sha256"] != trajectories.sha256:
-        raise ValueError(
-            f"trial {trial.id} was made with other data: {', '.join(trial.dataset)} had sha256 "
-            f"{found['data']['sha256'][:12]}, and has {trajectories.sha256[:12]} now; put the data back, or move "
-            f"{folder(trial)} away to run the trial anew"
-        )
+        raise other_data(trial, found["data"]["sha256"], trajectories)
+
+
+def other_data(trial: Trial, sha256: str, trajectories: Trajectories) -> ValueError:
+    """The error of a trial whose data have changed under it."""
+    return ValueError(
+        f"trial {trial.id} was made with other data: {', '.join(trial.dataset)} had sha256 {sha256[:12]}, and has "
+        f"{trajectories.sha256[:12]} now; put the data back, or move {folder(trial)} away to run the trial anew"
+    )
 
 
 def check(trial: Trial) -> Trajectories:
@@ -60,8 +53,14 @@ def check(trial: Trial) -> Trajectories:
     trajectories = training_data(trial.dataset, trial.protocol.top_fraction)
     check_task(trajectories, trial.task)
     check_data(trial, trajectories)
-    trial.task.make().close()
+    check_environment(trial.task)
     return trajectories
+
+
+@cache
+def check_environment(task: Task) -> None:
+    """Refuses a task whose environment cannot be made; tried once a process."""
+    task.make().close()
 
 
 def run(
@@ -79,11 +78,71 @@ def run(
     trajectories = check(trial)
     if (before := result(trial)) and before["status"] == "finished":
         return before
-    place = folder(trial)
-    place.mkdir(parents=True, exist_ok=True)
+    with hold(trial_lock(trial), f"trial {trial.id}", wait=True) as still_ours:
+        if (before := result(trial)) and before["status"] == "finished":
+            return before  # by the one for whom this process waited
+        return finish(trial, trajectories, before, still_ours, roll=roll, device=device, progress=progress)
+
+
+def finish(
+    trial: Trial,
+    trajectories: Trajectories,
+    before: dict | None,
+    still_ours: Callable[[], None],
+    *,
+    roll: Roll,
+    device: str,
+    progress: Callable[[dict], None],
+) -> dict:
+    """Runs a trial that this process alone works on: `still_ours` is asked before each write."""
+    state = load_checkpoint(trial)
+    if state and state.get("data", trajectories.sha256) != trajectories.sha256:
+        raise other_data(trial, state["data"], trajectories)
+    if before and before["update"] and not state:
+        raise ValueError(
+            f"trial {trial.id} was at update {before['update']}, and its checkpoints are gone; put them back, or move "
+            f"{folder(trial)} away to run the trial anew"
+        )
+    record = blank_result(trial, trajectories, device) | (copy.deepcopy(state["progress"]) if state else {})
+
+    def write(**changes) -> dict:
+        nonlocal record
+        still_ours()
+        changed = record | changes
+        write_atomic(folder(trial) / "result.json", json.dumps(changed, allow_nan=False).encode())
+        record = changed
+        return record
+
+    def save(state: dict) -> None:
+        still_ours()
+        save_checkpoint(trial, state | {"data": trajectories.sha256})
+        progress(write(**copy.deepcopy(state["progress"])))
+
+    write()
+    note(trial, f"training from update {record['update']} on {device}")
     statistics = Statistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)
-    state = load_checkpoint(place / "checkpoint.pt")
-    record = {
+    try:
+        fit(
+            trial,
+            trajectories,
+            lambda model, evaluation: evaluate(model, trial, statistics, evaluation, roll),
+            state=state,
+            save=save,
+            device=device,
+        )
+    except Exception as error:
+        note(trial, traceback.format_exc())
+        with suppress(OSError):  # a full disk; the error itself says so
+            write(status="failed", error=f"{type(error).__name__}: {error}")
+        raise
+    done = write(status="finished")
+    note(trial, "finished")
+    return done
+
+
+def blank_result(trial: Trial, trajectories: Trajectories, device: str = "cpu") -> dict:
+    """The result of a trial that has only begun."""
+    return {
         "id": trial.id,
         "trial": trial.canonical(),
         "task": canonical(trial.task),
@@ -104,41 +163,19 @@ def run(
             "scan": kernels.path(device),  # moves float bits
             "workers": 1,
         },
-        **(state["progress"] if state else blank_progress(0)),
+        **blank_progress(0),
     }
 
-    def write(**changes) -> dict:
-        record.update(changes)
-        write_atomic(place / "result.json", json.dumps(record, allow_nan=False).encode())
-        return record
 
-    def save(state: dict) -> None:
-        file = io.BytesIO()
-        torch.save(state, file)
-        write_atomic(place / "checkpoint.pt", file.getvalue())
-        progress(write(**state["progress"]))
-
+def fail(trial: Trial, reason: str) -> dict:
+    """Marks a trial as failed that could not do so itself; returns its result, also where that cannot be written."""
+    failed = {"status": "failed", "error": reason}
+    blank = blank_result(trial, training_data(trial.dataset, trial.protocol.top_fraction))
     try:
-        fit(
-            trial,
-            trajectories,
-            lambda model, evaluation: evaluate(model, trial, statistics, evaluation, roll),
-            state=state,
-            save=save,
-            device=device,
-        )
-    except Exception as error:
-        write(status="failed", error=f"{type(error).__name__}: {error}")
-        raise
-    return write(status="finished")
-
-
-def load_checkpoint(path: Path) -> dict | None:
-    """Reads a checkpoint; None where there is none. A damaged one is an error: beginning anew is the user's to decide."""
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and pickle have many
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is damaged ({reason}); move its folder away to run the trial anew") from error
+        found = result(trial) or blank
+    except ValueError:  # a damaged file is the user's to put right
+        return blank | failed
+    note(trial, reason)
+    with suppress(OSError, Held), hold(trial_lock(trial), f"trial {trial.id}"):
+        write_atomic(folder(trial) / "result.json", json.dumps(found | failed, allow_nan=False).encode())
+    return found | failed

@@ -3,7 +3,8 @@
 import logging
 import os
 import shutil
-import time
+import signal
+import threading
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,8 +14,10 @@ from pathlib import Path
 from dmm.collect import ensure
 from dmm.config import Table, Trial, check_fields
 from dmm.home import check_writable, home
-from dmm.record import Recorder, RecordError
-from dmm.run import check, folder, result
+from dmm.progress import Progress
+from dmm.record import Recorder
+from dmm.run import check
+from dmm.storage import hold_table
 from dmm.suggest import unknown
 from dmm.workers import ENVIRONMENT, train_trial
 
@@ -72,23 +75,32 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
     """Runs what is unfinished of a table; returns how many trials are done and how many failed."""
     trials = table.trials()
     check_writable(home(), "results (DMM_HOME)")
-    recorder = Recorder(uri)
-    for ids in {trial.dataset: None for trial in trials}:
-        say(f"data: {ensure(ids, say).summary()}")  # here, before workers could all collect it at once
-    for trial in trials:
-        check(trial)
-    progress = Progress(table, trials, recorder, say)
-    for trial_id in progress.trials:
-        progress.push(trial_id)
-    pending = [trial for trial in trials if progress.states[trial.id] != "finished"]
-    say(f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before")
-    if pending:
-        run_tune(pending, profile, progress)
-    progress.close()
-    return {"done": progress.count("finished"), "failed": progress.count("failed"), "total": len(trials)}
+    with hold_table(table):
+        recorder = Recorder(uri)
+        for ids in {trial.dataset: None for trial in trials}:
+            say(f"data: {ensure(ids, say).summary()}")  # here, before workers could all collect it at once
+        for trial in trials:
+            check(trial)
+        progress = Progress(table, trials, recorder, say)
+        pending = progress.start()
+        say(f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before")
+        try:
+            if pending:
+                run_tune(pending, profile, progress)
+        except KeyboardInterrupt:
+            pass  # what is left says it
+        finally:
+            progress.close()
+    counts = progress.count
+    return {
+        "done": counts["finished"],
+        "failed": counts["failed"],
+        "total": len(trials),
+        "unsent": len(progress.unsent),
+    }
 
 
-def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> None:
+def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
     """Runs trials through Ray Tune. Tune's own files are thrown away: a trial's folder is what a sweep goes on from."""
     os.environ |= QUIET
     for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that nobody resumes from
@@ -106,6 +118,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> Non
             logging_level=logging.WARNING,
             include_dashboard=False if address == "local" else None,
         )
+    stop_at_sigterm()  # Ray's own handler would skip the end of the sweep
     check_fits(profile, ray.cluster_resources())
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
@@ -142,6 +155,12 @@ def run_tune(trials: list[Trial], profile: Profile, progress: "Progress") -> Non
             ray.shutdown()
 
 
+def stop_at_sigterm() -> None:
+    """Makes SIGTERM, which a cluster sends, the same as Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def check_fits(profile: Profile, cluster: Mapping[str, float]) -> None:
     """Refuses a profile of which not even one trial fits, with the arithmetic."""
     need = {"CPU": profile.cpus + profile.rollout_actors, "GPU": profile.gpus}
@@ -153,69 +172,13 @@ def check_fits(profile: Profile, cluster: Mapping[str, float]) -> None:
             )
 
 
-class Progress:
-    """Who stands where in a sweep: reads result files, passes them to MLflow, says one line when something changes."""
-
-    def __init__(self, table: Table, trials: list[Trial], recorder: Recorder, say) -> None:
-        self.table, self.recorder, self.say = table, recorder, say
-        self.trials = {trial.id: trial for trial in trials}
-        self.states = dict.fromkeys(self.trials, "pending")
-        self.updates = dict.fromkeys(self.trials, 0)
-        self.unsent: set[str] = set()  # trials whose last result MLflow has not taken
-        self.began, self.before = time.monotonic(), None
-
-    def push(self, trial_id: str) -> None:
-        """Takes up a trial's result file, if there is one, and passes it to MLflow; what fails is sent again later."""
-        trial = self.trials[trial_id]
-        found = result(trial)
-        if found is None:
-            return
-        self.states[trial.id], self.updates[trial.id] = found["status"], found["update"]
-        try:
-            self.recorder.push(found, [self.table.name])
-            self.unsent.discard(trial.id)
-        except RecordError as error:
-            if not self.unsent:
-                self.say(f"MLflow does not answer ({error}); results are kept in {home() / 'trials'} and sent again")
-            self.unsent.add(trial.id)
-
-    def count(self, state: str) -> int:
-        """How many trials are in a state."""
-        return sum(value == state for value in self.states.values())
-
-    def line(self) -> None:
-        """Says: done / running / failed / ETA, from the updates that were made since the sweep began."""
-        done, total = sum(self.updates.values()), sum(trial.protocol.updates for trial in self.trials.values())
-        if self.before is None:
-            self.before = done
-        passed = time.monotonic() - self.began
-        rate = (done - self.before) / passed if passed else 0
-        eta = f"{(total - done) / rate / 60:.1f} min" if rate else "unknown"
-        self.say(
-            f"{self.table.name}: {self.count('finished')}/{len(self.trials)} done, {self.count('running')} running, "
-            f"{self.count('failed')} failed, {100 * done / total:.0f} % of updates, ETA {eta}"
-        )
-
-    def close(self) -> None:
-        """Sends what MLflow has not taken and says how the sweep ended."""
-        for trial_id in sorted(self.unsent):
-            self.push(trial_id)
-        for trial_id, state in self.states.items():
-            trial = self.trials[trial_id]
-            if state == "failed":
-                error = (result(trial) or {}).get("error") or "its process died; the same command goes on"
-                self.say(f"failed: {trial.arch} seed {trial.seed} ({folder(trial)}): {error}")
-        if self.unsent:
-            self.say(f"{len(self.unsent)} results are not in MLflow yet; the same command sends them")
-
-
 def callback(progress: Progress):
     """Tune's events, passed on to Progress."""
     from ray import tune
 
     class Watch(tune.Callback):
         def on_trial_start(self, iteration, trials, trial, **info):
-            progress.states[trial.config["trial"]] = "running"
+            progress.move(trial.config["trial"], "running")
             progress.line()
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -227,8 +190,8 @@ def callback(progress: Progress):
             progress.line()
 
         def on_trial_error(self, iteration, trials, trial, **info):
-            progress.push(trial.config["trial"])
-            progress.states[trial.config["trial"]] = "failed"
+            last = str(trial.get_error()).strip().splitlines()[-1]
+            progress.died(trial.config["trial"], f"given up after {RETRIES + 1} attempts: {last}")
             progress.line()
 
     return Watch()

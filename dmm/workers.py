@@ -12,7 +12,7 @@ import torch
 from dmm.config import Trial
 from dmm.models import DecisionModel
 from dmm.rollout import Shard, Statistics, in_process, roll_shard
-from dmm.run import run
+from dmm.run import fail, run
 from dmm.train import fresh_model
 
 ENVIRONMENT = {  # of every worker: one thread each, and no spinning while others work
@@ -22,6 +22,9 @@ ENVIRONMENT = {  # of every worker: one thread each, and no spinning while other
     "RAY_DEDUP_LOGS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative path means the same file here and in a trial
 }
+
+
+RETRIED = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
@@ -70,20 +73,27 @@ class RolloutPool:
 
 
 def train_trial(config: dict, trials: dict[str, Trial]) -> None:
-    """Tune's trainable: runs the trial whose id is config["trial"] and reports after each evaluation and checkpoint."""
+    """Tune's trainable: runs the trial whose id is config["trial"] and reports after each evaluation and checkpoint.
+
+    A trial that would fail again in the same way is marked as failed and ends; only other errors reach Tune, to be retried.
+    """
     from ray import tune
 
     os.environ["DMM_HOME"] = config["home"]
     trial, actors = trials[config["trial"]], config["actors"]
     pool = RolloutPool(actors) if actors else None
     try:
-        last = run(
+        result = run(
             trial,
             roll=pool or in_process,
             device=config["device"],
             progress=lambda result: tune.report({"trial": trial.id, "update": result["update"]}),
         )
-        tune.report({"trial": trial.id, "update": last["update"]})
+    except RETRIED:
+        raise
+    except Exception as error:
+        result = fail(trial, f"{type(error).__name__}: {error}")
     finally:
         if pool:
             pool.close()
+    tune.report({"trial": trial.id, "update": result["update"]})

@@ -143,6 +143,27 @@ def test_edt(dims, expected):
     assert count("edt", dims) == expected
 
 
+@pytest.mark.parametrize(
+    "name, dims, changes, high, low",
+    [
+        ("hdm", BULLET, {}, 706_063, 705_027),
+        ("hdm", BULLET, {"mlp": True}, 1_001_743, 1_000_707),
+        ("hdm", (28, 8), {}, 711_068, 709_640),
+        ("hdm", ANTMAZE, {}, 711_453, 709_896),
+        ("hdm", KITCHEN, {}, 723_388, 718_089),
+        ("hdm", KITCHEN, {"mlp": True}, 1_019_068, 1_013_769),
+        ("hdm", (4, 2), {}, 701_828, 701_954),
+        ("hdt", BULLET, {}, 1_126_031, 1_124_739),
+        ("hdt", ANTMAZE, {}, 1_131_421, 1_129_608),
+        ("hdt", KITCHEN, {}, 1_143_356, 1_137_801),
+    ],
+)
+def test_hierarchical_models(name, dims, changes, high, low):
+    model = build(name, changes, *dims, 20)
+    assert [count_parameters(part) for part in model.parts()] == [high, low]
+    assert count_parameters(model) == high + low
+
+
 @pytest.mark.parametrize("dims, expected", [(HOPPER, 69_635), (WALKER, 71_942), (ANTMAZE, 75_528)])
 def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
     assert count("bc", dims) == expected
@@ -194,6 +215,10 @@ def closed_forms(S, A, H, L):
     for E, N in ((128, 96), (A, 2 * L)):  # C: H N; poles, P, B: 3 N; step size, D, bias: 3 H
         ds4 = E * (S + A + 4) + 3 * E * H + H + L * (H * N + 3 * N + H * H + 3 * H) + H * A
         yield "ds4", {"embedding": E, "state_size": N}, ds4
+    low, goals = 2 * (S + 1) * H + (A + 1) * H + 2 * H + H * A + A, 2 * (S + 1) * H + 2 * H + H * S + S
+    yield "hdm", {}, low + goals + 2 * (L * (mamba(H, 2, conv=True) + H) + H)
+    yield "hdm", {"mlp": True}, low + goals + 2 * (L * (mamba(H, 2, conv=True) + 2 * H + 3 * H * gated) + H)
+    yield "hdt", {}, low + goals + 2 * (transformer + 3 * H + 4096 * H) + 2 * H
 
 
 @pytest.mark.parametrize("seed", range(4))

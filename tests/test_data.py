@@ -212,6 +212,32 @@ def test_goals_by_hand(rewards, expected):
     assert goal_steps(np.array(rewards, np.float32)).tolist() == expected
 
 
+def goals_by_the_procedure(rewards) -> list[int]:
+    """The published procedure, word by word: all means anew at each selection, over Python's numbers."""
+    target, labels = 0, []
+    for i in range(len(rewards)):
+        if i == len(rewards) - 1:
+            target = 0
+        elif target == i:
+            means = [sum(rewards[i:j]) / (j - i) + 1e-7 for j in range(i + 1, len(rewards))]
+            target = i + 1 + means.index(max(means))
+        labels.append(target)
+    return labels
+
+
+@pytest.mark.parametrize("kind", ["dense", "ties", "sparse", "negative"])
+def test_goals_equal_the_published_procedure(kind):
+    generator = np.random.default_rng(0)
+    for length in [*range(1, 12), 40, 77]:
+        rewards = {
+            "dense": generator.normal(1, 2, length),
+            "ties": generator.integers(0, 3, length),
+            "sparse": generator.random(length) < 0.1,
+            "negative": -generator.random(length),
+        }[kind].astype(np.float32)
+        assert goal_steps(rewards).tolist() == goals_by_the_procedure(rewards.tolist())
+
+
 def test_a_window_holds_what_a_model_needs_by_hand():
     """Two episodes of 3 and 2 steps with one state and action: numbers that say where they come from."""
     data = assemble(

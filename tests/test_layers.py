@@ -9,17 +9,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"suggest", "home", "provenance"},
+    {"lock"},
     {"batch", "tasks", "kernels"},
     {"layers"},
     {"models", "data", "config"},
     {"train", "rollout", "tables"},
-    {"collect", "score", "estimate", "catalogue"},
+    {"collect", "score", "estimate", "storage", "catalogue"},
     {"run", "behaviour"},
     {"workers", "record", "markdown"},
+    {"progress"},
     {"sweep", "report", "bench", "jobs"},
     {"cli"},
 ]
-LIGHT_LAYERS = 5  # the first so many run where Ray and MuJoCo are absent: a GPU host, say
+LIGHT_LAYERS = 6  # the first so many run where Ray and MuJoCo are absent: a GPU host, say
 ALLOWED = {("config", "models")}  # within a layer
 ONLY = {"ray": {"workers", "sweep", "jobs"}, "mlflow": {"record"}}
 LIGHT = {"torch", "numpy", "einops", "jaxtyping"}  # all that they may import when they are loaded

@@ -33,6 +33,36 @@ def copy(ours: nn.Module, theirs: nn.Module, transpose: bool = False) -> None:
         theirs.bias.data.copy_(ours.bias)
 
 
+def copy_transformer(blocks, layers) -> None:
+    """Copies our blocks into the layers of a GPT-2."""
+    for ours, theirs in zip(blocks, layers, strict=True):
+        copy(ours.attention_norm, theirs.ln_1)
+        copy(ours.attention.qkv, theirs.attn.c_attn, transpose=True)
+        copy(ours.attention.out, theirs.attn.c_proj, transpose=True)
+        copy(ours.mlp_norm, theirs.ln_2)
+        copy(ours.mlp.up, theirs.mlp.c_fc, transpose=True)
+        copy(ours.mlp.down, theirs.mlp.c_proj, transpose=True)
+
+
+def mamba_twin(blocks, last, width):
+    """The trunk of transformers' Mamba language model with the weights of our blocks and our last norm."""
+    config = transformers.MambaConfig(
+        hidden_size=width, state_size=16, num_hidden_layers=len(blocks), expand=2, conv_kernel=4,
+        layer_norm_epsilon=1e-5, vocab_size=1,
+    )  # fmt: skip
+    twin = transformers.MambaModel(config).eval()
+    for ours, theirs in zip(blocks, twin.layers, strict=True):
+        theirs.norm.weight.data.copy_(ours.ssm_norm.weight)
+        for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):
+            copy(getattr(ours.ssm, name), getattr(theirs.mixer, name))
+        theirs.mixer.A_log.data.copy_(ours.ssm.A_log)
+        theirs.mixer.D.data.copy_(ours.ssm.D)
+        theirs.mixer.conv1d.weight.data.copy_(ours.ssm.mixer.weight.squeeze(0).unsqueeze(1))
+        theirs.mixer.conv1d.bias.data.copy_(ours.ssm.mixer.bias.squeeze(0))
+    twin.norm_f.weight.data.copy_(last.weight)
+    return twin
+
+
 def hugging_face_twin(model, config):
     """transformers' DT with the weights of ours and no position table."""
     twin = transformers.DecisionTransformerModel(
@@ -47,13 +77,7 @@ def hugging_face_twin(model, config):
     copy(model.embed.actions, twin.embed_action)
     copy(model.embed.norm, twin.embed_ln)
     twin.embed_timestep.weight.data.copy_(model.embed.time.weight)
-    for ours, theirs in zip(model.blocks, twin.encoder.h, strict=True):
-        copy(ours.attention_norm, theirs.ln_1)
-        copy(ours.attention.qkv, theirs.attn.c_attn, transpose=True)
-        copy(ours.attention.out, theirs.attn.c_proj, transpose=True)
-        copy(ours.mlp_norm, theirs.ln_2)
-        copy(ours.mlp.up, theirs.mlp.c_fc, transpose=True)
-        copy(ours.mlp.down, theirs.mlp.c_proj, transpose=True)
+    copy_transformer(model.blocks, twin.encoder.h)
     copy(model.head.norm, twin.encoder.ln_f)
     copy(model.head.linear, twin.predict_action[0])
     return twin.eval()
@@ -158,22 +182,9 @@ def test_dm_is_transformers_mamba(preset):
     """Tokens laid out one by one, then the trunk of a Mamba language model."""
     torch.manual_seed(0)
     model = build("dm", {**find("dm").presets[preset], "width": HIDDEN, "layers": 2}, S, A, K).eval()
-    config = transformers.MambaConfig(
-        hidden_size=HIDDEN, state_size=16, num_hidden_layers=2, expand=2, conv_kernel=4, layer_norm_epsilon=1e-5,
-        vocab_size=1,
-    )  # fmt: skip
-    twin = transformers.MambaModel(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    for ours, theirs in zip(model.blocks, twin.layers, strict=True):
-        theirs.norm.weight.data.copy_(ours.ssm_norm.weight)
-        for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):
-            copy(getattr(ours.ssm, name), getattr(theirs.mixer, name))
-        theirs.mixer.A_log.data.copy_(ours.ssm.A_log)
-        theirs.mixer.D.data.copy_(ours.ssm.D)
-        theirs.mixer.conv1d.weight.data.copy_(ours.ssm.mixer.weight.squeeze(0).unsqueeze(1))
-        theirs.mixer.conv1d.bias.data.copy_(ours.ssm.mixer.bias.squeeze(0))
-    twin.norm_f.weight.data.copy_(model.norm.weight)
+    twin = mamba_twin(model.blocks, model.norm, HIDDEN)
     batch, sequence = padded_batch(padding=(0,)), []
     for k in range(K):
         if preset == "DM+R":

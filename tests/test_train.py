@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dmm import home
-from dmm.run import dataset, folder, result, run
+from dmm.run import dataset, run
+from dmm.storage import folder, result
 from dmm.train import fit, fresh_model
 
 

@@ -1,19 +1,27 @@
-"""A table of seconds, for sweeps in tests: DT and DMM on Reacher; the data file is named by DMM_TOY_DATA."""
+"""A table of seconds, for sweeps in tests: DT and DMM on Reacher; DMM_TOY_DATA names the data, the rest changes it."""
 
 import os
+from dataclasses import replace
 
 from conftest import REACHER, TINY
 
 from dmm.config import Column, Row, Table
 
+SMALL = {"width": 16, "layers": 1}
+BROKEN = {
+    "": (),
+    "nan": (Row(label="NaN", arch="dt", changes=SMALL, protocol={"learning_rate": 1e30}),),
+}
+task = replace(REACHER, environment=os.environ.get("DMM_TOY_ENVIRONMENT", REACHER.environment))
 TABLE = Table(
-    name="toy",
+    name=os.environ.get("DMM_TOY_NAME", "toy"),
     title="Toy",
     rows=(
-        Row(label="DT", arch="dt", changes={"width": 16, "layers": 1}),
-        Row(label="DMM", arch="metamamba", changes={"width": 16, "layers": 1}, published={"reacher-random": 12.5}),
+        Row(label="DT", arch="dt", changes=SMALL),
+        Row(label="DMM", arch="metamamba", changes=SMALL, published={"reacher-random": 12.5}),
+        *BROKEN[os.environ.get("DMM_TOY_BROKEN", "")],
     ),
-    columns=(Column(task=REACHER, dataset="d4rl:" + os.environ["DMM_TOY_DATA"], label="reacher-random"),),
-    seeds=(0, 1),
+    columns=(Column(task=task, dataset="d4rl:" + os.environ["DMM_TOY_DATA"], label="reacher-random"),),
+    seeds=tuple(range(int(os.environ.get("DMM_TOY_SEEDS", 2)))),
     protocol=TINY.changed(updates=int(os.environ.get("DMM_TOY_UPDATES", 300)), evaluations=3, episodes=20, shard=10),
 )

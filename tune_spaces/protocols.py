@@ -43,3 +43,23 @@ EDT_RANGES = {
 EDT_SAMPLED = {
     name: {**changes, "tilt": 11.0 if name == "halfcheetah" else 25.0} for name, changes in EDT_RANGES.items()
 }
+
+# Correia and Alexandre's Decision Mamba and HDM: the defaults of meowatthemoon/HierarchicalDecisionMamba's (42b1f0f) and
+# DecisionMamba's (ed0316f) scripts, K = 20 as their READMEs run them; learning rate, warm-up, weight decay and clip are
+# those of DT. The paper is said to have 100 episodes, 4 seeds and a million updates. DM and HDM ask for no return. DM+R
+# asks for 10,000, the data's highest return and half of that: a target here is a multiple of the task's, the same for all
+# data of a row, so these are three numbers for each dataset to set by hand. Their episodes end with the longest of the data
+CORREIA = Protocol(
+    name="Correia",
+    context_length=20,
+    batch_size=16,
+    window="end",  # a window's last step is drawn; early windows are short
+    sampling="episodes",
+    padding="right",
+    pad_action=0.0,
+    evaluations=100,  # every 1,000 updates
+    episodes=10,
+)
+
+# meowatthemoon/HDT's (3c9d052) README: the same frame, and all updates are in the warm-up
+CORREIA_HDT = CORREIA.changed(name="Correia, HDT", batch_size=64, updates=10_000, evaluations=10)

@@ -34,6 +34,8 @@ TABLE = Table(
         small("DMamba RC", "decision_mamba", "DMamba RC"),
         small("DM (Correia)", "dm", "DM", CORREIA, layers=3),
         small("DM+R (Correia)", "dm", "DM+R", CORREIA, layers=3),
+        small("HDM", "hdm", protocol=CORREIA, layers=3),
+        small("HDT", "hdt", protocol=CORREIA),
         small("SA + SSM", "attention_ssm"),
         small("DS4", "ds4", protocol={"context_length": 50, "padding": "right", "rollout": "recurrent"}),
         small("DMM-C", "metamamba", "DMM-C", SHORT),

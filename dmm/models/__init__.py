@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import typing
@@ -11,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class DecisionModel(nn.Module, ABC):
         A model that needs `goals` returns that step's goal too [B S]. In a rollout `batch.goals` holds the earlier ones,
         and zeros for the step that is to be acted on, as `batch.actions` does.
         """
-        return self(batch)[torch.arange(len(batch.mask), device=batch.mask.device), batch.now]
+        return batch.last(self(batch))
 
     def step(self, now: Batch, past: Past) -> Float[Tensor, "B A"]:
         """The action of one step [B 1 ...] that comes after all those that `past` has seen; `past` takes it in."""
@@ -96,6 +96,7 @@ def models() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+@functools.cache
 def find(name: str) -> type[DecisionModel]:
     """Returns the architecture of that name."""
     if name not in models():
@@ -109,10 +110,13 @@ def find(name: str) -> type[DecisionModel]:
     return found
 
 
+hints = functools.cache(typing.get_type_hints)  # slow, and asked for at each of a thousand trials
+
+
 def configure(name: str, changes: Mapping[str, object]):
     """Returns the architecture's Config with some fields changed; a wrong field or type is one error."""
     config = find(name).Config
-    types = typing.get_type_hints(config)
+    types = hints(config)
     for key in changes:
         if key not in types:
             raise unknown(f"field of {name}", key, types, "its Config")

@@ -13,17 +13,15 @@ Note: `mlp` came into the repository after the paper. Windows are drawn by their
     right. No positions, no dropout, no mask.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.layers import ConvMixer, SelectiveSSM, at_least_one
+from dmm.layers import MambaBlock, at_least_one, shrink_ways_back, zero_biases
 from dmm.models import DecisionModel
 
 
@@ -54,18 +52,14 @@ class CorreiaDecisionMamba(DecisionModel):
         self.embed_states = nn.Linear(state_dim, width)
         self.embed_actions = nn.Linear(action_dim, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(MambaBlock(width, config.mlp) for _ in range(config.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = nn.Linear(width, action_dim)
         if config.unused_heads:
             self.state_head = nn.Linear(width, state_dim)
             self.return_head = nn.Linear(width, 1)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                if module.bias is not None and not name.endswith("dt_proj"):
-                    nn.init.zeros_(module.bias)
-                if name.endswith(("out_proj", "down")):
-                    module.weight.data /= math.sqrt(config.layers)
+        zero_biases(self)
+        shrink_ways_back(self, branches=config.layers)
 
     def unread(self) -> tuple[str, ...]:
         return ("state_head", "return_head") if self.config.unused_heads else ()
@@ -79,33 +73,3 @@ class CorreiaDecisionMamba(DecisionModel):
             x = block(x, past)
         states = x[:, len(tokens) - 2 :: len(tokens)]  # B K H
         return torch.tanh(self.head(self.norm(states)))
-
-
-class Block(nn.Module):
-    """Mamba and, if wanted, a gated MLP, each behind an RMSNorm and beside a residual."""
-
-    def __init__(self, config: CorreiaDecisionMamba.Config) -> None:
-        super().__init__()
-        self.ssm_norm = nn.RMSNorm(config.width, eps=1e-5)
-        self.ssm = SelectiveSSM(config.width, expand=2, mixer=ConvMixer(2 * config.width, window=4, filters=1))
-        if config.mlp:
-            self.mlp_norm = nn.RMSNorm(config.width, eps=1e-5)
-            self.mlp = GatedMLP(config.width)
-
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        x = x + self.ssm(self.ssm_norm(x), past)
-        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
-
-
-class GatedMLP(nn.Module):
-    """A SiLU-gated MLP; its inner width is the outer one, rounded up to a multiple of 128."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        inner = 128 * math.ceil(width / 128)
-        self.up = nn.Linear(width, 2 * inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
-
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        x, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(x * F.silu(gate))

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.layers import MLP, ActionHead, Attention, TokenEmbedding, at_least_one, attention_bias, initialise
+from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, at_least_one, attention_bias, initialise
 from dmm.models import DecisionModel
 
 
@@ -46,7 +46,10 @@ class DecisionTransformer(DecisionModel):
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(config.width, config.heads, config.dropout, config.activation)
+            for _ in range(config.layers)
+        )
         self.head = ActionHead(config.width, action_dim)
         if config.unused_heads:
             self.state_head = nn.Linear(config.width, state_dim)
@@ -67,20 +70,3 @@ class DecisionTransformer(DecisionModel):
         for block in self.blocks:
             x = block(x, bias, past)
         return self.head(x, batch.mask.shape[1], past)
-
-
-class Block(nn.Module):
-    """Self-attention, then an MLP, each behind a LayerNorm and beside a residual."""
-
-    def __init__(self, config: DecisionTransformer.Config) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config.width, config.heads, config.dropout)
-        self.mlp_norm = nn.LayerNorm(config.width)
-        self.mlp = MLP(config.width, config.dropout, config.activation)
-
-    def forward(
-        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
-    ) -> Float[Tensor, "B T H"]:
-        x = x + self.attention(self.attention_norm(x), bias, past)
-        return x + self.mlp(self.mlp_norm(x))

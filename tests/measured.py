@@ -1,0 +1,31 @@
+"""A sweep of many.py in this process, by `python measured.py OUT`: its processor time and memory, as JSON."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from dmm.sweep import find_profile, sweep
+from dmm.tables import find_table
+
+began, marks = time.monotonic(), {}
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+    if "done, " in line and "ETA" in line:
+        done = int(line.split(": ")[1].split("/")[0])
+        marks[done] = [time.monotonic() - began, time.process_time()]
+
+
+counts = sweep(find_table(str(Path(__file__).with_name("many.py"))), find_profile("laptop"), say=say)
+usage = resource.getrusage(resource.RUSAGE_SELF)
+found = {
+    "counts": counts,
+    "wall_s": time.monotonic() - began,
+    "driver_cpu_s": usage.ru_utime + usage.ru_stime,
+    "driver_peak_mib": usage.ru_maxrss / 1024,
+    "marks": marks,
+}
+Path(sys.argv[1]).write_text(json.dumps(found))

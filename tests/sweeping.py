@@ -1,0 +1,135 @@
+"""Sweeps as a user runs them, in processes of their own, and how to wait for them and to end them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+TESTS = Path(__file__).parent
+TOY = str(TESTS / "toy.py")
+
+
+def environment(home: Path, data: Path, **more: str) -> dict:
+    """Variables of a command whose results go to `home`."""
+    return {
+        **os.environ,
+        "DMM_HOME": str(home),
+        "DMM_TOY_DATA": os.path.relpath(data, home.parent),  # from the folder in which the command runs
+        "PYTHONPATH": f"{TESTS.parent}:{TESTS}",
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+
+
+def dmm(*words: str, env: dict, cwd: Path) -> subprocess.CompletedProcess:
+    """A command, to its end."""
+    command = [sys.executable, "-m", "dmm", *words]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=580)
+
+
+def start_sweep(env: dict, cwd: Path, *words: str) -> subprocess.Popen:
+    """A sweep that goes on by itself; its words are in sweep.log."""
+    command = [sys.executable, "-m", "dmm", "sweep", TOY, *words]
+    with open(cwd / "sweep.log", "ab") as log:
+        return subprocess.Popen(command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_for(condition: Callable, what: str, seconds: float = 300):
+    """Waits until condition() is true and returns what it gave."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"{what} did not come about in {seconds} s")
+
+
+def results(home: Path) -> list[dict]:
+    """All results that are whole."""
+    found = []
+    for path in sorted(home.glob("trials/*/result.json")):
+        try:
+            found.append(json.loads(path.read_bytes()))
+        except ValueError:
+            pass
+    return found
+
+
+def count(home: Path, status: str) -> int:
+    """How many trials have a status."""
+    return sum(found["status"] == status for found in results(home))
+
+
+def in_the_middle(home: Path) -> bool:
+    """Whether a trial is finished and another has a checkpoint to go on from."""
+    under_way = [found for found in results(home) if found["status"] == "running" and found["update"]]
+    return bool(under_way) and count(home, "finished") >= 1
+
+
+def family(pid: int, name: str = "") -> list[psutil.Process]:
+    """The processes that a driver has started, those whose title begins with a name."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            if " ".join(process.cmdline()).startswith(name):
+                found.append(process)
+        except psutil.Error:
+            pass
+    return found
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a driver and to all that it started: what the loss of a machine looks like."""
+    members = [*family(pid), psutil.Process(pid)]
+    for member in members:
+        if member.is_running():
+            member.send_signal(signal.SIGKILL)
+    psutil.wait_procs(members, timeout=20)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_mlflow(place: Path, port: int) -> subprocess.Popen:
+    """A tracking server over sqlite, once it answers."""
+    place.mkdir(exist_ok=True)
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += [
+        "--backend-store-uri",
+        f"sqlite:///{place / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(place / "files"),
+    ]
+    with open(place / "server.log", "ab") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            cwd=place,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def answers() -> bool:
+        assert server.poll() is None, (place / "server.log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    wait_for(answers, "MLflow's server")
+    return server

@@ -1,0 +1,167 @@
+"""Status, sync and submission, on results made by hand; the job server itself is in test_faults.py."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import handmade
+import pytest
+from mlflow import MlflowClient
+
+from dmm import jobs
+from dmm.config import Protocol
+from dmm.home import home
+from dmm.lock import hold
+from dmm.record import Recorder
+from dmm.storage import folder, hold_table, table_lock, trial_lock
+from dmm.tables import find_table
+
+TRIALS = handmade.TABLE.trials()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """An empty MLflow store; tests work on copies, which costs less."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Recorder(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def results() -> list[dict]:
+    """Result files of a sweep in the middle: the first four trials finished, failed, under way and stopped."""
+    found = handmade.results()[:4]
+    found[1] |= {"status": "failed", "error": "FloatingPointError: the loss is nan\nbetween updates 10 and 20"}
+    for result in found[2:]:
+        result |= {"status": "running", "update": 15, "loss": [], "evaluations": []}
+    by_id = {result["id"]: result for result in found}
+    for trial in TRIALS:
+        if trial.id in by_id:
+            folder(trial).mkdir(parents=True)
+            (folder(trial) / "result.json").write_text(json.dumps(by_id[trial.id]))
+    return found
+
+
+def of(results: list[dict], index: int):
+    (trial,) = [trial for trial in TRIALS if trial.id == results[index]["id"]]
+    return trial
+
+
+def test_status_says_who_stands_where_and_why(results):
+    with hold(trial_lock(of(results, 2)), "trial"), hold_table(handmade.TABLE):
+        lines = jobs.status(handmade.TABLE)
+    total = len(TRIALS)
+    assert lines[0].startswith(f"handmade: 1/{total} done, 1 running, 1 failed, 1 stopped, {total - 4} pending; ")
+    assert sum(line.startswith("running: ") for line in lines) == 1
+    assert any(line.startswith("running: ") and results[2]["id"] in line and "update 15" in line for line in lines)
+    assert any(line.startswith("stopped: ") and results[3]["id"] in line for line in lines)
+    (failed,) = [line for line in lines if line.startswith("failed: ")]
+    assert failed.endswith("FloatingPointError: the loss is nan between updates 10 and 20")
+    assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
+    assert "nobody sweeps it; `dmm sweep handmade` goes on" in jobs.status(handmade.TABLE)[-1]
+
+
+def test_time_left_is_work_over_trials_at_once():
+    trials, names = jobs.named(handmade.TABLE)
+    first, second, *rest = trials
+    updates = trials[first].protocol.updates
+    found = {
+        trial_id: {"status": "finished", "update": updates, "seconds": {"train": 0, "rollout": 0}} for trial_id in rest
+    }
+    standing = jobs.Standing(handmade.TABLE, trials, names, found)
+    assert standing.seconds_left() == 0
+    assert jobs.Standing(handmade.TABLE, trials, names, {}).seconds_left() is None
+    half = {"status": "running", "update": updates / 2, "seconds": {"train": 30.0, "rollout": 10.0}}
+    alone = jobs.Standing(handmade.TABLE, {first: trials[first]}, names, {first: half})
+    assert alone.seconds_left() == pytest.approx(40)
+    both = {first: half, second: {**half, "seconds": {"train": 30.0, "rollout": 30.0}}}
+    two = jobs.Standing(handmade.TABLE, {key: trials[key] for key in both}, names, both)
+    kinds = {jobs.kind(trials[key]) for key in both}
+    assert two.seconds_left() == pytest.approx(50) and len(kinds) in (1, 2)
+
+
+def test_a_damaged_file_is_one_failed_trial(results):
+    (folder(of(results, 0)) / "result.json").write_text("{")
+    lines = jobs.status(handmade.TABLE)
+    assert "0/" in lines[0] and " 2 failed," in lines[0]
+    assert any("result.json is damaged" in line for line in lines)
+
+
+def test_sync_fills_a_new_store_once(results, store, tmp_path):
+    uri = f"sqlite:///{shutil.copy(store, tmp_path / 'mlflow.db')}"
+    for _ in range(2):
+        assert jobs.sync(handmade.TABLE, uri) == 4
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("dmm").experiment_id])
+    assert {run.data.tags["dmm.trial_id"]: run.info.status for run in runs} == {
+        result["id"]: status for result, status in zip(results, ("FINISHED", "FAILED", "KILLED", "KILLED"))
+    }
+    assert len(runs) == 4
+    here, there = jobs.status(handmade.TABLE), jobs.status(handmade.TABLE, uri)
+    assert here[:-1] == there[:-1]
+
+
+def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path):
+    uri = f"sqlite:///{shutil.copy(store, tmp_path / 'mlflow.db')}"
+    first, second = Recorder(uri), Recorder(uri)
+    (one, other, *_) = handmade.results()
+    first.push(one, ["a"])
+    second.push(other, ["b"])  # by now both have looked up all runs
+    first.push(other, ["a"])
+    second.push(one, ["b"])
+    client = MlflowClient(uri)
+    runs = client.search_runs([first.experiment])
+    assert sorted(run.data.tags["dmm.trial_id"] for run in runs) == sorted([one["id"], other["id"]])
+    assert all({"dmm.table.a", "dmm.table.b"} <= set(run.data.tags) for run in runs)
+
+
+def test_a_table_that_is_swept_is_not_synchronised(results):
+    with hold_table(handmade.TABLE), pytest.raises(ValueError, match="table handmade is run by .*process"):
+        jobs.sync(handmade.TABLE, "sqlite:////nowhere/mlflow.db")
+    assert table_lock(handmade.TABLE).exists()
+
+
+def test_an_upload_names_its_largest_files_and_obeys_rays_rules(tmp_path, monkeypatch):
+    for name, size in {
+        "code.py": 10,
+        "big.bin": 3000,
+        "data/more.bin": 2000,
+        "left/out.bin": 9000,
+        ".git/x": 9000,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * size)
+    (tmp_path / ".rayignore").write_text("left/\n")
+    assert jobs.upload(tmp_path)[:2] == [(3000, "big.bin"), (2000, "data/more.bin")]
+    assert sum(size for size, _ in jobs.upload(tmp_path)) == 10 + 3000 + 2000 + len("left/\n")
+    monkeypatch.setattr(jobs, "UPLOAD_LIMIT", 5000)
+    with pytest.raises(
+        ValueError, match=r"the largest: big.bin 0.0 MiB, data/more.bin.*name what is not code in .rayignore"
+    ):
+        jobs.check_upload(tmp_path)
+
+
+def test_a_submission_that_cannot_work_is_refused_before_it_is_sent(tmp_path, monkeypatch):
+    def submit(*words):
+        jobs.submit(
+            handmade.TABLE, list(words), address="http://127.0.0.1:9", folder=tmp_path, uri=None, say=said.append
+        )
+
+    said: list[str] = []
+    with pytest.raises(ValueError, match="no Ray head answers at http://127.0.0.1:9"):
+        submit("quickstart")
+    assert said[0].startswith("upload of")
+    with pytest.raises(ValueError, match="/elsewhere/table.py does not travel"):
+        submit("/elsewhere/table.py")
+    monkeypatch.setenv("DMM_HOME", "relative")
+    with pytest.raises(ValueError, match="set DMM_HOME to an absolute path"):
+        submit("quickstart")
+
+
+@pytest.mark.parametrize("name", ["../up", "", "a/b", "-f", "..", "a b"])
+def test_a_tables_name_cannot_leave_its_folder(name):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="a table's name becomes a folder's"):
+        replace(find_table("quickstart"), name=name, protocol=Protocol(name="x"))

@@ -1,0 +1,146 @@
+"""The driver's bookkeeping, with a store that comes and goes: nothing is lost, and trials cost the same however many."""
+
+import json
+from dataclasses import replace
+
+import handmade
+import pytest
+
+from dmm import progress
+from dmm.lock import hold
+from dmm.progress import PAUSE, Progress
+from dmm.record import RecordError
+from dmm.storage import folder, trial_lock
+
+TRIALS = handmade.TABLE.trials()
+
+
+class Store:
+    """A recorder that may be away, and that never takes some results."""
+
+    def __init__(self) -> None:
+        self.away, self.poison, self.tries, self.taken = False, set(), 0, {}
+
+    def push(self, found, tables) -> None:
+        self.tries += 1
+        if self.away or found["id"] in self.poison:
+            raise RecordError("no answer")
+        self.taken[found["id"]] = (found["status"], found["update"])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time stands still unless it is moved."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def write(trial, status: str = "finished", **changes) -> None:
+    folder(trial).mkdir(parents=True, exist_ok=True)
+    found = handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status) | changes
+    (folder(trial) / "result.json").write_text(json.dumps(found))
+
+
+def start(store: Store, trials=TRIALS) -> tuple[Progress, list[str]]:
+    said: list[str] = []
+    return Progress(handmade.TABLE, trials, store, said.append), said  # pyright: ignore[reportArgumentType]
+
+
+def test_a_store_that_is_away_is_left_alone_and_gets_all_later(clock):
+    store = Store()
+    found, said = start(store)
+    store.away = True
+    for trial in TRIALS[:3]:
+        write(trial, "running", update=10)
+        found.push(trial.id)
+    assert store.tries == 1 and len(found.unsent) == 3
+    assert [line.startswith("MLflow does not answer (no answer); results are kept in") for line in said] == [True]
+    write(TRIALS[0])
+    clock[0] += PAUSE + 1
+    found.push(TRIALS[0].id)
+    assert store.tries == 2 and len(said) == 1
+    store.away = False
+    clock[0] += PAUSE + 1
+    found.push(TRIALS[1].id)
+    assert not found.unsent and said[-1] == "MLflow has all results again"
+    assert store.taken[TRIALS[0].id][0] == "finished" and len(store.taken) == 3
+
+
+def test_one_result_that_is_refused_does_not_hold_up_the_others(clock):
+    store = Store()
+    store.poison = {TRIALS[0].id}
+    found, _ = start(store)
+    for trial in TRIALS:
+        write(trial)
+        found.push(trial.id)
+        clock[0] += PAUSE + 1
+    found.close()
+    assert set(found.unsent) == {TRIALS[0].id} and set(store.taken) == {trial.id for trial in TRIALS[1:]}
+
+
+def test_the_end_sends_the_rest_and_says_what_stays(clock):
+    store = Store()
+    found, said = start(store)
+    store.away = True
+    for trial, status in zip(TRIALS, ("finished", "running", "running", "failed")):
+        write(trial, status, error="OSError: disk full" if status == "failed" else None)
+        found.push(trial.id)
+    with hold(trial_lock(TRIALS[2]), "trial"):
+        found.close()
+        assert said[-1] == "4 results are not in MLflow yet; `dmm sync handmade` sends them"
+        store.away = False
+        found.close()
+    assert [store.taken[trial.id][0] for trial in TRIALS[:4]] == ["finished", "stopped", "running", "failed"]
+    assert json.loads((folder(TRIALS[1]) / "result.json").read_text())["status"] == "running"
+    assert any(line.startswith("failed: ") and line.endswith("OSError: disk full") for line in said)
+
+
+def test_a_result_that_cannot_be_read_stops_no_sweep(clock):
+    found, said = start(Store())
+    write(TRIALS[0])
+    (folder(TRIALS[0]) / "result.json").write_text("{")
+    found.push(TRIALS[0].id)
+    assert "result.json is damaged" in said[-1] and found.states[TRIALS[0].id] == "pending"
+
+
+def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
+    def cost(count: int) -> int:
+        """How many times a function of dmm is called between a trial's start and its end, the last of `count`."""
+        trials = [replace(TRIALS[0], seed=seed) for seed in range(count)]
+        found, _ = start(Store(), trials)
+        for trial in trials[:-1]:
+            write(trial)
+            found.push(trial.id)
+        write(trials[-1])
+        calls = 0
+
+        def tally(frame, event, argument):
+            nonlocal calls
+            calls += "/dmm/" in frame.f_code.co_filename
+
+        import sys
+
+        sys.setprofile(tally)
+        try:
+            found.move(trials[-1].id, "running")
+            found.line()
+            found.push(trials[-1].id)
+            found.line(always=True)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert cost(5) == cost(40) > 0
+
+
+def test_a_line_has_totals_and_time_left(clock):
+    found, said = start(Store(), TRIALS[:2])
+    found.line(always=True)
+    updates = TRIALS[0].protocol.updates
+    write(TRIALS[0], update=updates)
+    clock[0] += 60
+    found.push(TRIALS[0].id)
+    found.line(always=True)
+    assert said[0].endswith("handmade: 0/2 done, 0 running, 0 failed, 0 % of updates, ETA unknown")
+    assert said[1] == "handmade: 1/2 done, 0 running, 0 failed, 50 % of updates, ETA 1.0 min"

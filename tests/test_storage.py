@@ -1,0 +1,264 @@
+"""A trial's files on a bad day: cut, damaged, on a full disk, wanted by two. Nothing begins anew in silence."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dmm import run, storage
+from dmm.home import home, write_atomic
+from dmm.lock import Held, describe, hold, is_held
+from dmm.storage import folder, load_checkpoint, result, trial_lock
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def trial(tiny_trial):
+    """A trial of four evaluations."""
+    from dataclasses import replace
+
+    return replace(tiny_trial, protocol=tiny_trial.protocol.changed(evaluations=4))
+
+
+@pytest.fixture
+def whole(trial, monkeypatch) -> dict:
+    """What an undisturbed run gives; its files are elsewhere."""
+    done = run.run(trial)
+    monkeypatch.setenv("DMM_HOME", str(home() / "second"))
+    return done
+
+
+def stop_at(trial, update: int) -> None:
+    """Runs a trial until it has evaluated at an update."""
+
+    def die(found):
+        if found["update"] == update:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run.run(trial, progress=die)
+
+
+def curves(found: dict) -> tuple:
+    return found["status"], found["update"], found["loss"], found["evaluations"]
+
+
+def go_on(trial) -> tuple[list[int], dict]:
+    """Runs a trial to its end; returns the updates of its evaluations and its result."""
+    seen = []
+    done = run.run(trial, progress=lambda found: seen.append(found["update"]))
+    return seen, done
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle of the largest tensor: torch alone would not notice."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(trial, whole, damage):
+    stop_at(trial, 6)
+    damage(folder(trial) / "checkpoint.pt")
+    seen, done = go_on(trial)
+    assert seen == [6, 8] and curves(done) == curves(whole)
+    log = (folder(trial) / "log.txt").read_text()
+    assert "training from update 4" in log
+    assert damage is Path.unlink or ("checkpoint.pt is damaged" in log and "the one before, at update 4" in log)
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one(trial, whole):
+    stop_at(trial, 6)
+    flip(folder(trial) / "checkpoint.pt")
+    stop_at(trial, 6)  # writes one more
+    cut(folder(trial) / "checkpoint.pt")
+    seen, done = go_on(trial)
+    assert seen == [6, 8] and curves(done) == curves(whole)
+
+
+def test_two_damaged_checkpoints_are_an_error_and_stay(trial):
+    stop_at(trial, 6)
+    for name in storage.CHECKPOINTS:
+        cut(folder(trial) / name)
+    kept = {path.name: path.read_bytes() for path in folder(trial).glob("*.pt")}
+    with pytest.raises(ValueError, match="checkpoint.pt is damaged.*checkpoint-before.pt is damaged.*move its folder"):
+        run.run(trial)
+    assert kept == {path.name: path.read_bytes() for path in folder(trial).glob("*.pt")}
+
+
+def test_a_trial_whose_checkpoints_are_gone_does_not_begin_anew(trial):
+    stop_at(trial, 6)
+    for name in storage.CHECKPOINTS:
+        (folder(trial) / name).unlink()
+    with pytest.raises(ValueError, match="was at update 6, and its checkpoints are gone"):
+        run.run(trial)
+    assert result(trial)["update"] == 6
+
+
+@pytest.mark.parametrize("update", [4, 8])
+def test_a_cut_result_is_rebuilt_from_the_checkpoint(trial, whole, update):
+    stop_at(trial, update)
+    cut(folder(trial) / "result.json")
+    assert result(trial) is None
+    seen, done = go_on(trial)
+    assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
+    assert curves(result(trial)) == curves(whole)
+
+
+def test_a_cut_result_without_a_checkpoint_is_an_error(trial):
+    stop_at(trial, 4)
+    for name in ("checkpoint.pt", "checkpoint-before.pt"):
+        (folder(trial) / name).unlink()
+    cut(folder(trial) / "result.json")
+    with pytest.raises(ValueError, match="result.json is damaged.*no checkpoint"):
+        run.run(trial)
+
+
+def test_a_checkpoint_made_with_other_data_is_refused_without_a_result_too(trial, monkeypatch):
+    stop_at(trial, 4)
+    (folder(trial) / "result.json").unlink()
+    state = load_checkpoint(trial)
+    storage.save_checkpoint(trial, state | {"data": "0" * 64})
+    with pytest.raises(ValueError, match="other data.*000000000000"):
+        run.run(trial)
+
+
+def test_a_full_disk_at_a_checkpoint_is_said_and_leaves_usable_files(trial, whole, monkeypatch):
+    fsync, written = os.fsync, []
+
+    def full(descriptor):
+        written.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if sum("checkpoint" in name for name in written) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="cannot write checkpoint.pt.*No space left"):
+        run.run(trial)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert result(trial)["update"] == 4 and not list(folder(trial).glob(".*"))
+    assert "No space left" in (folder(trial) / "log.txt").read_text()
+    seen, done = go_on(trial)
+    assert seen == [6, 8] and curves(done) == curves(whole)
+
+
+def test_a_failed_trial_keeps_to_its_last_checkpoint(trial, whole, monkeypatch):
+    evaluate = run.evaluate
+
+    def broken(model, trial, statistics, evaluation, roll):
+        if evaluation == 3:
+            raise FloatingPointError("the loss is nan")
+        return evaluate(model, trial, statistics, evaluation, roll)
+
+    monkeypatch.setattr(run, "evaluate", broken)
+    with pytest.raises(FloatingPointError):
+        run.run(trial)
+    found = result(trial)
+    assert (found["status"], found["error"], found["update"]) == ("failed", "FloatingPointError: the loss is nan", 4)
+    assert found["loss"] == [point for point in whole["loss"] if point[0] <= 4]
+
+
+def test_a_trial_that_died_is_marked_from_outside(trial):
+    assert run.fail(trial, "its process died")["update"] == 0
+    assert result(trial)["status"] == "failed"
+    stop_at(trial, 4)
+    assert result(trial)["error"] is None
+    run.fail(trial, "its process died")
+    assert (result(trial)["update"], result(trial)["error"]) == (4, "its process died")
+
+
+def test_atomic_writes_keep_the_one_before(tmp_path):
+    path, before = tmp_path / "a", tmp_path / "b"
+    for text in (b"1", b"2", b"3"):
+        write_atomic(path, text, keep=before)
+    assert (path.read_bytes(), before.read_bytes()) == (b"3", b"2") and len(list(tmp_path.iterdir())) == 2
+
+
+def grip(path: str, ready, seconds: float) -> None:
+    with hold(Path(path), "the thing"):
+        ready.set()
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def other():
+    """Starts another process that holds a lock."""
+    context, started = multiprocessing.get_context("spawn"), []
+
+    def start(path: Path, seconds: float = 600):
+        ready = context.Event()
+        process = context.Process(target=grip, args=(str(path), ready, seconds))
+        process.start()
+        started.append(process)
+        assert ready.wait(60)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def test_a_lock_says_who_holds_it_and_a_dead_holders_is_free(tmp_path, other):
+    path = tmp_path / "lock"
+    assert not is_held(path)
+    process = other(path)
+    with pytest.raises(Held, match=rf"the thing is run by \w+@\S+, process {process.pid}, since 20\d\d-"):
+        with hold(path, "the thing"):
+            pass
+    assert is_held(path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not is_held(path)
+    with hold(path, "the thing") as still_ours:
+        still_ours()
+        assert f"process {os.getpid()}" in describe(path)
+
+
+def test_who_waits_gets_the_lock(tmp_path, other):
+    other(tmp_path / "lock", seconds=3)
+    said = []
+    with hold(tmp_path / "lock", "the thing", wait=True, say=said.append) as still_ours:
+        still_ours()
+    assert len(said) == 1 and said[0].endswith("; waiting")
+
+
+def test_a_trial_that_another_process_took_over_is_not_written(trial, monkeypatch):
+    def stolen(found):
+        if found["update"] == 4:
+            thief = json.loads(trial_lock(trial).with_suffix(".holder").read_text()) | {"token": "x", "host": "far"}
+            write_atomic(trial_lock(trial).with_suffix(".holder"), json.dumps(thief).encode())
+
+    with pytest.raises(RuntimeError, match="was taken over by .*@far"):
+        run.run(trial, progress=stolen)
+    assert result(trial)["update"] == 4 and result(trial)["status"] == "running"
+
+
+def race(trial, ready) -> None:
+    ready.set()
+    run.run(trial)
+
+
+def test_two_at_once_run_a_trial_once(trial):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=race, args=(trial, ready))
+    process.start()
+    assert ready.wait(60)
+    here = run.run(trial)
+    process.join(60)
+    assert process.exitcode == 0 and here["status"] == "finished" and result(trial) == here
+    assert (folder(trial) / "log.txt").read_text().count("training from") == 1
