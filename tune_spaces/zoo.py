@@ -15,6 +15,8 @@ PROTOCOL = Protocol(
 )
 SHORT = {"context_length": 8}
 CORREIA = {"sampling": "episodes", "window": "end", "padding": "right", "pad_action": 0.0}
+ELASTIC = {"sampling": "episodes", "window": "whole", "padding": "right", "pad_state": "normalised zero",
+           "pad_action": 0.0}  # fmt: skip
 
 
 def small(label: str, arch: str, preset: str = "", protocol: dict | None = None, **changes) -> Row:
@@ -30,6 +32,7 @@ TABLE = Table(
         small("10% BC", "bc", protocol={"context_length": 1, "top_fraction": 0.1}),
         small("DT", "dt"),
         small("DC", "dc", protocol=SHORT),
+        small("EDT", "edt", protocol=ELASTIC, layers=3),
         small("DMamba", "decision_mamba", "DMamba"),
         small("DMamba RC", "decision_mamba", "DMamba RC"),
         small("DM (Correia)", "dm", "DM", CORREIA, layers=3),

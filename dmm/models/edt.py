@@ -121,14 +121,15 @@ class ElasticDecisionTransformer(DecisionModel):
         """Squared error of actions and next states, expectile loss of returns and cross-entropy of their bins."""
         actions, next_states, logits, returns = pred
         assert batch.next_states is not None, "EDT learns from next states"
-        config, real = self.config, batch.mask
-        error = (batch.returns - returns)[real]
+        config = self.config
+        error = batch.returns - returns
         weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
+        unlikely = F.cross_entropy(logits.mT, self.bins(batch.returns).long(), reduction="none")  # B K
+        each = config.expectile_weight * weight * error**2 + config.bin_weight * unlikely
         return (
             squared_error(actions, batch.actions, batch)
             + config.state_weight * squared_error(next_states, batch.next_states, batch)
-            + config.expectile_weight * (weight * error**2).mean()
-            + config.bin_weight * F.cross_entropy(logits[real], self.bins(batch.returns)[real].long())
+            + (each * batch.mask).sum() / batch.mask.sum()
         )
 
     def act(self, batch: Batch) -> Float[Tensor, "B A"]:
