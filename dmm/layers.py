@@ -1,8 +1,8 @@
 """What two or more architectures share: the frame of a trunk (tokens in, actions out), its initialisation, layers."""
 
 import math
-from typing import Literal
 from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
