@@ -16,6 +16,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 TOY = str(TESTS / "toy.py")
+PATIENCE = 1800  # seconds, on a machine that does much else
 
 
 def environment(home: Path, data: Path, **more: str) -> dict:
@@ -33,7 +34,7 @@ def environment(home: Path, data: Path, **more: str) -> dict:
 def dmm(*words: str, env: dict, cwd: Path) -> subprocess.CompletedProcess:
     """A command, to its end."""
     command = [sys.executable, "-m", "dmm", *words]
-    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=580)
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def start_sweep(env: dict, cwd: Path, *words: str) -> subprocess.Popen:
@@ -43,7 +44,7 @@ def start_sweep(env: dict, cwd: Path, *words: str) -> subprocess.Popen:
         return subprocess.Popen(command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
 
 
-def wait_for(condition: Callable, what: str, seconds: float = 300):
+def wait_for(condition: Callable, what: str, seconds: float = PATIENCE):
     """Waits until condition() is true and returns what it gave."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -16,6 +16,7 @@ import pytest
 from conftest import write_reacher_file
 from mlflow import MlflowClient
 from sweeping import (
+    PATIENCE,
     TOY,
     count,
     dmm,
@@ -85,7 +86,7 @@ def sweep_on(env: dict, place: Path) -> subprocess.CompletedProcess:
 
 
 def ends_well(process: subprocess.Popen, place: Path) -> None:
-    code = process.wait(timeout=580)
+    code = process.wait(timeout=PATIENCE)
     assert code == 0, (place / "sweep.log").read_text()
 
 
@@ -179,7 +180,7 @@ def test_mlflow_goes_away_for_a_minute(env, tmp_path, undisturbed, started):
     if driver.poll() is None:  # kept busy: a minute, unless the sweep is over before
         wait_for(lambda: driver.poll() is not None or time.monotonic() - began > 60, "a minute")
     started.append(start_mlflow(tmp_path / "server", port))
-    code = driver.wait(timeout=580)
+    code = driver.wait(timeout=PATIENCE)
     log = (tmp_path / "sweep.log").read_text()
     assert "MLflow does not answer" in log and log.count("MLflow does not answer") <= 2
     if code:  # the server came back too late for this sweep
@@ -196,7 +197,7 @@ def test_mlflow_dies_for_good_and_sync_fills_a_new_server(env, tmp_path, undistu
     started.append(driver := start_sweep(old, tmp_path))
     wait_for(lambda: count(tmp_path / "home", "finished") >= 1, "a finished trial")
     kill_tree(server.pid)
-    assert driver.wait(timeout=580) == 1, (tmp_path / "sweep.log").read_text()
+    assert driver.wait(timeout=PATIENCE) == 1, (tmp_path / "sweep.log").read_text()
     assert "results are not in MLflow yet; `dmm sync toy` sends them" in (tmp_path / "sweep.log").read_text()
     refused = dmm("sweep", TOY, env=old, cwd=tmp_path)  # at the start of a sweep it is an error at once
     assert refused.returncode == 2 and f"127.0.0.1:{port} cannot be used" in refused.stderr
@@ -221,7 +222,7 @@ def test_the_disk_is_full_at_a_checkpoint(env, tmp_path, undisturbed, started):
         with pytest.raises(OSError), open(home / "trials" / "filler", "wb", buffering=0) as filler:
             while True:
                 filler.write(b"x" * 4096)
-        assert driver.wait(timeout=580) == 1, (tmp_path / "sweep.log").read_text()
+        assert driver.wait(timeout=PATIENCE) == 1, (tmp_path / "sweep.log").read_text()
         log = (tmp_path / "sweep.log").read_text()
         assert "No space left on device" in log and "failed: " in log
         before = {found["id"]: found for found in results(home) if found["status"] == "finished"}
@@ -393,7 +394,7 @@ def test_a_job_is_submitted_stopped_and_submitted_again(env, tmp_path, undisturb
     client.stop_job(first)
     wait_for(lambda: client.get_job_status(first) in ended, "the end of the job")
     second = submit()
-    wait_for(lambda: client.get_job_status(second) in ended, "the end of the second job", 580)
+    wait_for(lambda: client.get_job_status(second) in ended, "the end of the second job")
     log = client.get_job_logs(second)
     assert client.get_job_status(second) == JobStatus.SUCCEEDED, log
     assert "ETA" in log and "of them finished before" in log
