@@ -22,8 +22,7 @@ from dmm.suggest import unknown
 from dmm.workers import ENVIRONMENT, train_trial
 
 RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
-QUIET = {  # of the driver: loopback only, no reporters but ours
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+QUIET = {  # of the driver: no reporters but ours
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }

@@ -6,6 +6,9 @@ Nothing here changes a number: a trial gives the same bits in this process, in a
 import os
 from collections.abc import Iterable
 
+if "RAY_ADDRESS" not in os.environ:  # a Ray of our own listens on loopback only; read as ray is imported
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
 import ray
 import torch
 

@@ -1,10 +1,16 @@
 """A sweep through real Ray and MLflow, as a user runs it, and the same command again. What may die is in test_faults.py."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import write_reacher_file
 from sweeping import TOY, dmm, environment, results
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_a_sweep_gives_a_table_and_is_not_run_again(tmp_path):
@@ -31,6 +37,15 @@ def test_a_tracking_server_that_does_not_answer_is_said_at_once(tmp_path):
     refused = dmm("sweep", TOY, env=env, cwd=tmp_path)
     assert refused.returncode == 2 and "127.0.0.1:9" in refused.stderr and time.monotonic() - began < 60
     assert not (tmp_path / "home" / "trials").exists()
+
+
+@pytest.mark.parametrize(("address", "anywhere"), [({}, "False"), ({"RAY_ADDRESS": "10.0.0.1:6379"}, "True")])
+def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path, address, anywhere):
+    """Ray reads the variable as it is imported; set later it would do nothing."""
+    code = "import dmm.sweep; from ray._private import ray_constants; print(ray_constants.ENABLE_RAY_CLUSTER)"
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | address
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == anywhere, done.stderr
 
 
 def test_rollout_actors_give_the_same_bits(tiny_trial, monkeypatch):
