@@ -31,7 +31,7 @@ def joined(model: DecisionModel) -> Callable:
     """The model's forward; among several workers its gradients become their mean, as the backward pass goes."""
     if workers() == 1:
         return model
-    return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=bool(model.unread()))
+    return DistributedDataParallel(model, find_unused_parameters=bool(model.unread()))
 
 
 def own(batch: Batch) -> tuple[Batch, Tensor | float]:

@@ -15,7 +15,7 @@ LAYERS = [
     {"models", "data", "config"},
     {"parallel"},
     {"train", "rollout", "tables"},
-    {"collect", "score", "estimate", "storage", "catalogue"},
+    {"collect", "score", "estimate", "storage", "catalogue", "profile"},
     {"run", "behaviour"},
     {"workers", "record", "markdown"},
     {"progress"},

@@ -1,7 +1,7 @@
 """Two workers that train as one: the same curve, the same weights on both, an exact resume; without Ray, over gloo."""
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
@@ -47,10 +47,12 @@ def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def learnt(tmp_path_factory) -> tuple[list[Trial], list]:
-    """Every architecture, learnt by two workers."""
-    folder, trials = tmp_path_factory.mktemp("workers"), [a_trial(arch) for arch in models()]
+@pytest.fixture(
+    scope="module", params=[["dt", "metamamba"], pytest.param(models(), marks=pytest.mark.slow)], ids=["two", "all"]
+)
+def learnt(tmp_path_factory, request) -> tuple[list[Trial], list]:
+    """Some architectures, learnt by two workers."""
+    folder, trials = tmp_path_factory.mktemp("workers"), [a_trial(arch) for arch in request.param]
     processes.spawn(worker, (str(folder), trials, a_trial("dt", dropout=0.2)), nprocs=2)
     return trials, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
@@ -95,6 +97,6 @@ def test_a_loss_is_a_mean_over_real_steps(name, changes):
 def test_a_batch_of_one_worker_is_left_alone():
     from dmm import parallel
 
-    data = replace(batch())
+    data = batch()
     assert parallel.own(data) == (data, 1.0) and parallel.shared({"x": 1}) == {"x": 1}
     assert (parallel.rank(), parallel.workers()) == (0, 1)
