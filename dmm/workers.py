@@ -5,7 +5,6 @@ another order. A group whose worker dies ends and is tried again by Tune: there 
 """
 
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -141,12 +140,12 @@ def train_trial(config: dict, trials: dict[str, Trial], profile: Profile) -> Non
 
 def finish_in_group(profile: Profile) -> Callable[..., dict]:
     """A `finish` for dmm.run.run that uses the workers of a profile."""
+    from ray import tune
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     def finish(trial: Trial, before: dict | None, still_ours: Callable, *, roll, device: str, progress) -> dict:
-        scratch, name = home() / "tune" / "groups", f"{trial.id}-{uuid.uuid4().hex[:8]}"
         trainer = TorchTrainer(
             work,
             train_loop_config={
@@ -164,8 +163,8 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
                 resources_per_worker={"CPU": profile.cpus} | ({"GPU": profile.gpus} if profile.gpus else {}),
             ),
             run_config=RunConfig(
-                name=name,
-                storage_path=str(scratch),
+                name=f"{trial.id}-{uuid.uuid4().hex[:8]}",  # no group goes on from another's files
+                storage_path=str(home() / "tune" / tune.get_context().get_experiment_name()),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=STARTS),
             ),
         )
@@ -179,8 +178,6 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
                 return ended.result().return_value
         except TrainingFailedError as error:
             raise cause(error) from error
-        finally:
-            shutil.rmtree(scratch / name, ignore_errors=True)
 
     return finish
 
