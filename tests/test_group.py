@@ -1,8 +1,10 @@
-"""Ray Train groups in a sweep: two trials at once, each of two workers and an actor, on just enough CPUs."""
+"""Ray Train groups in a sweep: two trials at once, each of two workers and an actor, on just enough CPUs, and nothing for the network."""
 
 import dataclasses
 import sys
+from contextlib import suppress
 
+import psutil
 import pytest
 from conftest import TINY, write_reacher_file
 
@@ -22,6 +24,16 @@ def table(tmp_path, monkeypatch):
     return dataclasses.replace(TABLE, rows=(row,), columns=(column,), protocol=TINY.changed(updates=20, batch_size=7))
 
 
+def listening() -> set[tuple[str, str]]:
+    """Who listens where, of this process and all that it started."""
+    found = set()
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.Error):
+            sockets = process.net_connections(kind="inet")
+            found |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
+    return found
+
+
 def test_a_sweep_with_groups_and_actors_finishes_with_the_curves_of_one_process(table, monkeypatch, tmp_path):
     import ray
 
@@ -33,17 +45,24 @@ def test_a_sweep_with_groups_and_actors_finishes_with_the_curves_of_one_process(
 
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
-    said: list[str] = []
+    said, open_to = [], set()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if " running" in line:
+            open_to.update(listening())
+
     ray.init("local", num_cpus=6, include_dashboard=False, runtime_env={"env_vars": ENVIRONMENT}, logging_level="error")
     try:
         with pytest.raises(ValueError, match="8 CPU for 1 trial.*has 6 CPU"):
-            sweep(table, Profile(name="much", workers=7, rollout_actors=1), say=said.append)
+            sweep(table, Profile(name="much", workers=7, rollout_actors=1), say=say)
         assert not any(result(trial) for trial in table.trials())
-        counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=said.append)
+        counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=say)
     finally:
         ray.shutdown()
     assert counts["done"] == counts["total"] == 2, said
     assert "profile pair: 2 at once, 2 workers of 1 CPU and 1 rollout actors of 1 CPU a trial" in said
+    assert open_to and all(ip in ("127.0.0.1", "::1") for _, ip in open_to), open_to
     together = [result(trial) for trial in table.trials()]
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "alone"))
     for trial, pair in zip(table.trials(), together):

@@ -2,7 +2,6 @@
 
 import time
 
-import pytest
 from conftest import write_reacher_file
 from sweeping import TOY, dmm, environment, results
 
