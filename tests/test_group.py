@@ -1,12 +1,11 @@
-"""Ray Train groups in a sweep: two trials at once, each of two workers and an actor, on just enough CPUs, and nothing for the network."""
+"""Ray Train groups in a sweep: they finish beside each other and their actors, and listen on nothing but loopback."""
 
 import dataclasses
-import sys
-from contextlib import suppress
 
 import psutil
 import pytest
 from conftest import TINY, write_reacher_file
+from sweeping import environment, kill_tree, results, start_sweep, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -24,45 +23,28 @@ def table(tmp_path, monkeypatch):
     return dataclasses.replace(TABLE, rows=(row,), columns=(column,), protocol=TINY.changed(updates=20, batch_size=7))
 
 
-def listening() -> set[tuple[str, str]]:
-    """Who listens where, of this process and all that it started."""
-    found = set()
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        with suppress(psutil.Error):
-            sockets = process.net_connections(kind="inet")
-            found |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
-    return found
-
-
-def test_a_sweep_with_groups_and_actors_finishes_with_the_curves_of_one_process(table, monkeypatch, tmp_path):
-    import ray
-
+def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_process(table, monkeypatch, tmp_path):
+    """Two trials at once, each of two workers and an actor, on just enough CPUs."""
     from dmm.profile import Profile
+    from dmm.sweep import sweep
+
+    import ray  # isort: skip  after dmm.sweep, as in a sweep
+
     from dmm.run import run
     from dmm.storage import result
-    from dmm.sweep import sweep
     from dmm.workers import ENVIRONMENT
 
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
-    said, open_to = [], set()
-
-    def say(line: str) -> None:
-        said.append(line)
-        if " running" in line:
-            open_to.update(listening())
-
+    said: list[str] = []
     ray.init("local", num_cpus=6, include_dashboard=False, runtime_env={"env_vars": ENVIRONMENT}, logging_level="error")
     try:
         with pytest.raises(ValueError, match="8 CPU for 1 trial.*has 6 CPU"):
-            sweep(table, Profile(name="much", workers=7, rollout_actors=1), say=say)
+            sweep(table, Profile(name="much", workers=7, rollout_actors=1), say=said.append)
         assert not any(result(trial) for trial in table.trials())
-        counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=say)
+        counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=said.append)
     finally:
         ray.shutdown()
     assert counts["done"] == counts["total"] == 2, said
     assert "profile pair: 2 at once, 2 workers of 1 CPU and 1 rollout actors of 1 CPU a trial" in said
-    assert open_to and all(ip in ("127.0.0.1", "::1") for _, ip in open_to), open_to
     together = [result(trial) for trial in table.trials()]
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "alone"))
     for trial, pair in zip(table.trials(), together):
@@ -71,3 +53,22 @@ def test_a_sweep_with_groups_and_actors_finishes_with_the_curves_of_one_process(
         assert [update for update, _ in pair["loss"]] == [update for update, _ in one["loss"]]
         assert [loss for _, loss in pair["loss"]] == pytest.approx([loss for _, loss in one["loss"]], rel=1e-4)
         assert [len(entry["returns"]) for entry in pair["evaluations"]] == [5] * 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_local_sweep_listens_on_loopback_only(tmp_path, workers):
+    data, profile, home = tmp_path / "reacher.hdf5", tmp_path / "some.toml", tmp_path / "home"
+    write_reacher_file(data)
+    profile.write_text(f"workers = {workers}")
+    env = environment(home, data, DMM_TOY_UPDATES="60000")
+    driver = start_sweep(env, tmp_path, "--profile", str(profile))
+    try:
+        wait_for(lambda: list(home.glob("trials/*/result.json")), "a trial that trains", 900)
+        listening = set()
+        for process in [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]:
+            sockets = process.net_connections(kind="inet")
+            listening |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
+        assert [found["provenance"]["workers"] for found in results(home)][:1] == [workers]
+    finally:
+        kill_tree(driver.pid)
+    assert listening and all(ip.removeprefix("::ffff:") in ("127.0.0.1", "::1") for _, ip in listening), listening
