@@ -51,7 +51,7 @@ def list_(
     from dmm.collect import known
     from dmm.models import find
     from dmm.models import models as names
-    from dmm.sweep import profiles
+    from dmm.profile import profiles
     from dmm.tables import tables
     from dmm.tasks import TASKS
 
@@ -132,7 +132,8 @@ def sweep(
     mlflow: URI = None,
 ) -> None:
     """Runs a table's trials with Ray Tune; the same command goes on after an interruption. Example: `dmm sweep quickstart`."""
-    from dmm.sweep import find_profile, sweep
+    from dmm.profile import find_profile
+    from dmm.sweep import sweep
     from dmm.tables import find_table
 
     found = find_table(table)
@@ -180,7 +181,7 @@ def submit(
 ) -> None:
     """Submits a sweep as a Ray job, after checking upload, head and MLflow. Example: `dmm submit quickstart`."""
     from dmm.jobs import submit
-    from dmm.sweep import find_profile
+    from dmm.profile import find_profile
     from dmm.tables import find_table
 
     find_profile(profile)

@@ -124,7 +124,7 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
     for cell in cells:
         for field in ("device", "workers", "scan"):
             kinds = sorted({str(summary["provenance"][field]) for summary in cell.finished})
-            if len(kinds) > 1:
+            if len(kinds) > 1 or any(", then " in kind for kind in kinds):
                 lines.append(f"{cell.name} mixes trials with {field} {' and '.join(kinds)}")
     return lines
 

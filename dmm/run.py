@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from dmm import kernels, provenance
+from dmm import kernels, parallel, provenance
 from dmm.collect import ensure
 from dmm.config import Trial, canonical
 from dmm.data.trajectories import Trajectories, check_task
@@ -69,24 +69,26 @@ def run(
     roll: Roll = in_process,
     device: str = "cpu",
     progress: Callable[[dict], None] = lambda result: None,
+    finish: Callable[..., dict] | None = None,
 ) -> dict:
     """Runs a trial from where it stands to its end; returns its result. A finished one is not run again.
 
-    `roll` rolls shards of episodes, here or elsewhere; `progress` is given the result after every evaluation.
+    `roll` rolls shards of episodes, here or elsewhere; `progress` is given the result after every evaluation; `finish`
+    takes the place of this module's, to do the same work elsewhere.
     """
     torch.set_num_threads(1)  # the count of threads moves float bits; cores are for other trials
-    trajectories = check(trial)
+    check(trial)
     if (before := result(trial)) and before["status"] == "finished":
         return before
     with hold(trial_lock(trial), f"trial {trial.id}", wait=True) as still_ours:
         if (before := result(trial)) and before["status"] == "finished":
             return before  # by the one for whom this process waited
-        return finish(trial, trajectories, before, still_ours, roll=roll, device=device, progress=progress)
+        work = finish or finish_here
+        return work(trial, before, still_ours, roll=roll, device=device, progress=progress)
 
 
-def finish(
+def finish_here(
     trial: Trial,
-    trajectories: Trajectories,
     before: dict | None,
     still_ours: Callable[[], None],
     *,
@@ -95,7 +97,7 @@ def finish(
     progress: Callable[[dict], None],
 ) -> dict:
     """Runs a trial that this process alone works on: `still_ours` is asked before each write."""
-    state = load_checkpoint(trial)
+    trajectories, state = training_data(trial.dataset, trial.protocol.top_fraction), load_checkpoint(trial)
     if state and state.get("data", trajectories.sha256) != trajectories.sha256:
         raise other_data(trial, state["data"], trajectories)
     if before and before["update"] and not state:
@@ -104,6 +106,10 @@ def finish(
             f"{folder(trial)} away to run the trial anew"
         )
     record = blank_result(trial, trajectories, device) | (copy.deepcopy(state["progress"]) if state else {})
+    if device != "cpu" and roll is not in_process:
+        record["provenance"]["device"] += ", rollouts on cpu"
+    if before and state:
+        record["provenance"] = continued(before["provenance"], record["provenance"])
 
     def write(**changes) -> dict:
         nonlocal record
@@ -140,6 +146,15 @@ def finish(
     return done
 
 
+def continued(before: dict, now: dict) -> dict:
+    """A provenance that tells of a change of what moves float bits: workers "1, then 2"."""
+    told = {
+        field: before[field] if str(before[field]).endswith(str(now[field])) else f"{before[field]}, then {now[field]}"
+        for field in ("device", "workers", "scan")
+    }
+    return now | told
+
+
 def blank_result(trial: Trial, trajectories: Trajectories, device: str = "cpu") -> dict:
     """The result of a trial that has only begun."""
     return {
@@ -161,7 +176,7 @@ def blank_result(trial: Trial, trajectories: Trajectories, device: str = "cpu") 
             "machine": provenance.machine(),
             "device": device,
             "scan": kernels.path(device),  # moves float bits
-            "workers": 1,
+            "workers": parallel.workers(),
         },
         **blank_progress(0),
     }

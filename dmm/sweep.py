@@ -5,21 +5,19 @@ import os
 import shutil
 import signal
 import threading
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from importlib.resources import files
-from pathlib import Path
 
-from dmm.collect import ensure
-from dmm.config import Table, Trial, check_fields
-from dmm.home import check_writable, home
-from dmm.progress import Progress
-from dmm.record import Recorder
-from dmm.run import check
-from dmm.storage import hold_table
-from dmm.suggest import unknown
-from dmm.workers import ENVIRONMENT, train_trial
+if os.environ.get("RAY_ADDRESS", "local") == "local":  # a cluster of our own listens on loopback only
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read when Ray is imported, which is below
+
+from dmm.collect import ensure  # noqa: E402
+from dmm.config import Table, Trial  # noqa: E402
+from dmm.home import check_writable, home  # noqa: E402
+from dmm.profile import Profile, check_batches, trials_at_once  # noqa: E402
+from dmm.progress import Progress  # noqa: E402
+from dmm.record import Recorder  # noqa: E402
+from dmm.run import check  # noqa: E402
+from dmm.storage import hold_table  # noqa: E402
+from dmm.workers import ENVIRONMENT, train_trial  # noqa: E402
 
 RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
 QUIET = {  # of the driver: no reporters but ours
@@ -28,51 +26,10 @@ QUIET = {  # of the driver: no reporters but ours
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """What a trial may use. On one kind of device it changes how fast numbers come, never which."""
-
-    name: str
-    cpus: int = 1  # per trial
-    gpus: float = 0
-    rollout_actors: int = 0  # per trial, one core each; 0: the trial rolls its own episodes
-    concurrency: int = 0  # trials at once; 0: as many as fit
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.cpus < 1 or min(self.gpus, self.rollout_actors, self.concurrency) < 0:
-            raise ValueError(f"profile {self.name} has a count that cannot be: {self}")
-
-
-def profiles() -> dict[str, Path]:
-    """The profiles that ship with dmm, by name: the checkout's cluster/, which a wheel holds as dmm/profiles."""
-    package = Path(str(files("dmm")))
-    return {
-        path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")
-    }
-
-
-def find_profile(name: str) -> Profile:
-    """Reads a profile: a path to a TOML file, or the name of one that ships with dmm."""
-    path = Path(name) if name.endswith(".toml") else profiles().get(name)
-    if path is None:
-        raise unknown("profile", name, profiles(), "cluster")
-    if not path.is_file():
-        raise ValueError(f"no profile at {path}")
-    try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"profile {path}: {error}") from None
-    known = {f.name for f in fields(Profile)} - {"name"}
-    for key in values:
-        if key not in known:
-            raise unknown("setting", key, known, f"profile {name}")
-    return Profile(name=path.stem, **values)
-
-
 def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> dict[str, int]:
     """Runs what is unfinished of a table; returns how many trials are done and how many failed."""
     trials = table.trials()
+    check_batches(profile, trials)
     check_writable(home(), "results (DMM_HOME)")
     with hold_table(table):
         recorder = Recorder(uri)
@@ -118,24 +75,24 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
             include_dashboard=False if address == "local" else None,
         )
     stop_at_sigterm()  # Ray's own handler would skip the end of the sweep
-    check_fits(profile, ray.cluster_resources())
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    at_once = trials_at_once(profile, nodes)
+    progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
-    bundles = [{"CPU": profile.cpus, "GPU": profile.gpus}] + [{"CPU": 1}] * profile.rollout_actors
-    config = {
-        "trial": tune.grid_search([trial.id for trial in trials]),
-        "home": str(home()),
-        "actors": profile.rollout_actors,
-        "device": "cuda" if profile.gpus else "cpu",
-    }
+    if profile.group:  # its workers are outside Tune's accounts: a trial takes no CPU that they could wait for
+        bundles = [{"memory": 1_000_000}]
+    else:
+        bundles = [{"CPU": profile.cpus}] + [{"CPU": 1}] * profile.rollout_actors
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(train_trial, trials=progress.trials), tune.PlacementGroupFactory(bundles)
+            tune.with_parameters(train_trial, trials=progress.trials, profile=profile),
+            tune.PlacementGroupFactory(bundles),
         ),
-        param_space=config,
+        param_space={"trial": tune.grid_search([trial.id for trial in trials]), "home": str(home())},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            max_concurrent_trials=profile.concurrency or None,
+            max_concurrent_trials=at_once,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),
@@ -158,17 +115,6 @@ def stop_at_sigterm() -> None:
     """Makes SIGTERM, which a cluster sends, the same as Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-
-
-def check_fits(profile: Profile, cluster: Mapping[str, float]) -> None:
-    """Refuses a profile of which not even one trial fits, with the arithmetic."""
-    need = {"CPU": profile.cpus + profile.rollout_actors, "GPU": profile.gpus}
-    for kind, amount in need.items():
-        if amount > cluster.get(kind, 0):
-            raise ValueError(
-                f"profile {profile.name} takes {amount:g} {kind} a trial ({profile.cpus} for training, "
-                f"{profile.rollout_actors} for rollout actors); the cluster has {cluster.get(kind, 0):g}"
-            )
 
 
 def callback(progress: Progress):

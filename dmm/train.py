@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dmm import parallel
 from dmm.config import Trial
 from dmm.data.trajectories import Trajectories, sample
 from dmm.models import DecisionModel, build, count_parameters
@@ -48,8 +49,9 @@ def fit(
 
     The state holds all that is needed to go on (`state`, as `save` was given it): an interrupted run that is resumed gives
     the same bits as one that was not. `evaluate(model, i)` gives the entries of evaluation i, one a target.
+    Several workers call it alike; the first one's state is what counts.
     """
-    protocol = trial.protocol
+    protocol, state = trial.protocol, parallel.shared(state)
     model = fresh_model(trial).to(device).train()
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -81,21 +83,23 @@ def fit(
                 "progress": progress,
             }
 
+        network = parallel.joined(model)
         every = max(1, protocol.interval // POINTS)
         began = saved = time.perf_counter()
         for update in range(progress["update"], protocol.updates):
             for group in optimizer.param_groups:
                 group["lr"] = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
-            batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs).to(
-                device
-            )
-            loss = model.loss(model(batch), batch)
+            batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs)
+            batch, share = parallel.own(batch.to(device))
+            if parallel.rank():  # dropout as a function of the update: the first worker's state is all that is saved
+                torch.manual_seed(derived_seed(trial.seed, 2, parallel.rank(), update))
+            loss = model.loss(network(batch), batch) * share
             optimizer.zero_grad()
             loss.backward()
             for part in model.parts():
                 nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
             optimizer.step()
-            total += loss.detach()
+            total += parallel.mean(loss.detach())
             done = progress["update"] = update + 1
             evaluation = done % protocol.interval == 0
             if done % protocol.interval % every == 0:

@@ -1,22 +1,30 @@
-"""The remote code: the function that Tune runs for a trial, and the actors that roll episodes.
+"""The remote code: the function that Tune runs for a trial, the Ray Train group that it may start, and rollout actors.
 
-Nothing here changes a number: a trial gives the same bits in this process, in a Tune trial, and with any count of actors.
+A trial gives the same bits in this process, in a Tune trial, and with any count of actors. Several training workers sum in
+another order. A group whose worker dies ends and is tried again by Tune: there is one way to go on, the trial's checkpoint.
 """
 
 import os
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 if "RAY_ADDRESS" not in os.environ:  # a Ray of our own listens on loopback only; read as ray is imported
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 import torch
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from dmm import parallel
 from dmm.config import Trial
+from dmm.home import home
 from dmm.models import DecisionModel
+from dmm.profile import Profile
 from dmm.rollout import Shard, Statistics, in_process, roll_shard
-from dmm.run import fail, run
-from dmm.train import fresh_model
+from dmm.run import fail, finish_here, run, training_data
+from dmm.storage import result as result_of
+from dmm.train import fit, fresh_model
 
 ENVIRONMENT = {  # of every worker: one thread each, and no spinning while others work
     "OMP_NUM_THREADS": "1",
@@ -24,10 +32,23 @@ ENVIRONMENT = {  # of every worker: one thread each, and no spinning while other
     "MKL_NUM_THREADS": "1",
     "RAY_DEDUP_LOGS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative path means the same file here and in a trial
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a Ray Train group starts and ends as often as its trials do
+    "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+PLACE = 30  # seconds that an evaluation waits for an actor, before it rolls its episodes itself
+POLL = 1.0  # seconds between two looks at the result of a trial that a group works on
+STARTS = 30  # tries to get a group's place, a minute each; others may use the cluster too
+PATIENCE = 24 * 3600  # seconds that a worker waits for the others; of one that has died, Ray Train tells it
 
 
 RETRIED = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
+
+
+def roll_copy(weights: dict, trial: Trial, statistics: Statistics, shard: Shard) -> tuple[list[float], list[int]]:
+    """Rolls one shard with a copy of a model on the CPU."""
+    model = fresh_model(trial)
+    model.load_state_dict(weights)
+    return roll_shard(model, trial, statistics, shard)
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
@@ -37,27 +58,35 @@ class RolloutActor:
     def __init__(self) -> None:
         torch.set_num_threads(1)
 
+    def ready(self) -> None:
+        """Answers, once the actor has found a place."""
+
     def roll(self, weights: dict, trial: Trial, statistics: Statistics, shard: Shard) -> tuple[list[float], list[int]]:
         """Rolls one shard."""
-        model = fresh_model(trial)
-        model.load_state_dict(weights)
-        return roll_shard(model, trial, statistics, shard)
+        return roll_copy(weights, trial, statistics, shard)
 
 
 class RolloutPool:
     """A `roll` for dmm.rollout.evaluate that spreads shards over actors; which actor rolls what changes nothing.
 
-    Inside a Tune trial the actors take the bundles that the trial's placement group holds for them.
+    Inside a Tune trial the actors take the bundles that the trial's placement group holds for them. A Ray Train worker's
+    group has none to spare, so there they go `anywhere`; and one that finds no place is not waited for: two sweeps on one
+    cluster, each with half of what both need, would wait for ever.
     """
 
-    def __init__(self, actors: int) -> None:
-        self.actors = [RolloutActor.remote() for _ in range(actors)]
+    def __init__(self, actors: int, *, anywhere: bool = False) -> None:
+        strategy = PlacementGroupSchedulingStrategy(placement_group=None) if anywhere else None
+        self.actors = [RolloutActor.options(scheduling_strategy=strategy).remote() for _ in range(actors)]
+        self.coming = {actor.ready.remote(): actor for actor in self.actors}
 
     def __call__(
         self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[Shard]
     ) -> Iterable[tuple[list[float], list[int]]]:
-        weights = ray.put({name: value.cpu() for name, value in model.state_dict().items()})
-        free, running, done = list(self.actors), {}, {}
+        values = {name: value.cpu() for name, value in model.state_dict().items()}
+        free = self.here()
+        if not free:
+            return [roll_copy(values, trial, statistics, shard) for shard in work]
+        weights, running, done = ray.put(values), {}, {}
         for index, shard in enumerate(work):
             if not free:
                 (ready,), _ = ray.wait(list(running))
@@ -69,13 +98,22 @@ class RolloutPool:
         done |= {position: ray.get(reference) for reference, (position, _) in running.items()}
         return [done[index] for index in range(len(work))]
 
+    def here(self) -> list:
+        """The actors that have found a place; waits for the first for a while."""
+        if len(self.coming) == len(self.actors):
+            ray.wait(list(self.coming), timeout=PLACE)
+        arrived = ray.wait(list(self.coming), num_returns=len(self.coming), timeout=0)[0] if self.coming else []
+        for reference in arrived:
+            del self.coming[reference]
+        return [actor for actor in self.actors if actor not in self.coming.values()]
+
     def close(self) -> None:
         """Ends the actors."""
         for actor in self.actors:
             ray.kill(actor)  # pyright: ignore[reportArgumentType]  Ray types a handle in two ways
 
 
-def train_trial(config: dict, trials: dict[str, Trial]) -> None:
+def train_trial(config: dict, trials: dict[str, Trial], profile: Profile) -> None:
     """Tune's trainable: runs the trial whose id is config["trial"] and reports after each evaluation and checkpoint.
 
     A trial that would fail again in the same way is marked as failed and ends; only other errors reach Tune, to be retried.
@@ -83,14 +121,15 @@ def train_trial(config: dict, trials: dict[str, Trial]) -> None:
     from ray import tune
 
     os.environ["DMM_HOME"] = config["home"]
-    trial, actors = trials[config["trial"]], config["actors"]
-    pool = RolloutPool(actors) if actors else None
+    trial = trials[config["trial"]]
+    pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
     try:
         result = run(
             trial,
             roll=pool or in_process,
-            device=config["device"],
+            device=profile.device,
             progress=lambda result: tune.report({"trial": trial.id, "update": result["update"]}),
+            finish=finish_in_group(profile) if profile.group else None,
         )
     except RETRIED:
         raise
@@ -100,3 +139,79 @@ def train_trial(config: dict, trials: dict[str, Trial]) -> None:
         if pool:
             pool.close()
     tune.report({"trial": trial.id, "update": result["update"]})
+
+
+def finish_in_group(profile: Profile) -> Callable[..., dict]:
+    """A `finish` for dmm.run.run that uses the workers of a profile."""
+    from ray import tune
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    def finish(trial: Trial, before: dict | None, still_ours: Callable, *, roll, device: str, progress) -> dict:
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={
+                "home": str(home()),
+                "trial": trial,
+                "before": before,
+                "still_ours": still_ours,
+                "device": device,
+                "actors": profile.rollout_actors,
+            },
+            torch_config=TorchConfig(timeout_s=PATIENCE),
+            scaling_config=ScalingConfig(
+                num_workers=profile.workers,
+                use_gpu=profile.gpus > 0,
+                resources_per_worker={"CPU": profile.cpus} | ({"GPU": profile.gpus} if profile.gpus else {}),
+            ),
+            run_config=RunConfig(
+                name=f"{trial.id}-{uuid.uuid4().hex[:8]}",  # no group goes on from another's files
+                storage_path=str(home() / "tune" / tune.get_context().get_experiment_name()),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=STARTS),
+            ),
+        )
+        try:
+            with ThreadPoolExecutor(1) as thread:
+                ended, seen = thread.submit(trainer.fit), 0
+                while not wait([ended], POLL).done:
+                    if (found := result_of(trial)) and found["update"] > seen:
+                        seen = found["update"]
+                        progress(found)
+                return ended.result().return_value
+        except TrainingFailedError as error:
+            raise cause(error) from error
+
+    return finish
+
+
+def cause(error: Exception) -> Exception:
+    """What went wrong in the first worker that failed; a worker that has died is a RuntimeError, to be tried again."""
+    failures = getattr(error, "worker_failures", {})
+    first = failures[min(failures)] if failures else error
+    original = getattr(first, "_base_exc", None)
+    return original if isinstance(original, Exception) else RuntimeError(str(error))
+
+
+def work(settings: dict) -> dict | None:
+    """One worker of a group; the first gives the trial's result."""
+    torch.set_num_threads(1)
+    os.environ["DMM_HOME"] = settings["home"]
+    trial, device = settings["trial"], settings["device"]
+    if parallel.rank():
+        data = training_data(trial.dataset, trial.protocol.top_fraction)
+        fit(trial, data, lambda model, evaluation: [], device=device)
+        return None
+    pool = RolloutPool(settings["actors"], anywhere=True) if settings["actors"] else None
+    try:
+        return finish_here(
+            trial,
+            settings["before"],
+            settings["still_ours"],
+            roll=pool or in_process,
+            device=device,
+            progress=lambda result: None,  # the trial's Tune process reads the file
+        )
+    finally:
+        if pool:
+            pool.close()

@@ -13,15 +13,16 @@ LAYERS = [
     {"batch", "tasks", "kernels"},
     {"layers"},
     {"models", "data", "config"},
+    {"parallel"},
     {"train", "rollout", "tables"},
-    {"collect", "score", "estimate", "storage", "catalogue"},
+    {"collect", "score", "estimate", "storage", "catalogue", "profile"},
     {"run", "behaviour"},
     {"workers", "record", "markdown"},
     {"progress"},
     {"sweep", "report", "bench", "jobs"},
     {"cli"},
 ]
-LIGHT_LAYERS = 6  # the first so many run where Ray and MuJoCo are absent: a GPU host, say
+LIGHT_LAYERS = 7  # the first so many run where Ray and MuJoCo are absent: a GPU host, say
 ALLOWED = {("config", "models")}  # within a layer
 ONLY = {"ray": {"workers", "sweep", "jobs"}, "mlflow": {"record"}}
 LIGHT = {"torch", "numpy", "einops", "jaxtyping"}  # all that they may import when they are loaded

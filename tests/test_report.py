@@ -142,6 +142,9 @@ def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
     text = report(tmp_path, found=summaries(results))
     assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
     assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
+    for result in results[1], results[3]:  # alike, and mixed all the same
+        result["provenance"]["workers"] = "1, then 2"
+    assert "- DMM on hopper-medium mixes trials with workers 1, then 2\n" in report(tmp_path, found=summaries(results))
 
 
 def test_several_columns_have_an_overview(tmp_path):

@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from conftest import write_reacher_file
 from sweeping import TOY, dmm, environment, results
 
@@ -67,18 +66,3 @@ def test_rollout_actors_give_the_same_bits(tiny_trial, monkeypatch):
             assert spread["evaluations"] == plain["evaluations"]
     finally:
         ray.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("cpu = 1", ["cpu", "cpus"]), ("cpus = 4096", ["4096 CPU a trial", "the cluster has"])],
-)
-def test_profiles_are_refused_with_the_arithmetic(tmp_path, text, words):
-    from dmm.sweep import check_fits, find_profile
-
-    path = tmp_path / "odd.toml"
-    path.write_text(text)
-    with pytest.raises(ValueError) as caught:
-        check_fits(find_profile(str(path)), {"CPU": 2})
-    for word in words:
-        assert word in str(caught.value)

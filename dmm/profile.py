@@ -1,0 +1,117 @@
+"""What a trial may use, and how many trials that is at once on a cluster: refused with the arithmetic where it is none."""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+from dmm.config import Trial, check_fields
+from dmm.suggest import unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What a trial may use. It changes how fast numbers come; workers and GPUs also their last bits, and are recorded."""
+
+    name: str
+    workers: int = 1  # per trial; they share each batch
+    cpus: int = 1  # per worker
+    gpus: float = 0  # per worker: a part of one, or whole ones
+    rollout_actors: int = 0  # per trial, one core each; 0: the trial rolls its own episodes
+    concurrency: int = 0  # trials at once; 0: as many as fit
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if min(self.workers, self.cpus) < 1 or min(self.gpus, self.rollout_actors, self.concurrency) < 0:
+            raise ValueError(f"profile {self.name} has a count that cannot be: {self}")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(
+                f"profile {self.name} gives a worker {self.gpus} GPUs; Ray divides one, or gives whole ones"
+            )
+        if self.workers > 1 and 0 < self.gpus < 1:
+            raise ValueError(f"profile {self.name}: the workers of one trial cannot share a GPU; gpus is {self.gpus}")
+
+    @property
+    def device(self) -> str:
+        """Where a worker's model lies."""
+        return "cuda" if self.gpus else "cpu"
+
+    @property
+    def group(self) -> bool:
+        """Whether a trial trains in a Ray Train worker group; one CPU worker trains in the Tune trial, which costs less."""
+        return self.workers > 1 or self.gpus > 0
+
+    @property
+    def trial_cpus(self) -> int:
+        """CPUs of one trial."""
+        return self.workers * self.cpus + self.rollout_actors
+
+    def __str__(self) -> str:
+        each = f"{self.cpus} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+        actors = f" and {self.rollout_actors} rollout actors of 1 CPU" if self.rollout_actors else ""
+        return f"{self.workers} worker{'s' * (self.workers > 1)} of {each}{actors}"
+
+
+def profiles() -> dict[str, Path]:
+    """The profiles that ship with dmm, by name: the checkout's cluster/, which a wheel holds as dmm/profiles."""
+    package = Path(str(files("dmm")))
+    return {
+        path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")
+    }
+
+
+def find_profile(name: str) -> Profile:
+    """Reads a profile: a path to a TOML file, or the name of one that ships with dmm."""
+    path = Path(name) if name.endswith(".toml") else profiles().get(name)
+    if path is None:
+        raise unknown("profile", name, profiles(), "cluster")
+    if not path.is_file():
+        raise ValueError(f"no profile at {path}")
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"profile {path}: {error}") from None
+    known = {f.name for f in fields(Profile)} - {"name"}
+    for key in values:
+        if key not in known:
+            raise unknown("setting", key, known, f"profile {name}")
+    return Profile(name=path.stem, **values)
+
+
+def trials_at_once(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials a cluster holds at once, by its nodes' resources; refuses a profile that asks for more than it has.
+
+    A worker's CPUs and GPUs are on one node; the workers of a trial, and its actors, may be on several.
+    """
+    cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    room = sum(workers_on(profile, node) for node in nodes)
+    fit = min(room // profile.workers, int(cpus // profile.trial_cpus))
+    if fit < max(profile.concurrency, 1):
+        wanted = max(profile.concurrency, 1)
+        taken = f"{profile.trial_cpus * wanted} CPU" + (
+            f" and {profile.gpus * profile.workers * wanted:g} GPU" if profile.gpus else ""
+        )
+        raise ValueError(
+            f"profile {profile.name} takes {taken} for {wanted} trial{'s at once' * (wanted > 1)} ({profile} a trial); the "
+            f"cluster has {cpus:g} CPU and {gpus:g} GPU on {len(nodes)} node{'s' * (len(nodes) > 1)}, room for {room} such "
+            f"worker{'s' * (room != 1)} and {fit} such trial{'s' * (fit != 1)}"
+        )
+    return profile.concurrency or fit
+
+
+def workers_on(profile: Profile, node: Mapping[str, float]) -> int:
+    """How many workers a node holds. A part of a GPU lies on one GPU."""
+    by_cpu, gpus = node.get("CPU", 0) // profile.cpus, node.get("GPU", 0)
+    if not profile.gpus:
+        return int(by_cpu)
+    by_gpu = gpus // profile.gpus if profile.gpus >= 1 else gpus * math.floor(1 / profile.gpus + 1e-9)
+    return int(min(by_cpu, by_gpu))
+
+
+def check_batches(profile: Profile, trials: Iterable[Trial]) -> None:
+    """Refuses more workers than a batch has rows."""
+    smallest = min(trial.protocol.batch_size for trial in trials)
+    if smallest < profile.workers:
+        raise ValueError(f"profile {profile.name} has {profile.workers} workers; a batch has {smallest} rows to share")

@@ -1,0 +1,74 @@
+"""Ray Train groups in a sweep: they finish beside each other and their actors, and listen on nothing but loopback."""
+
+import dataclasses
+
+import psutil
+import pytest
+from conftest import TINY, write_reacher_file
+from sweeping import environment, kill_tree, results, start_sweep, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """DT without dropout on Reacher, two seeds."""
+    data = tmp_path / "reacher.hdf5"
+    write_reacher_file(data)
+    monkeypatch.setenv("DMM_TOY_DATA", str(data))
+    from toy import TABLE
+
+    row = dataclasses.replace(TABLE.rows[0], changes={"width": 16, "layers": 1, "dropout": 0.0})
+    column = dataclasses.replace(TABLE.columns[0], dataset=(f"d4rl:{data}",))
+    return dataclasses.replace(TABLE, rows=(row,), columns=(column,), protocol=TINY.changed(updates=20, batch_size=7))
+
+
+def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_process(table, monkeypatch, tmp_path):
+    """Two trials at once, each of two workers and an actor, on just enough CPUs."""
+    from dmm.profile import Profile
+    from dmm.sweep import sweep
+
+    import ray  # isort: skip  after dmm.sweep, as in a sweep
+
+    from dmm.run import run
+    from dmm.storage import result
+    from dmm.workers import ENVIRONMENT
+
+    said: list[str] = []
+    ray.init("local", num_cpus=6, include_dashboard=False, runtime_env={"env_vars": ENVIRONMENT}, logging_level="error")
+    try:
+        with pytest.raises(ValueError, match="8 CPU for 1 trial.*has 6 CPU"):
+            sweep(table, Profile(name="much", workers=7, rollout_actors=1), say=said.append)
+        assert not any(result(trial) for trial in table.trials())
+        counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=said.append)
+    finally:
+        ray.shutdown()
+    assert counts["done"] == counts["total"] == 2, said
+    assert "profile pair: 2 at once, 2 workers of 1 CPU and 1 rollout actors of 1 CPU a trial" in said
+    together = [result(trial) for trial in table.trials()]
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "alone"))
+    for trial, pair in zip(table.trials(), together):
+        one = run(trial)
+        assert pair and (pair["provenance"]["workers"], one["provenance"]["workers"]) == (2, 1)
+        assert [update for update, _ in pair["loss"]] == [update for update, _ in one["loss"]]
+        assert [loss for _, loss in pair["loss"]] == pytest.approx([loss for _, loss in one["loss"]], rel=1e-4)
+        assert [len(entry["returns"]) for entry in pair["evaluations"]] == [5] * 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_local_sweep_listens_on_loopback_only(tmp_path, workers):
+    data, profile, home = tmp_path / "reacher.hdf5", tmp_path / "some.toml", tmp_path / "home"
+    write_reacher_file(data)
+    profile.write_text(f"workers = {workers}")
+    env = environment(home, data, DMM_TOY_UPDATES="60000")
+    driver = start_sweep(env, tmp_path, "--profile", str(profile))
+    try:
+        wait_for(lambda: list(home.glob("trials/*/result.json")), "a trial that trains", 900)
+        listening = set()
+        for process in [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]:
+            sockets = process.net_connections(kind="inet")
+            listening |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
+        assert [found["provenance"]["workers"] for found in results(home)][:1] == [workers]
+    finally:
+        kill_tree(driver.pid)
+    assert listening and all(ip.removeprefix("::ffff:") in ("127.0.0.1", "::1") for _, ip in listening), listening

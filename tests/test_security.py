@@ -1,0 +1,112 @@
+"""What must not happen: code that is run because it was read, and a name that leads out of the storage path."""
+
+import ast
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "dmm").rglob("*.py")) + sorted((ROOT / "tune_spaces").glob("*.py"))
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+# which keyword makes a reader safe; numpy's default is the safe one
+SAFE = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pickle", False)}
+FORBIDDEN = {("pd", "read_pickle"), ("pandas", "read_pickle"), ("torch", "jit"), ("dist", "broadcast_object_list"),
+             ("dist", "all_gather_object"), ("dist", "gather_object"), ("dist", "recv_object_list"),
+             ("dist", "scatter_object_list")}  # fmt: skip
+
+
+def unsafe(text: str) -> list[str]:
+    """Every place in a module at which something could be unpickled or evaluated."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found += [f"import {name}" for name in names if name.split(".")[0] in UNPICKLERS]
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = (node.value.id, node.attr)
+            found += [".".join(name)] * (name in FORBIDDEN)
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "compile", "__import__"):
+                found.append(node.func.id)
+            if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+                rule = SAFE.get((node.func.value.id, node.func.attr))
+                given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+                if rule and given.get(rule[0], node.func.value.id == "np" and rule[1]) is not rule[1]:
+                    found.append(f"{node.func.value.id}.load without {rule[0]}={rule[1]}")
+                if rule and None in given:
+                    found.append("a reader with **keywords")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled(path):
+    assert not unsafe(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "pd.read_pickle(path)",
+        "dist.broadcast_object_list(state)",
+        "eval(text)",
+        "torch.load(path, **options)",
+    ],
+)
+def test_the_search_finds_what_it_looks_for(text):
+    assert unsafe(text)
+    assert not unsafe("torch.load(path, weights_only=True); np.load(path); model.eval()")
+
+
+def test_a_checkpoint_with_code_in_it_is_not_run(tiny_trial, tmp_path):
+    import torch
+
+    from dmm.run import run
+    from dmm.storage import folder
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    folder(tiny_trial).mkdir(parents=True)
+    torch.save({"model": Bomb()}, folder(tiny_trial) / "checkpoint.pt")
+    with pytest.raises(ValueError, match="damaged"):
+        run(tiny_trial)
+    assert not (tmp_path / "ran").exists()
+
+
+EVIL = ["../outside", "/tmp/outside", "a/../../b", "..", ".", "", "a b/../..", "name\n", "..\\up"]
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_tables_name_is_a_folders(name):
+    import handmade
+
+    with pytest.raises(ValueError, match="name"):
+        replace(handmade.TABLE, name=name)
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
+    """What is written is named by hashes and cleaned names, whatever a dataset, a task or an architecture is called."""
+    from dmm.data.cache import folder_of
+    from dmm.home import home
+    from dmm.storage import folder
+
+    assert folder_of([f"d4rl:{name}", name]).resolve().parent == home() / "cache"
+    trial = replace(tiny_trial, dataset=(name,), task=replace(tiny_trial.task, name=name))
+    assert folder(trial).resolve().parent == home() / "trials" and trial.id.isalnum()
+
+
+@pytest.mark.parametrize("dataset", ["dmm/../../etc-v0", "dmm/hopper/../x-v0", "dmm/hopper/medium-n1-s0-v0/../..-v0"])
+def test_a_dataset_that_is_to_be_collected_has_a_plain_name(dataset):
+    from dmm.collect import ensure
+
+    with pytest.raises(ValueError):
+        ensure((dataset,))
