@@ -80,10 +80,9 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
     progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
+    bundles: list[dict[str, float]] = [{"CPU": profile.cpus}] + [{"CPU": 1}] * profile.rollout_actors
     if profile.group:  # its workers are outside Tune's accounts: a trial takes no CPU that they could wait for
         bundles = [{"memory": 1_000_000}]
-    else:
-        bundles = [{"CPU": profile.cpus}] + [{"CPU": 1}] * profile.rollout_actors
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(train_trial, trials=progress.trials, profile=profile),

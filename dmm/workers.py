@@ -75,7 +75,7 @@ class RolloutPool:
     """
 
     def __init__(self, actors: int, *, anywhere: bool = False) -> None:
-        strategy = PlacementGroupSchedulingStrategy(placement_group=None) if anywhere else None
+        strategy = PlacementGroupSchedulingStrategy(None) if anywhere else None  # pyright: ignore[reportArgumentType]
         self.actors = [RolloutActor.options(scheduling_strategy=strategy).remote() for _ in range(actors)]
         self.coming = {actor.ready.remote(): actor for actor in self.actors}
 
@@ -178,7 +178,9 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
                     if (found := result_of(trial)) and found["update"] > seen:
                         seen = found["update"]
                         progress(found)
-                return ended.result().return_value
+                result = ended.result().return_value
+                assert isinstance(result, dict)  # the first worker's
+                return result
         except TrainingFailedError as error:
             raise cause(error) from error
 
