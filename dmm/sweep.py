@@ -80,7 +80,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
     progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
-    bundles: list[dict[str, float]] = [{"CPU": profile.cpus}] + [{"CPU": 1}] * profile.rollout_actors
+    bundles: list[dict[str, float]] = [{"CPU": profile.cpus}, *({"CPU": 1} for _ in range(profile.rollout_actors))]
     if profile.group:  # its workers are outside Tune's accounts: a trial takes no CPU that they could wait for
         bundles = [{"memory": 1_000_000}]
     tuner = tune.Tuner(
