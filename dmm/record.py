@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -21,6 +21,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
 
 import sqlalchemy  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
@@ -68,21 +69,27 @@ class Recorder:
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
         self.uri = without_password(uri)
         self._runs: dict[str, Known] | None = None
-        with self._errors(HINT):
-            remote = uri.startswith(("http://", "https://", "databricks"))
+        remote = uri.startswith(("http://", "https://", "databricks"))
+        home().mkdir(parents=True, exist_ok=True)
+        # a database is made by its first user, and spoilt by two of them
+        with self._errors(HINT), nullcontext() if remote else FileLock(home() / ".mlflow.lock"):
             if not remote:
                 check_database(uri)
-            self._client = MlflowClient(uri)
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
-                place = None if remote else (home() / "mlartifacts").as_uri()
-                self.experiment = self._client.create_experiment(EXPERIMENT, artifact_location=place)
-            elif found.lifecycle_stage == "deleted":
-                raise RecordError(
-                    f"experiment {EXPERIMENT!r} of {self.uri} is deleted; restore it or delete it for good"
-                )
-            else:
-                self.experiment = found.experiment_id
+            # sqlite lets one write at a time, and the others wait, by its own measure for 5 s
+            self._client = MlflowClient(f"{uri}?timeout=60" if uri.startswith("sqlite:") and "?" not in uri else uri)
+            self.experiment = self._experiment(None if remote else (home() / "mlartifacts").as_uri())
+
+    def _experiment(self, place: str | None) -> str:
+        """The id of the experiment; made where there is none, by one of several that come at once."""
+        if not (found := self._client.get_experiment_by_name(EXPERIMENT)):
+            try:
+                return self._client.create_experiment(EXPERIMENT, artifact_location=place)
+            except MlflowException:  # another was faster
+                if not (found := self._client.get_experiment_by_name(EXPERIMENT)):
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise RecordError(f"experiment {EXPERIMENT!r} of {self.uri} is deleted; restore it or delete it for good")
+        return found.experiment_id
 
     def push(self, result: Mapping, tables: Sequence[str] = ()) -> None:
         """Brings a trial's run up to its result. What MLflow has already is not sent; a finished run stays finished."""

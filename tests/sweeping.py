@@ -104,13 +104,13 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def start_mlflow(place: Path, port: int) -> subprocess.Popen:
-    """A tracking server over sqlite, once it answers."""
+def start_mlflow(place: Path, port: int, store: str = "") -> subprocess.Popen:
+    """A tracking server over sqlite, or over a store of another kind, once it answers."""
     place.mkdir(exist_ok=True)
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += [
         "--backend-store-uri",
-        f"sqlite:///{place / 'mlflow.db'}",
+        store or f"sqlite:///{place / 'mlflow.db'}",
         "--artifacts-destination",
         str(place / "files"),
     ]

@@ -68,7 +68,7 @@ def finished() -> dict:
 def test_a_new_store_is_quiet_and_in_dmm_home(template):
     folder, printed = template
     assert printed == ""
-    assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db"]
+    assert sorted(path.name for path in folder.iterdir()) == [".mlflow.lock", "mlflow.db"]
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     assert client.get_experiment_by_name("dmm").artifact_location == (folder / "mlartifacts").as_uri()
 
