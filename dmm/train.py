@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dmm.config import Trial
+from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
 from dmm.models import DecisionModel, build, count_parameters
 
@@ -27,6 +27,46 @@ def fresh_model(trial: Trial) -> DecisionModel:
         return build(
             trial.arch, dict(trial.changes), trial.task.state_dim, trial.task.action_dim, trial.protocol.context_length
         )
+
+
+def fresh_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:
+    """The protocol's optimizer, before its first step."""
+    return torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=protocol.learning_rate,
+        betas=protocol.betas,
+        eps=protocol.epsilon,
+        weight_decay=protocol.weight_decay,
+        fused=True,
+    )
+
+
+def learner(
+    trial: Trial,
+    trajectories: Trajectories,
+    model: DecisionModel,
+    optimizer: torch.optim.Optimizer,
+    sampler: torch.Generator,
+) -> Callable[[int], torch.Tensor]:
+    """What the loop does: a function that makes update 0, 1, ... of a model and gives its loss."""
+    protocol, device = trial.protocol, next(model.parameters()).device
+    half = torch.autocast(device.type, torch.bfloat16, enabled=protocol.dtype == "bfloat16")
+
+    def learn(update: int) -> torch.Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
+        batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs).to(device)
+        with half:
+            predicted = model(batch)
+        loss = model.loss(predicted, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        for part in model.parts():
+            nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
+        optimizer.step()
+        return loss.detach()
+
+    return learn
 
 
 def blank_progress(parameters: int) -> dict:
@@ -51,14 +91,7 @@ def fit(
     """
     protocol = trial.protocol
     model = fresh_model(trial).to(device).train()
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=protocol.learning_rate,
-        betas=protocol.betas,
-        eps=protocol.epsilon,
-        weight_decay=protocol.weight_decay,
-        fused=True,
-    )
+    optimizer = fresh_optimizer(model, protocol)
     sampler = torch.Generator().manual_seed(derived_seed(trial.seed, 1))
     progress = blank_progress(count_parameters(model))
     total = torch.zeros((), device=device)  # of the losses since the last point
@@ -81,21 +114,11 @@ def fit(
                 "progress": progress,
             }
 
+        learn = learner(trial, trajectories, model, optimizer, sampler)
         every = max(1, protocol.interval // POINTS)
         began = saved = time.perf_counter()
         for update in range(progress["update"], protocol.updates):
-            for group in optimizer.param_groups:
-                group["lr"] = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
-            batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs).to(
-                device
-            )
-            loss = model.loss(model(batch), batch)
-            optimizer.zero_grad()
-            loss.backward()
-            for part in model.parts():
-                nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
-            optimizer.step()
-            total += loss.detach()
+            total += learn(update)
             done = progress["update"] = update + 1
             evaluation = done % protocol.interval == 0
             if done % protocol.interval % every == 0:
