@@ -164,6 +164,7 @@ class Attention(nn.Module):
         q, k, v = (rearrange(value, "b t (heads e) -> b heads t e", heads=self.heads) for value in (q, k, v))
         if past is not None:
             k, v, bias = self.extend(k, v, past)
+        assert bias is not None
         bias = bias[:, :, some.which]
         if self.training and self.weight_dropout:
             scores = torch.softmax(q * q.shape[3] ** -0.5 @ k.mT + bias, -1)

@@ -31,9 +31,9 @@ def steps(rows: int, k: int, device: str) -> Batch:
     """Made-up windows of k steps in the middle of an episode."""
     place = (torch.arange(k) + 100).expand(rows, k)
     shapes = [(rows, k, HOPPER.state_dim), (rows, k, HOPPER.action_dim), (rows, k)]
-    values = [torch.randn(shape).clamp(-1, 1) for shape in shapes]
+    states, actions, returns = (torch.randn(shape).clamp(-1, 1) for shape in shapes)
     mask = torch.ones(rows, k, dtype=torch.bool)
-    return Batch(*values, place, mask, previous_actions=values[1]).to(device)
+    return Batch(states, actions, returns, place, mask, previous_actions=actions).to(device)
 
 
 def train_once(model: DecisionModel, k: int, device: str) -> Callable[[], int]:
@@ -75,13 +75,13 @@ def measure(lengths: tuple[int, ...], effort: Effort, device: str, clock: Clock)
         workers = {}
         for name, (arch, width) in WIDTHS.items():
             model = fresh_model(made_up_trial(arch, k, {"width": width})).to(device)
-            workers[name, "train"] = train_once(model, k, device)
-            workers[name, "window"] = act_once(model, k, False, device)
-            workers[name, "recurrent"] = act_once(model, k, True, device)
+            workers[f"{name} train"] = train_once(model, k, device)
+            workers[f"{name} window"] = act_once(model, k, False, device)
+            workers[f"{name} recurrent"] = act_once(model, k, True, device)
         times = {key: 1e3 * median(found) for key, found in interleaved(workers, effort, clock).items()}
         for name in WIDTHS:
             for kind in ("window", "recurrent"):
-                values = (name, kind, k, times[name, "train"], times[name, kind])
+                values = (name, kind, k, times[f"{name} train"], times[f"{name} {kind}"])
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
 

@@ -56,7 +56,9 @@ def compiled_noise(shape: tuple[int, ...], p: float, generator: torch.Generator)
     """`noise` in C++, in float32."""
     state, found = generator.get_state(), torch.empty(shape)
     keep, value = ctypes.c_double(1 - p), ctypes.c_float(float(torch.ones(1).div_(1 - p)))
-    library()[0].dmm_noise(ctypes.c_void_p(state.data_ptr()), keep, value, ctypes.c_int64(found.numel()),
+    kernel = library()[0]
+    assert kernel is not None
+    kernel.dmm_noise(ctypes.c_void_p(state.data_ptr()), keep, value, ctypes.c_int64(found.numel()),
                            ctypes.c_void_p(found.data_ptr()))  # fmt: skip
     generator.set_state(state)
     return found

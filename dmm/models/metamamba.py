@@ -159,7 +159,7 @@ class LinearMixer(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
         if past is None and len(self.filters) == 1:
-            return dense(x, self.filters[0].weight)
+            return dense(x, next(self.filters.parameters()))
         windows = torch.cat(shifted(x, self.window, past, self), dim=-1)  # B T W, W = window * H
         if len(self.filters) == 1:
             return self.filters[0](windows)
