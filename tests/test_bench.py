@@ -43,7 +43,7 @@ def test_rounds_are_interleaved_and_count_seconds_a_unit():
     workers = {"a": clock.work("a", 0.5, units=2), "b": clock.work("b", 3.0)}
     times = interleaved(workers, Effort(rounds=2, least=1.0), clock)
     assert times == {"a": [0.25, 0.25], "b": [3.0, 3.0]}
-    assert "".join(clock.log) == "aabb" + 2 * "aab"  # two turns each to see how long one takes; a repeats
+    assert "".join(clock.log) == "aab" + 2 * "aab"  # a is short: tried twice, and then repeated in its turns
 
 
 def test_a_row_has_medians_and_the_extreme_ratios_of_rounds():
