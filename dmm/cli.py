@@ -213,6 +213,22 @@ def report(
 
 
 @app.command()
+def bench(
+    what: Annotated[
+        str, typer.Argument(help="sample, scan, train, rollout, trials, growth, or all but growth.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="Folder of bench.md and bench.csv.")] = Path("reports/bench"),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    quick: Annotated[bool, typer.Option(help="Smoke test: two rounds, small sizes.")] = False,
+) -> None:
+    """Measures our speed beside the peers' (extra `bench`), as ratios of interleaved rounds. Example: `dmm bench scan`."""
+    from dmm.bench import bench
+
+    paths = bench(what, out, device, quick, say=lambda text: print(text, flush=True))
+    print("\n".join(str(path) for path in paths))
+
+
+@app.command()
 def doctor() -> None:
     """Says what is here and which paths are active: versions, devices, kernels, folders. Example: `dmm doctor`."""
     import torch

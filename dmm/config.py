@@ -35,7 +35,7 @@ class Protocol:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     clip: float = 0.25  # global gradient norm
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: of matrix products in training; weights stay float32
     # windows: a step drawn uniformly from an episode, and up to K steps from it on, or up to it; whole: drawn from the
     # episode's steps that K - 1 others follow, or its first step where it has fewer than K
     top_fraction: float = later(1.0)  # of the data's steps: the episodes of highest return that fit into it (%BC)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
 from dmm.kernels import selective_scan
+from dmm.kernels.draw import noise
 from dmm.kernels.scan import resume
+from dmm.kernels.windows import depthwise
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
 
@@ -22,6 +24,24 @@ def at_least_one(config, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
+
+
+class Some(NamedTuple):
+    """Some tokens of a longer sequence: those that anything reads further on."""
+
+    which: slice
+    tokens: int  # of the whole sequence
+
+
+class Dropout(nn.Dropout):
+    """Dropout under which some tokens have the mask that they have in the whole sequence: fewer tokens, same numbers."""
+
+    def forward(self, x: Float[Tensor, "B M H"], some: Some | None = None) -> Float[Tensor, "B M H"]:
+        if not (self.training and self.p):
+            return x
+        if some is None:
+            return x * noise(*x.shape, p=self.p, like=x)
+        return x * noise(len(x), some.tokens, x.shape[2], p=self.p, like=x)[:, some.which]
 
 
 class TokenEmbedding(nn.Module):
@@ -42,7 +62,7 @@ class TokenEmbedding(nn.Module):
         self.actions = nn.Linear(action_dim, width)
         self.time = nn.Embedding(TIME_STEPS, width) if time_table else None
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.action_tokens = action_tokens
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B T H"]:
@@ -98,11 +118,11 @@ class MLP(nn.Module):
         super().__init__()
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = getattr(F, activation)
 
-    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        return self.dropout(self.down(self.activation(self.up(x))))
+    def forward(self, x: Float[Tensor, "B M H"], some: Some | None = None) -> Float[Tensor, "B M H"]:
+        return self.dropout(self.down(self.activation(self.up(x))), some)
 
 
 def attention_bias(real: Bool[Tensor, "B T"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
@@ -119,20 +139,41 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.weight_dropout = heads, dropout if dropped == "weights" else 0.0
-        self.value_dropout = nn.Dropout(dropout if dropped == "values" else 0.0)
+        self.value_dropout = Dropout(dropout if dropped == "values" else 0.0)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
-    ) -> Float[Tensor, "B T H"]:
-        q, k, v = rearrange(self.qkv(x), "b t (three heads e) -> three b heads t e", three=3, heads=self.heads)
+        self,
+        x: Float[Tensor, "B T H"],
+        bias: Float[Tensor, "B 1 T T"] | None,
+        past: Past | None = None,
+        some: Some | None = None,
+    ) -> Float[Tensor, "B M H"]:
+        """All tokens, or some of them, attend to all."""
+        if some is None:
+            some = Some(slice(None), x.shape[1])
+            q, k, v = self.qkv(x).chunk(3, -1)
+        else:
+            weights, biases = (
+                value.tensor_split((self.out.in_features,)) for value in (self.qkv.weight, self.qkv.bias)
+            )
+            q = F.linear(x[:, some.which], weights[0], biases[0])
+            k, v = F.linear(x, weights[1], biases[1]).chunk(2, -1)
+        q, k, v = (rearrange(value, "b t (heads e) -> b heads t e", heads=self.heads) for value in (q, k, v))
         if past is not None:
             k, v, bias = self.extend(k, v, past)
-        dropout = self.weight_dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        return self.dropout(self.out(self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"))))
+        assert bias is not None
+        bias = bias[:, :, some.which]
+        if self.training and self.weight_dropout:
+            scores = torch.softmax(q * q.shape[3] ** -0.5 @ k.mT + bias, -1)
+            mask = noise(*k.shape[:3], k.shape[2], p=self.weight_dropout, like=scores)[:, :, some.which]
+            x = scores * mask @ v
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"), some)
+        return self.dropout(self.out(x), some)
 
     def extend(self, k: Tensor, v: Tensor, past: Past) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values with those of earlier tokens before them, and the band of them that each token looks at."""
@@ -142,7 +183,7 @@ class Attention(nn.Module):
         past[self] = kept[:, :, :, max(kept.shape[3] - past.reach + 1, 0) :]
         age = torch.arange(kept.shape[3] - tokens, kept.shape[3]).unsqueeze(1) - torch.arange(kept.shape[3])
         band = torch.where((age >= 0) & (age < past.reach), 0.0, -torch.inf)
-        return kept[:, 0], kept[:, 1], band.to(k)
+        return kept[:, 0], kept[:, 1], band.to(k)[None, None]
 
 
 class ConvMixer(nn.Module):
@@ -159,16 +200,11 @@ class ConvMixer(nn.Module):
         self.bias = nn.Parameter(torch.empty(filters, width).uniform_(-bound, bound))
 
     def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        taps = shifted(x, self.weight.shape[2], past, self)
-        if past is not None:
-            order = [(past.phase + token) % len(self.weight) for token in range(x.shape[1])]
-            weights = self.weight[order].unbind(2)  # T H each
-            return self.bias[order] + sum(tap * weight for tap, weight in zip(taps, weights, strict=True))
-        # a sum over taps: nn.Conv1d with stride `filters` is three times slower on a CPU at these sizes
-        y = self.bias
-        for tap, weight in zip(taps, self.weight.unbind(2)):
-            y = y + rearrange(tap, "b (k m) h -> b k m h", m=len(weight)) * weight
-        return rearrange(y, "b k m h -> b (k m) h")
+        if past is None:
+            return depthwise(x, self.weight, self.bias)
+        order = [(past.phase + token) % len(self.weight) for token in range(x.shape[1])]
+        taps, weights = shifted(x, self.weight.shape[2], past, self), self.weight[order].unbind(2)  # T H each
+        return self.bias[order] + sum(tap * weight for tap, weight in zip(taps, weights, strict=True))
 
 
 def shifted(x: Float[Tensor, "B T H"], window: int, past: Past | None, layer: nn.Module) -> list[Tensor]:
@@ -238,10 +274,15 @@ class TransformerBlock(nn.Module):
         self.mlp = MLP(width, dropout, activation)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
-    ) -> Float[Tensor, "B T H"]:
-        x = x + self.attention(self.attention_norm(x), bias, past)
-        return x + self.mlp(self.mlp_norm(x))
+        self,
+        x: Float[Tensor, "B T H"],
+        bias: Float[Tensor, "B 1 T T"] | None,
+        past: Past | None = None,
+        some: Some | None = None,
+    ) -> Float[Tensor, "B M H"]:
+        read = x if some is None else x[:, some.which]
+        x = read + self.attention(self.attention_norm(x), bias, past, some)
+        return x + self.mlp(self.mlp_norm(x), some)
 
 
 class MambaBlock(nn.Module):

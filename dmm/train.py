@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from dmm import parallel
-from dmm.config import Trial
+from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
 from dmm.models import DecisionModel, build, count_parameters
+from dmm.replay import replayed
 
 POINTS = 10  # of the loss curve, between two evaluations
 SAVE_SECONDS = 60  # between two checkpoints at most; resuming is exact, so this moves no number
@@ -28,6 +29,60 @@ def fresh_model(trial: Trial) -> DecisionModel:
         return build(
             trial.arch, dict(trial.changes), trial.task.state_dim, trial.task.action_dim, trial.protocol.context_length
         )
+
+
+def fresh_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:
+    """The protocol's optimizer, before its first step."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        parameters,
+        lr=protocol.learning_rate,
+        capturable=parameters[0].is_cuda,
+        betas=protocol.betas,
+        eps=protocol.epsilon,
+        weight_decay=protocol.weight_decay,
+        fused=True,
+    )
+
+
+def learner(
+    trial: Trial,
+    trajectories: Trajectories,
+    model: DecisionModel,
+    optimizer: torch.optim.Optimizer,
+    sampler: torch.Generator,
+) -> Callable[[int], torch.Tensor]:
+    """What the loop does: a function that makes update 0, 1, ... of a model and gives its loss."""
+    protocol, device = trial.protocol, next(model.parameters()).device
+    half = torch.autocast(device.type, torch.bfloat16, enabled=protocol.dtype == "bfloat16")
+    network, loss = parallel.joined(model), torch.zeros((), device=device)
+
+    def work() -> None:
+        batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs)
+        batch, share = parallel.own(batch.to(device))
+        with half:
+            predicted = network(batch)
+        error = model.loss(predicted, batch) * share
+        optimizer.zero_grad()
+        error.backward()
+        for part in model.parts():
+            nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
+        optimizer.step()
+        loss.copy_(parallel.mean(error.detach()))
+
+    replay = device.type == "cuda" and parallel.workers() == 1
+    make, rate = (replayed(work, sampler), torch.zeros((), device=device)) if replay else (work, None)
+
+    def learn(update: int) -> torch.Tensor:
+        value = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
+        for group in optimizer.param_groups:
+            group["lr"] = value if rate is None else rate.fill_(value)  # a graph reads it where it lies
+        if parallel.rank():  # dropout as a function of the update: the first worker's state is all that is saved
+            torch.manual_seed(derived_seed(trial.seed, 2, parallel.rank(), update))
+        make()
+        return loss
+
+    return learn
 
 
 def blank_progress(parameters: int) -> dict:
@@ -53,15 +108,8 @@ def fit(
     """
     protocol, state = trial.protocol, parallel.shared(state)
     model = fresh_model(trial).to(device).train()
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=protocol.learning_rate,
-        betas=protocol.betas,
-        eps=protocol.epsilon,
-        weight_decay=protocol.weight_decay,
-        fused=True,
-    )
-    sampler = torch.Generator().manual_seed(derived_seed(trial.seed, 1))
+    optimizer = fresh_optimizer(model, protocol)
+    sampler = torch.Generator(device).manual_seed(derived_seed(trial.seed, 1))
     progress = blank_progress(count_parameters(model))
     total = torch.zeros((), device=device)  # of the losses since the last point
     with torch.random.fork_rng():
@@ -69,7 +117,7 @@ def fit(
         if state is not None:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
-            sampler.set_state(state["sampler"])
+            sampler.set_state(state["sampler"].cpu())
             restore_generators(state["generators"])
             total, progress = state["total"].to(device), state["progress"]
 
@@ -83,23 +131,11 @@ def fit(
                 "progress": progress,
             }
 
-        network = parallel.joined(model)
+        learn = learner(trial, trajectories, model, optimizer, sampler)
         every = max(1, protocol.interval // POINTS)
         began = saved = time.perf_counter()
         for update in range(progress["update"], protocol.updates):
-            for group in optimizer.param_groups:
-                group["lr"] = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
-            batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs)
-            batch, share = parallel.own(batch.to(device))
-            if parallel.rank():  # dropout as a function of the update: the first worker's state is all that is saved
-                torch.manual_seed(derived_seed(trial.seed, 2, parallel.rank(), update))
-            loss = model.loss(network(batch), batch) * share
-            optimizer.zero_grad()
-            loss.backward()
-            for part in model.parts():
-                nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
-            optimizer.step()
-            total += parallel.mean(loss.detach())
+            total += learn(update)
             done = progress["update"] = update + 1
             evaluation = done % protocol.interval == 0
             if done % protocol.interval % every == 0:

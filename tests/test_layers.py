@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"suggest", "home", "provenance"},
     {"lock"},
-    {"batch", "tasks", "kernels"},
+    {"batch", "tasks", "kernels", "replay"},
     {"layers"},
     {"models", "data", "config"},
     {"parallel"},

@@ -18,6 +18,7 @@ from torch.nn.functional import embedding
 
 from dmm.batch import Batch
 from dmm.data.goals import goal_rows
+from dmm.kernels.draw import windows
 from dmm.tasks import Task
 
 GOALS = {"goals", "previous_goals"}
@@ -33,6 +34,7 @@ class Form(NamedTuple):
     place: Tensor  # 0 .. K - 1
     shift: Tensor  # a row of a batch is (row - shift) / divisor
     divisor: Tensor
+    pad: Tensor  # added where the mask is False, whose raw rows are zeros, so -mean / std
     goals: Tensor  # the row of each row's goal; empty unless a model wants goals
 
 
@@ -129,13 +131,17 @@ class Trajectories:
 
     def form(self, device: torch.device, protocol, scale: float, with_goals: bool = False) -> Form:
         """The table and a protocol's constants on a device: a view on the CPU, elsewhere copied there once."""
-        key = (device, protocol.context_length, protocol.std_offset, scale, with_goals)
+        values = (protocol.context_length, protocol.std_offset, protocol.pad_state, protocol.pad_action)
+        key = (device, *values, scale, with_goals)
         if key not in self.forms:
             others = self.action_dim + 3
             shift = np.array([*self.state_mean, *[0.0] * others])
             divisor = np.array([*(self.state_std + protocol.std_offset), *[1.0] * others])
             divisor[-2] = scale
-            constants = (torch.from_numpy(row.astype(np.float32)) for row in (shift, divisor))
+            shift, divisor = shift.astype(np.float32), divisor.astype(np.float32)
+            pad = shift / divisor if protocol.pad_state == "normalised zero" else np.zeros_like(shift)
+            pad[self.state_dim : -3] = protocol.pad_action
+            constants = (torch.from_numpy(row) for row in (shift, divisor, pad))
             views = (torch.from_numpy(array) for array in (self.table, self.offsets))
             place = torch.arange(protocol.context_length)
             goals = torch.from_numpy(self.goals if with_goals else self.offsets[:0])
@@ -149,46 +155,50 @@ class Trajectories:
         """
         needs = needs - {"draws"}  # those are for rollouts
         assert needs <= NEEDS, f"no such field of Batch to be read from data: {set(needs) - NEEDS}"
-        form, start = self.form(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)), drawn[:, None]
+        form, k = self.form(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)), protocol.context_length
         following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own
         if protocol.window != "end":
-            end = form.offsets.index_select(0, following)[:, None]
+            start, end = drawn, form.offsets.index_select(0, following)
         else:
-            end = start + 1
-            start = torch.maximum(end - protocol.context_length, form.offsets.index_select(0, following - 1)[:, None])
-        if protocol.padding == "left":
-            rows = torch.minimum(start, end - protocol.context_length) + form.place  # B K
-            mask = rows >= start
+            end = drawn + 1
+            start = torch.maximum(end - k, form.offsets.index_select(0, following - 1))
+
+        split = self.state_dim, self.action_dim, 3
+
+        def gather(rows: Tensor, real: Tensor) -> tuple[Tensor, ...]:
+            found = embedding(rows, form.table).sub_(form.shift).div_(form.divisor)
+            found.addcmul_(form.pad, (~real)[..., None].float())  # an eighth of the time of torch.where
+            return found.split(split, -1)
+
+        left, simple = protocol.padding == "left", needs <= {"rewards"}
+        made = windows(form.table, start, end, k, left, (form.shift, form.divisor, form.pad)) if simple else None
+        if made is not None:
+            (states, actions, rest), mask = made[0].split(split, -1), made[1]
         else:
-            rows = start + form.place
-            mask = rows < end
-        rows = torch.where(mask, rows, self.steps)
-
-        def gather(rows: Tensor, real: Tensor, pad_action: float) -> tuple[Tensor, Tensor, Tensor]:
-            found = (embedding(rows, form.table) - form.shift) / form.divisor  # raw zeros become -mean / std
-            states, actions, rest = found.split((self.state_dim, self.action_dim, 3), -1)
-            pad = ~real[..., None]
-            actions.masked_fill_(pad, pad_action)
-            if protocol.pad_state == "normalised zero":
-                states.masked_fill_(pad, 0)
-            return states, actions, rest
-
-        states, actions, rest = gather(rows, mask, protocol.pad_action)
+            if left:
+                rows = torch.minimum(start, end - k)[:, None] + form.place  # B K
+                mask = rows >= start[:, None]
+            else:
+                rows = start[:, None] + form.place
+                mask = rows < end[:, None]
+            rows = torch.where(mask, rows, self.steps)
+            states, actions, rest = gather(rows, mask)
         rewards, returns, steps = rest.unbind(-1)
         batch = Batch(states, actions, returns, steps.long(), mask, rewards if "rewards" in needs else None)
-        if needs <= {"rewards"}:
+        if simple:
             return batch
         more = {}
         before = mask & (batch.steps > 0)
         earlier = torch.where(before, rows - 1, self.steps)
         if "next_states" in needs:
             last = form.offsets.index_select(0, following)[:, None] - 1
-            more["next_states"] = gather(torch.where(mask, torch.minimum(rows + 1, last), rows), mask, 0.0)[0]
+            later = torch.where(mask, (rows + 1).minimum(last), rows)
+            more["next_states"] = gather(later, mask)[0]
         if "previous_actions" in needs:
-            more["previous_actions"] = gather(earlier, before, 0.0)[1]
+            more["previous_actions"] = torch.where(before[..., None], gather(earlier, before)[1], 0.0)
         if needs & GOALS:
-            more["goals"] = gather(form.goals[rows], mask, 0.0)[0]
-            more["previous_goals"] = gather(form.goals[earlier], before, 0.0)[0]
+            more["goals"] = gather(form.goals[rows], mask)[0]
+            more["previous_goals"] = gather(form.goals[earlier], before)[0]
         return replace(batch, **{name: value for name, value in more.items() if name in needs})
 
 

@@ -63,6 +63,8 @@ def selective_scan(
 ) -> Float[Tensor, "B T D"]:
     """Runs x through the SSM and the gate z; `scan.reference` says what that means."""
     values, name = (x, z, dt, A, B, C, D), path(x.device)
+    if torch.is_autocast_enabled(x.device.type):
+        values = tuple(value.float() for value in values)
     if name == "C++" and all(value.dtype == torch.float32 for value in values):
         return CompiledScan.apply(*values)
     kernel = cuda_kernel()[0] if name == "mamba-ssm" and x.dtype != torch.float64 else None

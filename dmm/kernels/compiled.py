@@ -1,4 +1,4 @@
-"""scan.cpp: built at its first use, kept in torch's extension cache, called through ctypes, which lets go of the GIL.
+"""The C++ files: built at their first use, kept in torch's extension cache, called through ctypes, without the GIL.
 
 Compiled for the processor at hand, so the file's name holds a hash of its flags: machines may share the folder. Each
 process that finds none builds in a folder of its own and renames, so there is no lock to wait for or to be left behind.
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-SOURCE = Path(__file__).with_name("scan.cpp")
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 
 
@@ -58,13 +58,15 @@ def call(function: str, *tensors) -> None:
 
 @cache
 def library() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled kernel, or None and why it cannot be had."""
+    """The compiled kernels, or None and why it cannot be had."""
     try:
         return ctypes.CDLL(str(built())), ""
     except (ImportError, OSError, RuntimeError, SubprocessError) as error:  # no compiler, no ninja, no folder, ...
         lines = (str(error) or repr(error)).splitlines()
         reason = next((line for line in lines if "error:" in line), lines[0])
-        logging.getLogger(__name__).warning("the C++ scan cannot be had, PyTorch's is several times slower: %s", reason)
+        logging.getLogger(__name__).warning(
+            "the C++ kernels cannot be had, PyTorch's scan is several times slower: %s", reason
+        )
         return None, reason
 
 
@@ -73,9 +75,11 @@ def built() -> Path:
     from torch.utils import cpp_extension
 
     compiler = cpp_extension.get_cxx_compiler()
-    key = sha256(repr((SOURCE.read_text(), FLAGS, compiler, processor())).encode()).hexdigest()[:16]
+    key = sha256(repr(([source.read_text() for source in SOURCES], FLAGS, compiler, processor())).encode()).hexdigest()[
+        :16
+    ]
     folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()).resolve() / "dmm"
-    path = folder / f"scan-{key}{cpp_extension.LIB_EXT}"
+    path = folder / f"kernels-{key}{cpp_extension.LIB_EXT}"
     if not path.exists():
         if not which(compiler):
             raise FileNotFoundError(f"no C++ compiler {compiler!r}; CXX may name another")
@@ -84,8 +88,8 @@ def built() -> Path:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), scripts])
         with TemporaryDirectory(dir=folder) as own:
             made = cpp_extension.load(
-                "dmm_scan",
-                str(SOURCE),
+                "dmm_kernels",
+                [str(source) for source in SOURCES],
                 extra_cflags=FLAGS,
                 build_directory=own,
                 with_cuda=False,

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, at_least_one, attention_bias, initialise
+from dmm.layers import ActionHead, Some, TokenEmbedding, TransformerBlock, at_least_one, attention_bias, initialise
 from dmm.models import DecisionModel
 
 
@@ -67,6 +67,8 @@ class DecisionTransformer(DecisionModel):
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
             bias, past.reach = None, 3 * self.context_length - 1  # as a window of K steps has up to its last state
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, bias, past)
-        return self.head(x, batch.mask.shape[1], past)
+        states = Some(slice(1, None, 3) if past is None else slice(-1, None), x.shape[1])
+        return self.head.read(last(x, bias, past, states))

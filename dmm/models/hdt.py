@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch
 from dmm.layers import (
+    Dropout,
     TransformerBlock,
     act_towards_goals,
     at_least_one,
@@ -103,7 +104,7 @@ class Level(nn.Module):
         self.embed = nn.ModuleDict({field: nn.Linear(size, width) for field, size in sizes.items()})
         self.time = nn.Embedding(TIME_STEPS, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, config.heads, config.dropout, activation="relu") for _ in range(layers)
         )

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
 from dmm.kernels.ssd import dual, resume
+from dmm.kernels.windows import dense
 from dmm.layers import (
     ActionHead,
     ConvMixer,
@@ -157,6 +158,8 @@ class LinearMixer(nn.Module):
         self.filters = nn.ModuleList(nn.Linear(window * width, width, bias=False) for _ in range(filters))
 
     def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        if past is None and len(self.filters) == 1:
+            return dense(x, next(self.filters.parameters()))
         windows = torch.cat(shifted(x, self.window, past, self), dim=-1)  # B T W, W = window * H
         if len(self.filters) == 1:
             return self.filters[0](windows)

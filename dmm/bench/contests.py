@@ -1,0 +1,175 @@
+"""Who does what in each table: sampling, the scan, an update, rollouts. Sizes are the papers'; the data are made up."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+
+from dmm import kernels
+from dmm.bench import baselines
+from dmm.bench.timing import Contest, Effort, Work
+from dmm.config import Protocol, Trial
+from dmm.data.trajectories import Trajectories, assemble, sample
+from dmm.kernels import scan
+from dmm.rollout import Statistics, evaluate
+from dmm.tasks import find_task
+from dmm.train import fresh_model, fresh_optimizer, learner
+
+HOPPER = replace(  # every episode has its 250 steps, whatever the policy does
+    find_task("hopper"), horizon=250, options=(("terminate_when_unhealthy", False),)
+)
+SIZES = {  # architecture, context length, changes: as in the papers
+    "DMM v2 (K 8, width 64)": ("metamamba", 8, {}),
+    "Decision Mamba (K 20, width 128)": ("decision_mamba", 20, {}),
+    "DT (K 20, width 128)": ("dt", 20, {}),
+}
+
+
+def one(function: Callable[[], object]) -> Work:
+    """Work of one unit a call."""
+
+    def work() -> int:
+        function()
+        return 1
+
+    return work
+
+
+@cache
+def made_up(episodes: int) -> Trajectories:
+    """Episodes of 200 to 1000 steps in Hopper's dimensions, all noise."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(200, 1001, episodes)
+    count = int(lengths.sum())
+    return assemble(
+        "made up",
+        generator.standard_normal((count, HOPPER.state_dim), np.float32),
+        generator.uniform(-1, 1, (count, HOPPER.action_dim)).astype(np.float32),
+        generator.uniform(0, 4, count).astype(np.float32),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.zeros(episodes, bool),
+    )
+
+
+def made_up_trial(arch: str, k: int, changes: Mapping[str, object], **protocol) -> Trial:
+    """A trial of an architecture on made-up data."""
+    found = Protocol(name="bench", context_length=k, **protocol)
+    return Trial(arch=arch, task=HOPPER, dataset=("made up",), protocol=found, seed=0, changes=tuple(changes.items()))
+
+
+def sampling(effort: Effort, device: str) -> Iterator[Contest]:
+    """Drawing a batch of 64 windows."""
+    data = made_up(20 if effort.quick else 1000)
+    for k in (8, 20):
+        peer = baselines.PeerSampler(data, k, HOPPER.scale)
+        protocol, generator = Protocol(name="bench", context_length=k), torch.Generator().manual_seed(0)
+        yield Contest(
+            work=f"K {k}, batch 64",
+            unit="batch",
+            peers={"Python loop": one(lambda peer=peer: peer(64))},
+            ours={"one gather": one(lambda p=protocol, g=generator: sample(data, p, HOPPER.scale, g, 64))},
+        )
+
+
+SCANS = {"indexed loop": baselines.indexed_scan, "lean loop": baselines.lean_scan, "mambapy": baselines.mambapy_scan}
+
+
+def there() -> tuple[dict[str, baselines.Scan], dict[str, str]]:
+    """The peers' scans that are installed, and why the others are not there."""
+    module, reason = baselines.package("mambapy")
+    absent = {} if module else {"mambapy": reason}
+    return {name: peer for name, peer in SCANS.items() if name not in absent}, absent
+
+
+def scanning(effort: Effort, device: str) -> Iterator[Contest]:
+    """The selective scan, forward and backward, batch 64, 16 states."""
+    peers, absent = there()
+    for length, width in ((24, 64),) if effort.quick else ((24, 64), (60, 256)):
+        shapes = [(64, length, width)] * 3 + [(width, 16)] + [(64, length, 16)] * 2 + [(width,)]
+        values = [torch.randn(shape, device=device) for shape in shapes]
+        values[3] = -values[3].exp()
+        channels_first = [v.transpose(1, 2).contiguous() if v.dim() == 3 else v for v in values]
+
+        def work(run: Callable, inputs: list[torch.Tensor]) -> Work:
+            inputs = [value.detach().clone().requires_grad_() for value in inputs]
+            weight = torch.randn_like(inputs[0])
+            return one(lambda: torch.autograd.grad(run(*inputs), inputs, weight))
+
+        ours = {kernels.path(device): work(kernels.selective_scan, values)}
+        if device == "cpu":
+            ours["PyTorch, gradient by hand"] = work(scan.fast, values)
+        yield Contest(
+            work=f"T {length}, D {width}",
+            unit="call",
+            peers={name: work(peer, channels_first) for name, peer in peers.items()},
+            ours=ours,
+            absent=absent,
+        )
+
+
+def updates(trial: Trial, data: Trajectories, device: str) -> Work:
+    """Our training loop's body."""
+    model = fresh_model(trial).to(device).train()
+    generator = torch.Generator().manual_seed(0)
+    learn, done = learner(trial, data, model, fresh_optimizer(model, trial.protocol), generator), iter(range(10**9))
+    return one(lambda: learn(next(done)))
+
+
+def training(effort: Effort, device: str) -> Iterator[Contest]:
+    """A whole update, batch 64: sampling, forward, backward, clip, optimizer."""
+    data = made_up(20 if effort.quick else 1000)
+    for work, (arch, k, changes) in SIZES.items():
+        trial = made_up_trial(arch, k, changes)
+        ours = {"dmm": updates(trial, data, device)}
+        if arch == "dt":
+            half = replace(trial, protocol=trial.protocol.changed(dtype="bfloat16"))
+            ours["dmm, bfloat16"] = updates(half, data, device)
+        models, absent = peer_models(trial)
+        draw = baselines.PeerSampler(data, k, HOPPER.scale)
+        peers = {
+            name: one(baselines.peer_learner(model.to(device).train(), draw, device)) for name, model in models.items()
+        }
+        yield Contest(work=work, unit="update", peers=peers, ours=ours, absent=absent)
+
+
+def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str]]:
+    """The originals of a trial's model that can be had here, and why others cannot."""
+    if trial.arch == "dt":
+        module, reason = baselines.package("transformers")
+        if module is None:
+            return {}, {"transformers": reason}
+        sizes = (HOPPER.state_dim, HOPPER.action_dim, trial.protocol.context_length, 128, 3)
+        return {"transformers": baselines.PeerTransformer(*sizes)}, {}
+    scans, absent = there()
+    return {name: baselines.peer_model(fresh_model(trial), found) for name, found in scans.items()}, absent
+
+
+def rolling(effort: Effort, device: str) -> Iterator[Contest]:
+    """Hopper without its early end, untrained policies: one episode after the other, or 100 in two shards of 50."""
+    sizes = {name: size for name, size in SIZES.items() if size[0] != "decision_mamba"}
+    for work, (arch, k, changes) in sizes.items():
+        trial = made_up_trial(arch, k, changes, episodes=4 if effort.quick else 100)
+        statistics = Statistics(*(np.full(HOPPER.state_dim, value) for value in baselines.STATISTICS))
+        trial = replace(trial, task=replace(HOPPER, horizon=10 if effort.quick else HOPPER.horizon))
+        model = fresh_model(trial).to(device)
+
+        def roll(kind: str, trial: Trial = trial, model=model, statistics=statistics) -> int:
+            one_kind = replace(trial, protocol=trial.protocol.changed(rollout=kind))
+            return sum(sum(entry["lengths"]) for entry in evaluate(model, one_kind, statistics, 0))
+
+        def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
+            task = trial.task
+            k = trial.protocol.context_length
+            return baselines.peer_episode(peer, env, k, task.horizon, task.target, task.scale, 0, device)[1]
+
+        found, absent = peer_models(trial)
+        peers = {
+            f"{name}, batch 1": lambda peer=peer.to(device): episode(peer)
+            for name, peer in found.items()
+            if name != "lean loop"
+        }
+        again = "K/V cache" if arch == "dt" else "recurrent"
+        ours = {"dmm, window": lambda roll=roll: roll("window"), f"dmm, {again}": lambda roll=roll: roll("recurrent")}
+        yield Contest(work=f"{work}, Hopper", unit="environment step", peers=peers, ours=ours, absent=absent)

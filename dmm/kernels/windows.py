@@ -1,0 +1,86 @@
+"""What mixes the last few tokens, with gradients written out: a dense map of a window, and a causal depthwise convolution.
+
+Autograd would give every tap a gradient of the whole sequence's size and then add them up.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def dense(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
+    """The weight times the last W / H tokens, oldest first."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):  # which would not reach the gradient
+        x, weight = (value.to(torch.get_autocast_dtype(kind)) for value in (x, weight))
+    return Dense.apply(x, weight)
+
+
+def depthwise(
+    x: Float[Tensor, "B T H"], weight: Float[Tensor, "filters H window"], bias: Float[Tensor, "filters H"]
+) -> Float[Tensor, "B T H"]:
+    """A sum over the last `window` tokens, channel by channel, with token t taking filter t mod `filters`."""
+    return Depthwise.apply(x.to(weight.dtype), weight, bias)
+
+
+class Dense(torch.autograd.Function):
+    """`dense`; the gradient of x is a dense map, too: of the gradients of the tokens that read it, itself first."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        window = weight.shape[1] // x.shape[2]
+        seen = unfolded(F.pad(x, (0, 0, window - 1, 0)), window)
+        ctx.save_for_backward(seen, weight)
+        ctx.window = window
+        return (seen @ weight.T).view(*x.shape[:2], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_y):
+        seen, weight = ctx.saved_tensors
+        readers = unfolded(F.pad(grad_y, (0, 0, 0, ctx.window - 1)), ctx.window)
+        taps = rearrange(weight, "m (w h) -> w m h", w=ctx.window).flip(0)
+        grad_x = (readers @ rearrange(taps, "w m h -> (w m) h")).view(*grad_y.shape[:2], -1)
+        return grad_x, grad_y.flatten(0, 1).T @ seen
+
+
+def unfolded(padded: Float[Tensor, "B P H"], window: int) -> Float[Tensor, "BT W"]:
+    """Every run of `window` tokens, end to end; each is copied as one piece."""
+    return padded.unfold(1, window, 1).transpose(2, 3).flatten(2).flatten(0, 1)
+
+
+class Depthwise(torch.autograd.Function):
+    """`depthwise`; nn.Conv1d takes two to three times as long on a CPU at these sizes."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        taps, filters = weight.unbind(2), len(bias)
+        y = bias.repeat(len(x), x.shape[1] // filters, 1, 1)  # B K M H
+        for tap, values in zip(taps, delayed(x, len(taps), filters), strict=True):
+            y.addcmul_(values, tap)
+        return y.flatten(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_y):
+        x, weight = ctx.saved_tensors
+        taps, filters = weight.unbind(2), len(weight)
+        grad_x = grad_y.new_zeros(len(x), len(taps) - 1 + x.shape[1], x.shape[2])
+        grad_y = rearrange(grad_y, "b (k m) h -> b k m h", m=filters)
+        grad_taps = []
+        for start, (tap, values) in enumerate(zip(taps, delayed(x, len(taps), filters), strict=True)):
+            part = grad_x[:, start : start + x.shape[1]]
+            rearrange(part, "b (k m) h -> b k m h", m=filters).addcmul_(grad_y, tap)
+            grad_taps.append((grad_y * values).flatten(0, 1).sum(0))
+        return grad_x[:, len(taps) - 1 :], torch.stack(grad_taps, 2), grad_y.flatten(0, 1).sum(0)
+
+
+def delayed(x: Float[Tensor, "B T H"], window: int, filters: int) -> list[Float[Tensor, "B K M H"]]:
+    """The sequence delayed by window - 1, ..., 1, 0 tokens, zeros moving in."""
+    padded, length = F.pad(x, (0, 0, window - 1, 0)), x.shape[1]
+    views = (padded[:, start : start + length] for start in range(window))
+    return [rearrange(view, "b (k m) h -> b k m h", m=filters) for view in views]

@@ -1,0 +1,161 @@
+"""dmm bench: its arithmetic on made-up times, peers that compute what we do, and what happens where a peer is absent."""
+
+import csv
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import REACHER
+from torch.testing import assert_close
+
+from dmm.bench import baselines, bench, contests
+from dmm.bench.contests import made_up, made_up_trial
+from dmm.bench.timing import Contest, Effort, compare, interleaved
+from dmm.kernels import scan
+from dmm.rollout import Statistics, rollout
+from dmm.train import fresh_model
+
+
+class Hand:
+    """A clock that stands still but for what work costs."""
+
+    def __init__(self):
+        self.now, self.log = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def work(self, name, *costs, units=1):
+        costs = list(costs)
+
+        def work():
+            self.now += costs.pop(0) if len(costs) > 1 else costs[0]
+            self.log.append(name)
+            return units
+
+        return work
+
+
+def test_rounds_are_interleaved_and_count_seconds_a_unit():
+    clock = Hand()
+    workers = {"a": clock.work("a", 0.5, units=2), "b": clock.work("b", 3.0)}
+    times = interleaved(workers, Effort(rounds=2, least=1.0), clock)
+    assert times == {"a": [0.25, 0.25], "b": [3.0, 3.0]}
+    assert "".join(clock.log) == "aab" + 2 * "aab"  # a is short: tried twice, and then repeated in its turns
+
+
+def test_a_row_has_medians_and_the_extreme_ratios_of_rounds():
+    contest = Contest(work="w", unit="call", peers={"p": len, "q": len}, ours={"us": len})
+    times = {"p": [4.0, 9.0, 2.0], "q": [1.0, 1.0, 1.0], "us": [1.0, 3.0, 0.25]}
+    first, second = compare("t", contest, times)
+    assert (first.baseline, first.ours, first.baseline_ms, first.ours_ms) == ("p", "us", 4000.0, 1000.0)
+    assert (first.ratio, first.lowest, first.highest, first.rounds) == (4.0, 3.0, 8.0, 3)  # of 4, 3 and 8
+    assert (second.baseline, second.ratio) == ("q", 1.0)
+
+
+@pytest.mark.parametrize("name", contests.SCANS)
+def test_scans_of_the_peers_are_the_scan(name):
+    if name == "mambapy":
+        pytest.importorskip("mambapy")
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 7, 3)] * 3 + [(3, 4)] + [(2, 7, 4)] * 2 + [(3,)]
+    ours = [torch.randn(shape, generator=generator) for shape in shapes]
+    ours[3] = -ours[3].exp()
+    peers = [value.transpose(1, 2).contiguous() if value.dim() == 3 else value.clone() for value in ours]
+    outputs, gradients = [], []
+    for run, values in ((scan.reference, ours), (contests.SCANS[name], peers)):
+        values = [value.requires_grad_() for value in values]
+        y = run(*values)
+        outputs.append(y)
+        gradients.append(torch.autograd.grad(y.square().sum(), values))
+    assert_close(outputs[1].transpose(1, 2), outputs[0], rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(*gradients, strict=True):
+        assert_close(theirs.transpose(1, 2) if theirs.dim() == 3 else theirs, mine, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["metamamba", "decision_mamba"])
+def test_models_of_the_peers_are_the_models(arch):
+    trial = made_up_trial(arch, 4, {"width": 16, "dropout": 0.0})
+    ours = fresh_model(trial)
+    for parameter in ours.parameters():  # no weight may be without effect
+        parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    theirs = baselines.peer_model(ours, baselines.indexed_scan)
+    assert not any(isinstance(module, baselines.SelectiveSSM) for module in theirs.children())
+    batch = made_up(5).window(torch.tensor([0, 3, 700]), trial.protocol, 1000.0)
+    states = batch.states.requires_grad_()
+    outputs = [model(batch) for model in (ours, theirs)]
+    assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-6)
+    for pair in zip(*(torch.autograd.grad(y.square().sum(), [states]) for y in outputs), strict=True):
+        assert_close(*pair, rtol=1e-3, atol=1e-6)
+
+
+def test_batches_of_the_loop_are_windows_of_ours():
+    data, k = made_up(20), 8
+    batch = baselines.PeerSampler(data, k, 1000.0)(64)
+    first = batch.mask.int().argmax(1)
+    states = batch.states[torch.arange(64), first].double() * (data.state_std + 1e-6) + data.state_mean
+    drawn = torch.from_numpy(np.abs(data.states[None, :, 0] - states[:, :1].numpy()).argmin(1))
+    ours = data.window(drawn, made_up_trial("dt", k, {}).protocol, 1000.0)
+    assert (batch.mask.sum(1) < k).any()  # some window ends with its episode
+    for name in ("states", "actions", "returns"):
+        assert_close(getattr(batch, name), getattr(ours, name), rtol=1e-3, atol=1e-4)
+    assert torch.equal(batch.steps, ours.steps) and torch.equal(batch.mask, ours.mask)
+
+
+def test_an_episode_of_the_loop_is_one_of_our_rollouts():
+    trial = made_up_trial("metamamba", 4, {"width": 16})
+    trial = replace(trial, task=REACHER)
+    model, k = fresh_model(trial), trial.protocol.context_length
+    found = baselines.peer_episode(model, REACHER.make(), k, 20, REACHER.target, REACHER.scale, 7, "cpu")
+    statistics = Statistics(*(np.full(REACHER.state_dim, value) for value in baselines.STATISTICS))
+    task = replace(REACHER, horizon=20)
+    (value,), (length,) = rollout(model, task, trial.protocol, statistics, [REACHER.target], [7])
+    assert found == (pytest.approx(value, rel=1e-4), length)
+
+
+def test_an_update_of_the_scripts_learns():
+    trial = made_up_trial("metamamba", 4, {"width": 16})
+    draw = baselines.PeerSampler(made_up(5), 4, 1000.0)
+    learn = baselines.peer_learner(baselines.peer_model(fresh_model(trial), baselines.lean_scan), draw, "cpu")
+    assert np.isfinite([learn() for _ in range(3)]).all()
+
+
+def test_what_is_not_installed_is_said_and_left_out(monkeypatch):
+    whole = importlib.import_module
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: whole("dmm.no_" + name) if name == "mambapy" else whole(name)
+    )
+    (contest,) = contests.scanning(Effort(quick=True), "cpu")
+    assert "mambapy" not in contest.peers and "indexed loop" in contest.peers
+    assert "bench" in contest.absent["mambapy"]
+
+
+def test_a_quick_run_writes_its_files(tmp_path):
+    said = []
+    paths = bench("sample", tmp_path, "cpu", True, said.append)
+    assert [path.name for path in paths] == ["bench.md", "bench.csv"]
+    rows = list(csv.DictReader((tmp_path / "bench.csv").open()))
+    assert [row["work"] for row in rows] == ["K 8, batch 64", "K 20, batch 64"]
+    assert all(float(row["baseline_ms"]) > 0 and float(row["ours_ms"]) > 0 for row in rows)
+    text = (tmp_path / "bench.md").read_text()
+    assert "GFLOP/s" in text and "| K 8, batch 64 | batch | Python loop |" in text and "GFLOP/s" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "device", "said"), [("skan", "cpu", "Did you mean 'scan'"), ("scan", "cuda", "no GPU")]
+)
+def test_what_cannot_be_measured_is_said(what, device, said, tmp_path):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=said):
+        bench(what, tmp_path, device, True, print)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["scan", "train", "rollout", "trials", "growth"])
+def test_every_table_runs(what, tmp_path):
+    if what in ("train", "rollout"):
+        pytest.importorskip("transformers")
+    assert all(path.stat().st_size for path in bench(what, tmp_path, "cpu", True, print))

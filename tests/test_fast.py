@@ -1,0 +1,173 @@
+"""Fast paths against what they stand for, written out: outputs and gradients."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from dmm.config import Protocol
+from dmm.data import trajectories
+from dmm.data.trajectories import sample
+from dmm.kernels import draw
+from dmm.kernels.compiled import library
+from dmm.kernels.windows import dense, depthwise
+from dmm.layers import ConvMixer
+from dmm.models import build, models
+from dmm.models.metamamba import LinearMixer
+from dmm.run import dataset
+from dmm.train import fit, fresh_model, fresh_optimizer, learner
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
+
+
+def token_by_token(x, weight):
+    """`dense` one token at a time: the last tokens, oldest first, zeros before the first."""
+    (rows, length, width), window = x.shape, weight.shape[1] // x.shape[2]
+    y = []
+    for t in range(length):
+        seen = [x[:, s] if s >= 0 else x.new_zeros(rows, width) for s in range(t - window + 1, t + 1)]
+        y.append(torch.cat(seen, 1) @ weight.T)
+    return torch.stack(y, 1)
+
+
+@pytest.mark.parametrize("length, window", [(7, 3), (2, 6), (5, 1)])
+def test_a_dense_window_is_the_map_token_by_token(length, window):
+    x, weight = randn(2, length, 4), randn(5, window * 4, seed=1)
+    assert_close(dense(x, weight), token_by_token(x, weight))
+    assert torch.autograd.gradcheck(dense, (x, weight))
+
+
+@pytest.mark.parametrize("length, window, filters", [(6, 4, 1), (6, 5, 3), (3, 6, 3)])
+def test_a_depthwise_window_is_a_convolution_with_each_token_s_filter(length, window, filters):
+    x, weight, bias = randn(2, length, 4), randn(filters, 4, window, seed=1), randn(filters, 4, seed=2)
+    padded = F.pad(x.transpose(1, 2), (window - 1, 0))
+    each = [F.conv1d(padded, w.unsqueeze(1), b, groups=4).transpose(1, 2) for w, b in zip(weight, bias, strict=True)]
+    expected = torch.stack([each[t % filters][:, t] for t in range(length)], 1)
+    assert_close(depthwise(x, weight, bias), expected)
+    assert torch.autograd.gradcheck(depthwise, (x, weight, bias))
+
+
+def test_the_mixers_take_them():
+    x, mixer, conv = randn(2, 6, 4), LinearMixer(4, 6, 1).double(), ConvMixer(4, 6, 3).double()
+    assert_close(mixer(x), token_by_token(x, mixer.filters[0].weight))
+    assert_close(conv(x), depthwise(x, conv.weight, conv.bias))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_the_last_layer_of_dt_gives_what_all_tokens_would_give(dropout, heads):
+    """Outputs and gradients, dropout included: the tokens that are computed keep the masks that they had among all."""
+    torch.manual_seed(0)
+    model = build("dt", {"width": 16, "heads": heads, "dropout": dropout}, 5, 2, 4).double().train()
+    batch = random_batch()
+
+    def whole():
+        x = model.embed(batch)
+        for block in model.blocks:
+            x = block(x, bias(batch, x))
+        return model.head(x, 4)
+
+    results = []
+    for run in (lambda: model(batch), whole):
+        torch.manual_seed(1)
+        y = run()
+        used = [p for name, p in model.named_parameters() if not name.startswith(model.unread())]
+        results.append([y, *torch.autograd.grad(y.square().sum(), used)])
+    for mine, all_of_it in zip(*results, strict=True):
+        assert_close(mine, all_of_it, rtol=1e-10, atol=1e-12)
+
+
+def bias(batch, x):
+    from dmm.layers import attention_bias
+
+    return attention_bias(batch.mask.repeat_interleave(3, 1), x)
+
+
+def random_batch():
+    from dmm.batch import Batch
+
+    mask = torch.tensor([[True] * 4, [False, False, True, True]])
+    values = [value.detach() for value in (randn(2, 4, 5), randn(2, 4, 2, seed=1), randn(2, 4, seed=2))]
+    return Batch(*values, torch.arange(4).expand(2, 4), mask)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch's RMSNorm takes its slower path
+@pytest.mark.parametrize("arch", models())
+def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial):
+    trials = [replace(tiny_trial, arch=arch, changes=(("width", 32),))]
+    trials.append(replace(trials[0], protocol=trials[0].protocol.changed(dtype="bfloat16")))
+    assert trials[0].id != trials[1].id
+    losses, data = [], dataset(tiny_trial.dataset)
+    for trial in trials:
+        model = fresh_model(trial)
+        learn = learner(trial, data, model, fresh_optimizer(model, trial.protocol), torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        losses.append([float(learn(update)) for update in range(2)])
+        assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
+def test_noise_has_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
+    """Where torch draws number by number; else dropout stays torch's."""
+    if not draw.is_torch(p):
+        pytest.skip("no C++ kernels, or a processor on which torch draws in another way")
+    for shape in ((1,), (5, 7), (624,), (64, 60, 3)):
+        torch.manual_seed(3)
+        torch.rand(17)  # somewhere inside the generator's state
+        start = torch.get_rng_state()
+        ours = draw.noise(*shape, p=p, like=torch.ones(1)), torch.rand(3)
+        torch.set_rng_state(start)
+        theirs = F.dropout(torch.ones(shape), p), torch.rand(3)
+        assert all(map(torch.equal, ours, theirs))
+
+
+def test_noise_without_the_kernel_is_torch_s(monkeypatch):
+    monkeypatch.setattr(draw, "is_torch", lambda p: False)
+    torch.manual_seed(0)
+    ours = draw.noise(3, 4, p=0.3, like=torch.ones(1))
+    torch.manual_seed(0)
+    assert torch.equal(ours, F.dropout(torch.ones(3, 4), 0.3)) and len(ours.unique()) == 2
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("window", ["start", "end"])
+def test_windows_of_the_kernel_are_those_of_torch(padding, window, tiny_trial, monkeypatch):
+    data = dataset(tiny_trial.dataset)
+    protocol = tiny_trial.protocol.changed(padding=padding, window=window, context_length=7)
+    drawn = torch.tensor([0, 1, 49, 50, 51, 55, 599, 597, 300])  # episodes have 50 steps
+    if library()[0] is None:
+        pytest.skip("no C++ kernels")
+    ours = data.window(drawn, protocol, 10.0, frozenset({"rewards"}))
+    monkeypatch.setattr(trajectories, "windows", lambda *_: None)
+    theirs = data.window(drawn, protocol, 10.0, frozenset({"rewards"}))
+    for field in ("states", "actions", "returns", "steps", "mask", "rewards"):
+        assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
+
+
+def test_float32_is_what_a_protocol_has_unless_said():
+    assert Protocol(name="p").dtype == "float32"
+
+
+def test_pads_are_exact_in_every_form(tiny_trial):
+    data = dataset(tiny_trial.dataset)
+    for pad_state, pad_action in (("raw zero", -10.0), ("normalised zero", 0.5), ("raw zero", 0.0)):
+        protocol = tiny_trial.protocol.changed(pad_state=pad_state, pad_action=pad_action)
+        batch = sample(data, protocol, 10.0, torch.Generator().manual_seed(0), 256)
+        pads, deviation = ~batch.mask, (data.state_std + protocol.std_offset).astype("float32")
+        assert pads.any()
+        raw = torch.from_numpy(-data.state_mean.astype("float32") / deviation)
+        expected = raw if pad_state == "raw zero" else torch.zeros_like(raw)
+        assert torch.equal(batch.states[pads], expected.expand_as(batch.states[pads]))
+        assert (batch.actions[pads] == pad_action).all() and (batch.returns[pads] == 0).all()
+
+
+def test_a_bfloat16_trial_trains_to_its_end(tiny_trial):
+    trial = replace(tiny_trial, protocol=tiny_trial.protocol.changed(dtype="bfloat16"))
+    _, state = fit(trial, dataset(trial.dataset), lambda model, evaluation: [])
+    assert state["progress"]["update"] == trial.protocol.updates
