@@ -80,6 +80,7 @@ class PeerSSM(nn.Module):
             (width, window), mixer = ours.mixer.weight.shape[1:], ours.mixer
             self.conv = nn.Conv1d(width, width, window, groups=width, padding=window - 1)
             self.conv.weight.data.copy_(rearrange(mixer.weight.data, "1 d w -> d 1 w"))
+            assert self.conv.bias is not None
             self.conv.bias.data.copy_(mixer.bias.data[0])
 
     def forward(self, x: Float[Tensor, "B T H"], past: None = None) -> Float[Tensor, "B T H"]:
