@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest import write_reacher_file
 from sweeping import TOY, dmm, environment, results
 
