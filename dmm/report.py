@@ -116,26 +116,37 @@ def manifest(table: Table, cells: list[Cell], provenance: Mapping) -> str:
 
 
 def curves(cells: list[Cell], reading: Reading) -> bytes:
-    """curves.png: score over updates, one line a row, a panel a column; mean over seeds, the band one deviation wide."""
+    """curves.png: score over updates, one line a row, a panel a column; mean over seeds, the band one deviation wide.
+
+    Without bands where there are many lines.
+    """
+    import matplotlib
+    from cycler import cycler
     from matplotlib.figure import Figure
 
     columns = list({cell.column.label: cell.column for cell in cells}.values())
     across = min(len(columns), 3)
     down = math.ceil(len(columns) / across)
-    figure = Figure(figsize=(5.5 * across, 3.8 * down), dpi=120, layout="constrained")
+    lines = len({cell.row.label for cell in cells})
+    crowded = lines > 8  # then the legend stands beside the panel, and bands would hide each other
+    height = max(3.8, 0.21 * lines + 1) if crowded else 3.8
+    figure = Figure(figsize=((7.5 if crowded else 5.5) * across, height * down), dpi=120, layout="constrained")
+    styles = cycler(linestyle=["-", "--", ":"]) * cycler(color=matplotlib.color_sequences["tab10"])
     for panel, column in zip(figure.subplots(down, across, squeeze=False).flat, columns):
         shown = [cell for cell in cells if cell.column is column and cell.finished]
+        panel.set_prop_cycle(styles)
         for cell in shown:
             steps, scores = learning_curve(cell, reading)
             average = scores.mean(axis=0)
             (line,) = panel.plot(steps, average, marker="o", markersize=3, label=f"{cell.row.label} ({len(scores)})")
-            if len(scores) > 1:
+            if len(scores) > 1 and not crowded:
                 spread = scores.std(axis=0, ddof=1)
                 panel.fill_between(steps, average - spread, average + spread, color=line.get_color(), alpha=0.2, lw=0)
         panel.set(title=column.label, xlabel="updates", ylabel="normalised score")
         panel.grid(alpha=0.3)
         if shown:
-            panel.legend(title="mean of seeds (n)", fontsize="small")
+            beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if crowded else {}
+            panel.legend(title="mean of seeds (n)", fontsize="small", **beside)
     for panel in figure.axes[len(columns) :]:
         panel.remove()
     file = io.BytesIO()
