@@ -125,7 +125,8 @@ def test_dropout_is_of_the_values_of_attention():
     layer, x = Attention(8, 2, 0.5, dropped="values"), torch.randn(3, 5, 8)
     layer.out = torch.nn.Identity()
     layer.dropout.p = 0.0
-    whole, dropped = layer.eval()(x, None), layer.train()(x, None)
+    nothing = torch.zeros(3, 1, 5, 5)
+    whole, dropped = layer.eval()(x, nothing), layer.train()(x, nothing)
     assert 0.3 < (dropped == 0).float().mean() < 0.7
     torch.testing.assert_close(dropped, torch.where(dropped == 0, 0.0, 2 * whole))
     assert {(block.attention.weight_dropout, block.attention.value_dropout.p) for block in make().blocks} == {
