@@ -90,6 +90,22 @@ def with_gradients(scan, values, weight):
     return [y, *torch.autograd.grad((y * weight).sum(), values)]
 
 
+@pytest.mark.parametrize("pads", [0, 9])
+@pytest.mark.parametrize("scan", [fast, selective_scan])
+def test_float32_is_the_loop_in_float64_with_and_without_pads(scan, pads):
+    """The first half of the rows begins with tokens of zeros, as a padded window's do where an embedding gives none."""
+    values = inputs(8, 60, 64, 16, torch.float32)
+    with torch.no_grad():
+        for value in (values[index] for index in (0, 1, 2, 4, 5)):
+            value[:4, :pads] = 0
+    weight = torch.randn(8, 60, 64, generator=torch.Generator().manual_seed(1))
+    exact = [value.detach().double().requires_grad_() for value in values]
+    for ours, truth in zip(
+        with_gradients(scan, values, weight), with_gradients(reference, exact, weight.double()), strict=True
+    ):
+        assert ours.dtype == torch.float32 and (ours - truth).norm() < 1e-5 * truth.norm()
+
+
 def test_a_long_memory_and_a_strong_decay_stay_finite():
     """dt |A| over the sequence is 60 * 20 * 16: a scan that divides by cumulative products would overflow."""
     x, z, dt, A, B, C, D = inputs(1, 60, 2, 16, torch.float32)

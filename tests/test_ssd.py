@@ -65,11 +65,13 @@ def test_gradients_are_finite_differences(form):
     assert torch.autograd.gradcheck(form, inputs(2, 4, 2, 2, 3), atol=1e-7, rtol=1e-5)
 
 
-@pytest.mark.parametrize("T, shift", [(24, -4.0), (180, -4.0), (60, 3.0)])
-def test_dual_is_the_loop_in_float64_at_the_size_of_a_model(T, shift):
-    """Steps as at the start of training (a long memory), and thousands in sum (a short one)."""
+@pytest.mark.parametrize("T, shift, pads", [(24, -4.0, 0), (180, -4.0, 0), (60, 3.0, 0), (60, -4.0, 9)])
+def test_dual_is_the_loop_in_float64_at_the_size_of_a_model(T, shift, pads):
+    """Steps as at the start of training (a long memory), and thousands in sum (a short one); tokens of zeros before."""
     values = inputs(4, T, 4, 16, 128, torch.float32)
     with torch.no_grad():
+        for value in (values[index] for index in (0, 1, 3, 4)):
+            value[:2, :pads] = 0
         values[1] += shift
         values[2].copy_(-torch.linspace(1, 16, 4))
     weight = torch.randn(values[0].shape, generator=torch.Generator().manual_seed(1))
