@@ -145,8 +145,10 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
     """A `finish` for dmm.run.run that uses the workers of a profile."""
     from ray import tune
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from dmm.rendezvous import AnnouncedTorchConfig
 
     def finish(trial: Trial, before: dict | None, still_ours: Callable, *, roll, device: str, progress) -> dict:
         trainer = TorchTrainer(
@@ -159,7 +161,7 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
                 "device": device,
                 "actors": profile.rollout_actors,
             },
-            torch_config=TorchConfig(timeout_s=PATIENCE),
+            torch_config=AnnouncedTorchConfig(timeout_s=PATIENCE),
             scaling_config=ScalingConfig(
                 num_workers=profile.workers,
                 use_gpu=profile.gpus > 0,

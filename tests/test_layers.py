@@ -15,7 +15,7 @@ LAYERS = [
     {"models", "data", "config"},
     {"parallel"},
     {"train", "rollout", "tables"},
-    {"collect", "score", "estimate", "storage", "catalogue", "profile"},
+    {"collect", "score", "estimate", "storage", "catalogue", "profile", "rendezvous"},
     {"run", "behaviour"},
     {"workers", "record", "markdown"},
     {"progress"},
@@ -24,7 +24,7 @@ LAYERS = [
 ]
 LIGHT_LAYERS = 7  # the first so many run where Ray and MuJoCo are absent: a GPU host, say
 ALLOWED = {("config", "models")}  # within a layer
-ONLY = {"ray": {"workers", "sweep", "jobs"}, "mlflow": {"record"}}
+ONLY = {"ray": {"workers", "rendezvous", "sweep", "jobs"}, "mlflow": {"record"}}
 LIGHT = {"torch", "numpy", "einops", "jaxtyping"}  # all that they may import when they are loaded
 ENTRIES = (ROOT / "dmm/__init__.py", ROOT / "dmm/__main__.py")
 FILES = [path for path in sorted((ROOT / "dmm").rglob("*.py")) if path not in ENTRIES]
