@@ -6,18 +6,15 @@ import shutil
 import signal
 import threading
 
-if os.environ.get("RAY_ADDRESS", "local") == "local":  # a cluster of our own listens on loopback only
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read when Ray is imported, which is below
-
-from dmm.collect import ensure  # noqa: E402
-from dmm.config import Table, Trial  # noqa: E402
-from dmm.home import check_writable, home  # noqa: E402
-from dmm.profile import Profile, check_batches, trials_at_once  # noqa: E402
-from dmm.progress import Progress  # noqa: E402
-from dmm.record import Recorder  # noqa: E402
-from dmm.run import check  # noqa: E402
-from dmm.storage import hold_table  # noqa: E402
-from dmm.workers import ENVIRONMENT, train_trial  # noqa: E402
+from dmm.collect import ensure
+from dmm.config import Table, Trial
+from dmm.home import check_writable, home
+from dmm.profile import Profile, check_batches, trials_at_once
+from dmm.progress import Progress
+from dmm.record import Recorder
+from dmm.run import check
+from dmm.storage import hold_table
+from dmm.workers import ENVIRONMENT, train_trial
 
 RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
 QUIET = {  # of the driver: no reporters but ours

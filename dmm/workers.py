@@ -9,7 +9,9 @@ import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 
-if "RAY_ADDRESS" not in os.environ:  # a Ray of our own listens on loopback only; read as ray is imported
+if (
+    os.environ.get("RAY_ADDRESS", "local") == "local"
+):  # a Ray of our own listens on loopback only; read as ray is imported
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray

@@ -72,3 +72,18 @@ def test_a_local_sweep_listens_on_loopback_only(tmp_path, workers):
     finally:
         kill_tree(driver.pid)
     assert listening and not [one for one in listening if one[1].removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
+
+
+def test_an_error_of_a_worker_is_told_from_a_worker_that_died():
+    """What would come again is not tried again; Tune tries a RuntimeError again."""
+    import ray
+    from ray.train import WorkerGroupError
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+
+    from dmm.workers import RETRIED, cause
+
+    wrong = UserExceptionWithTraceback(FloatingPointError("the loss is nan"), "trace")
+    died = ray.exceptions.RayActorError()
+    assert isinstance(cause(WorkerGroupError("", {1: wrong, 0: wrong})), FloatingPointError)
+    assert isinstance(cause(WorkerGroupError("worker 1 died", {1: died})), RETRIED)
+    assert not issubclass(FloatingPointError, RETRIED)
