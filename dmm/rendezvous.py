@@ -5,8 +5,8 @@ import socket
 import sys
 
 import ray
-import torch.distributed as dist
 from ray.train.torch import TorchConfig
+from torch.distributed.distributed_c10d import TCPStore
 
 
 class AnnouncedTorchConfig(TorchConfig):
@@ -35,9 +35,9 @@ def listen_where_announced() -> None:
         os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
-def announced_store(host_name: str, port: int, is_master: bool, **options) -> dist.TCPStore:
+def announced_store(host_name: str, port: int, is_master: bool, **options) -> TCPStore:
     """A TCPStore; its master listens on `host_name` alone."""
     if is_master:
         family = socket.AF_INET6 if ":" in host_name else socket.AF_INET
         options["master_listen_fd"] = socket.create_server((host_name, port), family=family).detach()
-    return dist.TCPStore(host_name, port, is_master=is_master, **options)
+    return TCPStore(host_name, port, is_master=is_master, **options)
