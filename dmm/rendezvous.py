@@ -6,7 +6,7 @@ import sys
 
 import ray
 from ray.train.torch import TorchConfig
-from torch.distributed.distributed_c10d import TCPStore
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 
 class AnnouncedTorchConfig(TorchConfig):
