@@ -11,7 +11,7 @@ from dmm.models import later
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
-GOLDEN = ["acdd9018b5096dd6", "5dee36deabc09b4c"]
+GOLDEN = ["05b432e9ebb167a0", "ca82da9758fab036"]
 BASE = Trial(
     arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0
 )
