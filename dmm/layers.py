@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.kernels import selective_scan
+from dmm.kernels import resume, selective_scan
 from dmm.kernels.draw import noise
-from dmm.kernels.scan import resume
 from dmm.kernels.windows import depthwise
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
@@ -259,7 +258,7 @@ class SelectiveSSM(nn.Module):
         values = x, z, self.dt_proj(dt), -self.A_log.exp(), B, C, self.D
         if past is None:
             return self.out_proj(selective_scan(*values))
-        y, past[self] = resume(*values, past.get(self))
+        y, past[self] = resume(*values, h=past.get(self))
         return self.out_proj(y)
 
 

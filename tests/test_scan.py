@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dmm import kernels
-from dmm.kernels import active, channels_first, compiled, cuda_kernel, path, selective_scan
+from dmm.kernels import active, channels_first, compiled, cuda_kernel, path, scan, selective_scan
 from dmm.kernels.compiled import CompiledScan
 from dmm.kernels.scan import Recurrence, fast, reference
 
@@ -144,6 +144,31 @@ def can_build():
     if not (which(os.environ.get("CXX", "c++")) and which("ninja")):
         pytest.skip("no C++ compiler or no ninja")
     assert compiled.library()[0], compiled.library()[1]
+
+
+@pytest.mark.parametrize("batch, T, D, N", [(1, 1, 1, 1), (3, 7, 17, 5), (50, 3, 64, 16), (2, 6, 33, 16)])
+def test_a_scan_goes_on_where_it_stopped(batch, T, D, N, can_build):
+    """In pieces, each from the state that the one before left, it is the whole; states given stay as they are."""
+    values = [value.detach() for value in inputs(batch, T, D, N, torch.float32)]
+    expected, state = scan.resume(*values)
+    with torch.inference_mode():
+        pieces, h = [], None
+        for part in (slice(0, T // 2), slice(T // 2, T)):
+            before = None if h is None else h.clone()
+            cut = [value[:, part] if value.dim() == 3 else value for value in values]
+            y, following = compiled.resume(*cut, h=h)
+            assert before is None or torch.equal(h, before)
+            pieces.append(y)
+            h = following
+    torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(h, state, rtol=1e-4, atol=1e-5)
+
+
+def test_what_wants_a_gradient_goes_on_in_pytorch():
+    values = inputs(2, 3, 4, 2, torch.float32)
+    y, h = kernels.resume(*values, h=torch.ones(2, 4, 2))
+    expected, state = scan.resume(*values, torch.ones(2, 4, 2))
+    assert torch.equal(y, expected) and torch.equal(h, state) and y.requires_grad
 
 
 SHAPES = [(1, 1, 1, 1), (2, 1, 17, 5), (3, 7, 1, 16), (2, 24, 17, 5), (2, 9, 5, 3), (64, 24, 64, 16), (2, 60, 256, 16)]

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from dmm.kernels import compiled, scan
 from dmm.kernels.compiled import CompiledScan, library
 from dmm.kernels.scan import fast
 
@@ -69,6 +70,14 @@ def selective_scan(
         return CompiledScan.apply(*values)
     kernel = cuda_kernel()[0] if name == "mamba-ssm" and x.dtype != torch.float64 else None
     return fast(*values) if kernel is None else channels_first(kernel, *values)
+
+
+def resume(*values, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`selective_scan` from a state h that earlier tokens have left; returns the state after it as well."""
+    simple = not torch.is_grad_enabled() and all(value.dtype == torch.float32 for value in values)
+    if simple and path(values[0].device) == "C++":
+        return compiled.resume(*values, h=h)
+    return scan.resume(*values, h=h)
 
 
 def channels_first(kernel: Callable, x, z, dt, A, B, C, D) -> Float[Tensor, "B T D"]:

@@ -50,9 +50,19 @@ class CompiledScan(torch.autograd.Function):
         return tuple(gradients)
 
 
+def resume(*inputs, h=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """`scan.resume` in float32 on a CPU, without a gradient."""
+    (batch, _, D), N = inputs[0].shape, inputs[3].shape[1]
+    h = inputs[0].new_zeros(batch, D, N) if h is None else h.clone(memory_format=torch.contiguous_format)
+    assert h.shape == (batch, D, N), h.shape
+    inputs, y = [value.contiguous() for value in inputs], torch.empty(inputs[0].shape)
+    call("dmm_scan", *inputs, None, y, *[None] * 7, h)
+    return y, h
+
+
 def call(function: str, *tensors) -> None:
     """Calls a function of scan.cpp with the tensors in the order of its struct."""
-    addresses = (ctypes.c_void_p * 16)(*(value if value is None else value.data_ptr() for value in tensors))
+    addresses = (ctypes.c_void_p * 17)(*(value if value is None else value.data_ptr() for value in tensors))
     getattr(library()[0], function)(Sizes(*tensors[0].shape, tensors[3].shape[1]), addresses)
 
 

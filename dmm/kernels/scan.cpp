@@ -105,6 +105,7 @@ struct Sizes {
 struct Tensors {
     const float *x, *z, *dt, *A, *B, *C, *skip, *grad_y;
     float *y, *grad_x, *grad_z, *grad_dt, *grad_A, *grad_B, *grad_C, *grad_skip;
+    float* state;  // (batch, D, N), without a gradient only: the one to begin with, then the one at the end; or null
 };
 
 struct Step {
@@ -156,6 +157,11 @@ void scan(Sizes is, const Tensors& of) {
                 const Tile a = As[block * is.tiles() + tile];
                 const Scalars *Bt = &Bs[tile * is.T], *Ct = &Cs[tile * is.T];
                 Tile h;
+                float* kept = of.state ? of.state + (b * is.D + block * LANES) * is.N + tile * TILE : nullptr;
+                const int64_t states_here = std::min<int64_t>(TILE, is.N - tile * TILE);
+                if (kept)
+                    for (int n = 0; n < states_here; n++)
+                        for (int d = 0; d < count; d++) h.of[n][d] = kept[d * is.N + n];
                 for (int64_t t = 0; t < is.T; t++) {
                     const Vec dt = steps[t].dt, u = steps[t].u, grad_y = steps[t].grad_y;
                     Vec y = steps[t].y;
@@ -171,6 +177,9 @@ void scan(Sizes is, const Tensors& of) {
                     }
                     steps[t].y = y;
                 }
+                if (kept)
+                    for (int n = 0; n < states_here; n++)
+                        for (int d = 0; d < count; d++) kept[d * is.N + n] = h.of[n][d];
                 if constexpr (!GRADIENT) continue;
                 Tile grad_h, sum_a;
                 for (int64_t t = is.T - 1; t >= 0; t--) {
