@@ -14,6 +14,7 @@ import torch
 from dmm.batch import Batch, Past
 from dmm.config import Protocol, Trial
 from dmm.models import DecisionModel
+from dmm.physics import Lane, advance
 from dmm.tasks import Task
 
 
@@ -158,7 +159,7 @@ class Stream:
 
 
 @cache
-def lanes(task: Task) -> list:
+def pool(task: Task) -> list[Lane]:
     """This process's environments of a task, made once and reset for every episode."""
     return []
 
@@ -172,9 +173,9 @@ def rollout(
     seeds: Sequence[int],
 ) -> tuple[list[float], list[int]]:
     """Rolls one episode a lane, from its seed and asking for its return; gives returns and lengths, lane by lane."""
-    pool = lanes(task)
-    pool.extend(task.make() for _ in range(len(seeds) - len(pool)))
-    envs = pool[: len(seeds)]
+    made = pool(task)
+    made.extend(Lane(task.make(), task.horizon) for _ in range(len(seeds) - len(made)))
+    lanes = made[: len(seeds)]
     history = (
         History(task, protocol, statistics, targets, model.needs, seeds)
         if protocol.rollout == "window"
@@ -182,24 +183,23 @@ def rollout(
     )
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     live = np.arange(len(seeds))
-    states = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
+    states = np.stack([lane.reset(seed=seed)[0] for lane, seed in zip(lanes, seeds, strict=True)])
     training = model.training
     model.eval()
     with torch.inference_mode():
         for step in range(task.horizon):
             history.observe(states)
             actions = history.act(model)
-            outcomes = [envs[lane].step(action) for lane, action in zip(live, actions, strict=True)]
-            rewards = np.array([outcome[1] for outcome in outcomes], float)
+            states, rewards, over = advance(lanes, actions)
             returns[live] += rewards
             lengths[live] += 1
             history.take(rewards)
-            going = np.array([not (outcome[2] or outcome[3]) for outcome in outcomes])
-            if not going.any() or step == task.horizon - 1:
+            if over.all() or step == task.horizon - 1:
                 break
-            states = np.stack([outcome[0] for outcome, goes in zip(outcomes, going, strict=True) if goes])
-            if not going.all():
-                live = live[going]
+            if over.any():
+                going = ~over
+                live, states = live[going], states[going]
+                lanes = [lane for lane, goes in zip(lanes, going, strict=True) if goes]
                 history.keep(going)
     model.train(training)
     return returns.tolist(), lengths.tolist()

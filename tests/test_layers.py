@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"suggest", "home", "provenance"},
     {"lock"},
-    {"batch", "tasks", "kernels", "replay"},
+    {"batch", "tasks", "kernels", "physics", "replay"},
     {"layers"},
     {"models", "data", "config"},
     {"parallel"},
