@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
 if (
     os.environ.get("RAY_ADDRESS", "local") == "local"
@@ -33,7 +34,7 @@ ENVIRONMENT = {  # of every worker: one thread each, and no spinning while other
     "OMP_WAIT_POLICY": "PASSIVE",
     "MKL_NUM_THREADS": "1",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative path means the same file here and in a trial
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # see settle
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a Ray Train group starts and ends as often as its trials do
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
@@ -122,7 +123,7 @@ def train_trial(config: dict, trials: dict[str, Trial], profile: Profile) -> Non
     """
     from ray import tune
 
-    os.environ["DMM_HOME"] = config["home"]
+    settle(config)
     trial = trials[config["trial"]]
     pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
     try:
@@ -141,6 +142,13 @@ def train_trial(config: dict, trials: dict[str, Trial], profile: Profile) -> Non
         if pool:
             pool.close()
     tune.report({"trial": trial.id, "update": result["update"]})
+
+
+def settle(place: dict) -> None:
+    """Makes a relative path, and DMM_HOME, mean here what they mean to the driver; its folder may be on its machine only."""
+    os.environ["DMM_HOME"] = place["home"]
+    with suppress(OSError):
+        os.chdir(place["cwd"])
 
 
 def finish_in_group(profile: Profile) -> Callable[..., dict]:
@@ -202,7 +210,7 @@ def cause(error: Exception) -> Exception:
 def work(settings: dict) -> dict | None:
     """One worker of a group; the first gives the trial's result."""
     torch.set_num_threads(1)
-    os.environ["DMM_HOME"] = settings["home"]
+    settle(settings)
     trial, device = settings["trial"], settings["device"]
     if parallel.rank():
         data = training_data(trial.dataset, trial.protocol.top_fraction)

@@ -1,6 +1,9 @@
 """One thread, no wandering environment variables, and the toy task: Reacher, whose episodes have 50 steps."""
 
 import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -65,3 +68,43 @@ def tiny_trial(reacher_file) -> Trial:
     """A trial of a second: DT on Reacher."""
     return Trial(arch="dt", task=REACHER, dataset=(f"d4rl:{reacher_file}",), protocol=TINY, seed=0,
                  changes=(("width", 16), ("layers", 1)))  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """The data of the toy table."""
+    path = tmp_path_factory.mktemp("data") / "reacher.hdf5"
+    write_reacher_file(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(toy_data, tmp_path_factory) -> dict[str, bytes]:
+    """The table of a sweep to which nothing happens."""
+    from sweeping import SIZE, environment, sweep_on, tables
+
+    place = tmp_path_factory.mktemp("undisturbed")
+    env = environment(place / "home", toy_data, **SIZE)
+    sweep_on(env, place)
+    return tables(env, place)
+
+
+@pytest.fixture
+def env(toy_data, tmp_path, undisturbed) -> dict:
+    """The variables of a sweep that something will happen to; asked for first, so that the other is over."""
+    from sweeping import SIZE, environment
+
+    return environment(tmp_path / "home", toy_data, **SIZE)
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen]]:
+    """Processes that must not outlive a test."""
+    from sweeping import kill_tree
+
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            kill_tree(process.pid)
+        process.wait()

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 TESTS = Path(__file__).parent
 TOY = str(TESTS / "toy.py")
+SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "300"}  # six trials, each with evaluations at updates 100, 200, 300
+TRIALS = 6
+FILES = ("table.md", "table.csv")
 PATIENCE = 1800  # seconds, on a machine that does much else
 
 
@@ -44,14 +48,23 @@ def start_sweep(env: dict, cwd: Path, *words: str) -> subprocess.Popen:
         return subprocess.Popen(command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
 
 
-def wait_for(condition: Callable, what: str, seconds: float = PATIENCE):
-    """Waits until condition() is true and returns what it gave."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def wait_for(
+    condition: Callable, what: str, seconds: float = PATIENCE, sweep: tuple[subprocess.Popen, Path] | None = None
+):
+    """Waits until condition() is true and returns what it gave; not longer than a sweep, and the folder of its log, last."""
+    end, over = time.monotonic() + seconds, False
+    while time.monotonic() < end and not over:
+        over = bool(sweep) and sweep[0].poll() is not None
         if found := condition():
             return found
         time.sleep(0.02)
-    pytest.fail(f"{what} did not come about in {seconds} s")
+    log = (sweep[1] / "sweep.log").read_text() if sweep else ""
+    pytest.fail(f"{what} did not come about {'before the end of the sweep' if over else f'in {seconds} s'}\n{log}")
+
+
+def middle(sweep: subprocess.Popen, place: Path) -> None:
+    """Waits until a sweep is in the middle."""
+    wait_for(lambda: in_the_middle(place / "home"), "the middle", sweep=(sweep, place))
 
 
 def results(home: Path) -> list[dict]:
@@ -134,3 +147,47 @@ def start_mlflow(place: Path, port: int, store: str = "") -> subprocess.Popen:
 
     wait_for(answers, "MLflow's server")
     return server
+
+
+def tables(env: dict, place: Path) -> dict[str, bytes]:
+    """The report's files, from MLflow."""
+    done = dmm("report", TOY, env=env, cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: (place / "reports" / env.get("DMM_TOY_NAME", "toy") / name).read_bytes() for name in FILES}
+
+
+def sweep_on(env: dict, place: Path, *words: str) -> subprocess.CompletedProcess:
+    """The same command again, or for the first time, to its end."""
+    done = dmm("sweep", TOY, *words, env=env, cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def ends_well(process: subprocess.Popen, place: Path) -> None:
+    """Waits for the end of a sweep."""
+    code = process.wait(timeout=PATIENCE)
+    assert code == 0, (place / "sweep.log").read_text()
+
+
+def runs(uri: str) -> list:
+    """MLflow's runs of trials."""
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name("dmm").experiment_id])
+    return [run for run in found if "dmm.trial_id" in run.data.tags]
+
+
+def each_trial_is_one_finished_run(uri: str, trials: int = TRIALS) -> None:
+    """Nothing is lost and nothing is there twice."""
+    found = runs(uri)
+    assert [run.info.status for run in found] == ["FINISHED"] * trials
+    assert len({run.data.tags["dmm.trial_id"] for run in found}) == trials
+
+
+def ran_again(home: Path) -> bool:
+    """Whether a trial has begun more than once."""
+    return sum(text.count("training from") for text in logs(home).values()) > TRIALS
+
+
+def logs(home: Path) -> dict[str, str]:
+    """What the trials' logs say."""
+    return {path.parent.name: path.read_text() for path in home.glob("trials/*/log.txt")}
