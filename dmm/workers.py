@@ -165,6 +165,7 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
             work,
             train_loop_config={
                 "home": str(home()),
+                "cwd": os.getcwd(),
                 "trial": trial,
                 "before": before,
                 "still_ours": still_ours,
