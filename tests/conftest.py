@@ -81,12 +81,9 @@ def toy_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(toy_data, tmp_path_factory) -> dict[str, bytes]:
     """The table of a sweep to which nothing happens."""
-    from sweeping import SIZE, environment, sweep_on, tables
+    from sweeping import SIZE, calm
 
-    place = tmp_path_factory.mktemp("undisturbed")
-    env = environment(place / "home", toy_data, **SIZE)
-    sweep_on(env, place)
-    return tables(env, place)
+    return calm(toy_data, tmp_path_factory.mktemp("undisturbed"), **SIZE)
 
 
 @pytest.fixture

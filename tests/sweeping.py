@@ -191,3 +191,11 @@ def ran_again(home: Path) -> bool:
 def logs(home: Path) -> dict[str, str]:
     """What the trials' logs say."""
     return {path.parent.name: path.read_text() for path in home.glob("trials/*/log.txt")}
+
+
+def calm(data: Path, place: Path, *words: str, **size: str) -> dict[str, bytes]:
+    """The table of a sweep to which nothing happens."""
+    place.mkdir(exist_ok=True)
+    env = environment(place / "home", data, **size)
+    sweep_on(env, place, *words)
+    return tables(env, place)

@@ -10,6 +10,7 @@ from sweeping import (
     SIZE,
     TOY,
     TRIALS,
+    calm,
     count,
     dmm,
     each_trial_is_one_finished_run,
@@ -44,25 +45,25 @@ def test_a_trials_process_dies(env, tmp_path, undisturbed, started):
     each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
 
 
-def test_a_train_worker_of_two_dies(env, toy_data, tmp_path, started):
-    (tmp_path / "calm").mkdir()
-    profile = tmp_path / "pair.toml"
+def test_a_train_worker_of_two_dies(toy_data, tmp_path, started):
+    profile, place = tmp_path / "pair.toml", tmp_path / "struck"
     profile.write_text("workers = 2\n")
     words = "--profile", str(profile)
-    calm = environment(tmp_path / "calm" / "home", toy_data, **SIZE)
-    sweep_on(calm, tmp_path / "calm", *words)  # two workers sum in another order than one
-    started.append(driver := start_sweep(env, tmp_path, *words))
-    middle(driver, tmp_path)
-    pair = wait_for(
-        lambda: [family(driver.pid, "ray::RayTrainWorker")] * (len(family(driver.pid, "ray::RayTrainWorker")) == 2),
-        "two workers",
-        sweep=(driver, tmp_path),
-    )[0]
-    pair[1].send_signal(signal.SIGKILL)
-    ends_well(driver, tmp_path)
-    assert ran_again(tmp_path / "home"), "it came too late"
-    assert tables(env, tmp_path) == tables(calm, tmp_path / "calm")
-    each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
+    expected = calm(toy_data, tmp_path / "calm", *words, **SIZE)  # two workers sum in another order than one
+    place.mkdir()
+    env = environment(place / "home", toy_data, **SIZE)
+    started.append(driver := start_sweep(env, place, *words))
+    middle(driver, place)
+
+    def pair() -> list[psutil.Process]:
+        workers = family(driver.pid, "ray::RayTrainWorker")
+        return workers if len(workers) == 2 else []
+
+    wait_for(pair, "two workers", sweep=(driver, place))[1].send_signal(signal.SIGKILL)
+    ends_well(driver, place)
+    assert ran_again(place / "home"), "it came too late"
+    assert tables(env, place) == expected
+    each_trial_is_one_finished_run(f"sqlite:///{place / 'home' / 'mlflow.db'}")
 
 
 def test_a_rollout_actor_dies_in_an_episode(env, tmp_path, undisturbed, started):

@@ -16,6 +16,7 @@ from sweeping import (
     SIZE,
     TOY,
     TRIALS,
+    calm,
     count,
     dmm,
     each_trial_is_one_finished_run,
@@ -40,24 +41,23 @@ pytestmark = pytest.mark.faults
 
 def test_mlflow_goes_away_for_a_minute(toy_data, tmp_path, started):
     """In a sweep that takes longer, of 40 trials: many end, and many start, meanwhile."""
-    size, port = {**SIZE, "DMM_TOY_SEEDS": "20"}, free_port()
-    (tmp_path / "calm").mkdir()
-    calm = environment(tmp_path / "calm" / "home", toy_data, **size)
-    sweep_on(calm, tmp_path / "calm")
-    env = environment(tmp_path / "home", toy_data, **size, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
-    started.append(server := start_mlflow(tmp_path / "server", port))
-    started.append(driver := start_sweep(env, tmp_path))
-    middle(driver, tmp_path)
-    before = count(tmp_path / "home", "finished")
+    size, port, place = {**SIZE, "DMM_TOY_SEEDS": "20"}, free_port(), tmp_path / "struck"
+    expected = calm(toy_data, tmp_path / "calm", **size)
+    place.mkdir()
+    env = environment(place / "home", toy_data, **size, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
+    started.append(server := start_mlflow(place / "server", port))
+    started.append(driver := start_sweep(env, place))
+    middle(driver, place)
+    before = count(place / "home", "finished")
     kill_tree(server.pid)
     time.sleep(60)
     assert driver.poll() is None, "it came back too late for this sweep"
-    assert count(tmp_path / "home", "finished") > before + 2
-    started.append(start_mlflow(tmp_path / "server", port))
-    ends_well(driver, tmp_path)
-    log = (tmp_path / "sweep.log").read_text()
+    assert count(place / "home", "finished") > before + 2
+    started.append(start_mlflow(place / "server", port))
+    ends_well(driver, place)
+    log = (place / "sweep.log").read_text()
     assert log.count("MLflow does not answer") == log.count("MLflow has all results again") == 1, log
-    assert tables(env, tmp_path) == tables(calm, tmp_path / "calm")
+    assert tables(env, place) == expected
     each_trial_is_one_finished_run(env["MLFLOW_TRACKING_URI"], 40)
 
 
