@@ -40,13 +40,14 @@ pytestmark = pytest.mark.faults
 
 
 def test_mlflow_goes_away_for_a_minute(toy_data, tmp_path, started):
-    """In a sweep that takes longer, of 40 trials: many end, and many start, meanwhile."""
+    """In a sweep that takes longer, 40 trials one by one: many end, and many start, meanwhile."""
     size, port, place = {**SIZE, "DMM_TOY_SEEDS": "20"}, free_port(), tmp_path / "struck"
     expected = calm(toy_data, tmp_path / "calm", **size)
     place.mkdir()
     env = environment(place / "home", toy_data, **size, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
+    (place / "slow.toml").write_text("concurrency = 1\n")
     started.append(server := start_mlflow(place / "server", port))
-    started.append(driver := start_sweep(env, place))
+    started.append(driver := start_sweep(env, place, "--profile", "slow.toml"))
     middle(driver, place)
     before = count(place / "home", "finished")
     kill_tree(server.pid)
