@@ -40,8 +40,8 @@ pytestmark = pytest.mark.faults
 
 
 def test_mlflow_goes_away_for_a_minute(toy_data, tmp_path, started):
-    """In a sweep that takes longer, 40 trials one by one: many end, and many start, meanwhile."""
-    size, port, place = {**SIZE, "DMM_TOY_SEEDS": "20"}, free_port(), tmp_path / "struck"
+    """In a sweep that takes longer, 50 trials one by one: many end, and many start, meanwhile."""
+    size, port, place = {**SIZE, "DMM_TOY_SEEDS": "25"}, free_port(), tmp_path / "struck"
     expected = calm(toy_data, tmp_path / "calm", **size)
     place.mkdir()
     env = environment(place / "home", toy_data, **size, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
@@ -59,7 +59,7 @@ def test_mlflow_goes_away_for_a_minute(toy_data, tmp_path, started):
     log = (place / "sweep.log").read_text()
     assert log.count("MLflow does not answer") == log.count("MLflow has all results again") == 1, log
     assert tables(env, place) == expected
-    each_trial_is_one_finished_run(env["MLFLOW_TRACKING_URI"], 40)
+    each_trial_is_one_finished_run(env["MLFLOW_TRACKING_URI"], 50)
 
 
 def test_mlflow_dies_for_good_and_sync_fills_a_new_server(env, tmp_path, undisturbed, started):
