@@ -1,14 +1,17 @@
 """A sweep of many.py in this process, by `python measured.py OUT`: its processor time and memory, as JSON."""
 
 import json
+import os
 import resource
 import sys
 import time
 from pathlib import Path
 
-from dmm.sweep import find_profile, sweep
+from dmm.profile import find_profile
+from dmm.sweep import sweep
 from dmm.tables import find_table
 
+URI = os.environ["MLFLOW_TRACKING_URI"]  # conftest, which the table imports, takes it away
 began, marks = time.monotonic(), {}
 
 
@@ -19,7 +22,7 @@ def say(line: str) -> None:
         marks[done] = [time.monotonic() - began, time.process_time()]
 
 
-counts = sweep(find_table(str(Path(__file__).with_name("many.py"))), find_profile("laptop"), say=say)
+counts = sweep(find_table(str(Path(__file__).with_name("many.py"))), find_profile("laptop"), URI, say=say)
 usage = resource.getrusage(resource.RUSAGE_SELF)
 found = {
     "counts": counts,
