@@ -12,7 +12,6 @@ from statistics import fmean, stdev
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from dmm.config import Column, Reading, Row, Table, Trial
 from dmm.tasks import Task
@@ -165,6 +164,8 @@ def papers_data(column: Column) -> bool:
 
 def iqm(scores: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
     """The interquartile mean over the last axis: the mean without the lowest and the highest quarter."""
+    from scipy import stats  # takes a second, for which `dmm status` has no use
+
     return np.asarray(stats.trim_mean(scores, 0.25, axis=-1))
 
 
@@ -176,6 +177,8 @@ def interval(
     resamples: int = 2000,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic of all scores; the seeds of each task are resampled apart."""
+    from scipy import stats
+
     if len(scores) < 2:
         raise ValueError(f"a bootstrap over seeds needs two or more; there is {len(scores)}")
     found = stats.bootstrap(
