@@ -32,6 +32,11 @@ class Some(NamedTuple):
     tokens: int  # of the whole sequence
 
 
+def pick(x: Float[Tensor, "B T H"], some: Some | None) -> Float[Tensor, "B M H"]:
+    """Those tokens, or all."""
+    return x if some is None else x[:, some.which]
+
+
 class Dropout(nn.Dropout):
     """Dropout under which some tokens have the mask that they have in the whole sequence: fewer tokens, same numbers."""
 
@@ -90,6 +95,10 @@ class ActionHead(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, action_dim)
+
+    def reads(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Some:
+        """The state tokens of R_1 s_1 a_1 ...; with a Past the last token."""
+        return Some(slice(1, None, 3) if past is None else slice(-1, None), x.shape[1])
 
     def forward(self, tokens: Float[Tensor, "B T H"], steps: int, past: Past | None = None) -> Float[Tensor, "B K A"]:
         if past is not None:
@@ -251,15 +260,25 @@ class SelectiveSSM(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         self.dt_proj.bias.data = stock_dt_bias(inner)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        x, z = self.in_proj(x).chunk(2, dim=-1)  # B T D
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+    ) -> Float[Tensor, "B M H"]:
+        """All tokens are read; the gate is computed, and led back, where something reads it further on."""
+        if some is None:
+            x, z = self.in_proj(x).chunk(2, dim=-1)  # B T D
+        else:
+            read, (weight, gate) = x[:, some.which], self.in_proj.weight.chunk(2)
+            x = F.linear(x, weight)
+            z = torch.zeros_like(x)
+            z[:, some.which] = F.linear(read, gate)
         x = self.activation(x if self.mixer is None else self.mixer(x, past))
         dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
         values = x, z, self.dt_proj(dt), -self.A_log.exp(), B, C, self.D
         if past is None:
-            return self.out_proj(selective_scan(*values))
-        y, past[self] = resume(*values, h=past.get(self))
-        return self.out_proj(y)
+            y = selective_scan(*values)
+        else:
+            y, past[self] = resume(*values, h=past.get(self))
+        return self.out_proj(pick(y, some))
 
 
 class TransformerBlock(nn.Module):
@@ -279,8 +298,7 @@ class TransformerBlock(nn.Module):
         past: Past | None = None,
         some: Some | None = None,
     ) -> Float[Tensor, "B M H"]:
-        read = x if some is None else x[:, some.which]
-        x = read + self.attention(self.attention_norm(x), bias, past, some)
+        x = pick(x, some) + self.attention(self.attention_norm(x), bias, past, some)
         return x + self.mlp(self.mlp_norm(x), some)
 
 
@@ -295,8 +313,10 @@ class MambaBlock(nn.Module):
             self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
             self.mlp = GatedMLP(width)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        x = x + self.ssm(self.ssm_norm(x), past)
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+    ) -> Float[Tensor, "B M H"]:
+        x = pick(x, some) + self.ssm(self.ssm_norm(x), past, some)
         return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
 
 

@@ -85,7 +85,11 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
             tune.with_parameters(train_trial, trials=progress.trials, profile=profile),
             tune.PlacementGroupFactory(bundles),
         ),
-        param_space={"trial": tune.grid_search([trial.id for trial in trials]), "home": str(home()), "cwd": os.getcwd()},
+        param_space={
+            "trial": tune.grid_search([trial.id for trial in trials]),
+            "home": str(home()),
+            "cwd": os.getcwd(),
+        },
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             max_concurrent_trials=at_once,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from dmm.batch import Batch
 from dmm.data.trajectories import Trajectories
 from dmm.kernels import scan
-from dmm.layers import ConvMixer, SelectiveSSM
+from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, Some
 from dmm.models.metamamba import LinearMixer
 
 STATISTICS = 0.1, 1.1  # mean and standard deviation of made-up states
@@ -83,7 +83,7 @@ class PeerSSM(nn.Module):
             assert self.conv.bias is not None
             self.conv.bias.data.copy_(mixer.bias.data[0])
 
-    def forward(self, x: Float[Tensor, "B T H"], past: None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: None = None, some: Some | None = None) -> Float[Tensor, "B T H"]:
         ours, (rows, length, _) = self.ours, x.shape
         x, z = rearrange(ours.in_proj(x), "b t d -> b d t").chunk(2, dim=1)
         if self.conv is not None:
@@ -109,12 +109,28 @@ class PeerMixer(nn.Module):
         return self.linear(windows.transpose(2, 3).flatten(2))
 
 
+class PeerHead(nn.Module):
+    """The head as published, at the end of layers that compute all tokens."""
+
+    def __init__(self, ours: ActionHead) -> None:
+        super().__init__()
+        self.ours = ours
+
+    def reads(self, x: Float[Tensor, "B T H"], past: None = None) -> Some:
+        return Some(slice(None), x.shape[1])
+
+    def read(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B K A"]:
+        return self.ours(x, x.shape[1] // 3)
+
+
 def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
     """A copy of one of our models that computes as its original does, with a peer's scan."""
     model = copy.deepcopy(ours)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, SelectiveSSM):
+            if isinstance(child, ActionHead):
+                setattr(module, name, PeerHead(child))
+            elif isinstance(child, SelectiveSSM):
                 setattr(module, name, PeerSSM(child, scan))
             elif isinstance(child, LinearMixer):
                 setattr(module, name, PeerMixer(child))

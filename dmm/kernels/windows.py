@@ -27,24 +27,25 @@ def depthwise(
 
 
 class Dense(torch.autograd.Function):
-    """`dense`; the gradient of x is a dense map, too: of the gradients of the tokens that read it, itself first."""
+    """`dense`; both gradients come from windows, too: for each token the gradients of those that read it, itself first."""
 
     @staticmethod
     def forward(ctx, x, weight):
         window = weight.shape[1] // x.shape[2]
         seen = unfolded(F.pad(x, (0, 0, window - 1, 0)), window)
-        ctx.save_for_backward(seen, weight)
-        ctx.window = window
+        ctx.save_for_backward(x, weight)
         return (seen @ weight.T).view(*x.shape[:2], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y):
-        seen, weight = ctx.saved_tensors
-        readers = unfolded(F.pad(grad_y, (0, 0, 0, ctx.window - 1)), ctx.window)
-        taps = rearrange(weight, "m (w h) -> w m h", w=ctx.window).flip(0)
-        grad_x = (readers @ rearrange(taps, "w m h -> (w m) h")).view(*grad_y.shape[:2], -1)
-        return grad_x, grad_y.flatten(0, 1).T @ seen
+        x, weight = ctx.saved_tensors
+        window = weight.shape[1] // x.shape[2]
+        readers = unfolded(F.pad(grad_y, (0, 0, 0, window - 1)), window)
+        taps = rearrange(weight, "m (w h) -> w m h", w=window).flip(0)
+        grad_x = (readers @ rearrange(taps, "w m h -> (w m) h")).view(x.shape)
+        grad_taps = rearrange(readers.T @ x.flatten(0, 1), "(w m) h -> w m h", w=window).flip(0)
+        return grad_x, rearrange(grad_taps, "w m h -> m (w h)")
 
 
 def unfolded(padded: Float[Tensor, "B P H"], window: int) -> Float[Tensor, "BT W"]:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.layers import MLP, ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, at_least_one, initialise
+from dmm.layers import MLP, ActionHead, ConvMixer, SelectiveSSM, Some, TokenEmbedding, at_least_one, initialise, pick
 from dmm.models import DecisionModel
 
 
@@ -49,9 +49,10 @@ class DecisionMamba(DecisionModel):
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, past)  # B T H, T = 3 K
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, past)
-        return self.head(x, batch.mask.shape[1], past)
+        return self.head.read(last(x, past, self.head.reads(x, past)))
 
 
 class Block(nn.Module):
@@ -65,6 +66,8 @@ class Block(nn.Module):
             self.mlp_norm = nn.LayerNorm(config.width)
             self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        x = x + self.ssm(self.ssm_norm(x), past)
-        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+    ) -> Float[Tensor, "B M H"]:
+        x = pick(x, some) + self.ssm(self.ssm_norm(x), past, some)
+        return x + self.mlp(self.mlp_norm(x), some) if hasattr(self, "mlp") else x

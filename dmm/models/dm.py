@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.layers import MambaBlock, at_least_one, shrink_ways_back, zero_biases
+from dmm.layers import MambaBlock, Some, at_least_one, shrink_ways_back, zero_biases
 from dmm.models import DecisionModel
 
 
@@ -69,7 +69,8 @@ class CorreiaDecisionMamba(DecisionModel):
         if self.config.return_tokens:
             tokens.insert(0, self.embed_returns(rearrange(batch.returns, "b k -> b k 1")))
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, past)
-        states = x[:, len(tokens) - 2 :: len(tokens)]  # B K H
+        states = last(x, past, Some(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
         return torch.tanh(self.head(self.norm(states)))

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
-from dmm.layers import ActionHead, Some, TokenEmbedding, TransformerBlock, at_least_one, attention_bias, initialise
+from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, at_least_one, attention_bias, initialise
 from dmm.models import DecisionModel
 
 
@@ -70,5 +70,4 @@ class DecisionTransformer(DecisionModel):
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, bias, past)
-        states = Some(slice(1, None, 3) if past is None else slice(-1, None), x.shape[1])
-        return self.head.read(last(x, bias, past, states))
+        return self.head.read(last(x, bias, past, self.head.reads(x, past)))

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
-from dmm.layers import MambaBlock, act_towards_goals, at_least_one, shrink_ways_back, zero_biases
+from dmm.layers import MambaBlock, Some, act_towards_goals, at_least_one, shrink_ways_back, zero_biases
 from dmm.models import DecisionModel, squared_error
 
 
@@ -83,7 +83,8 @@ class Level(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "B K M"]:
         tokens = [embed(getattr(batch, field)) for field, embed in self.embed.items()]  # B K H each
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x)
-        output = self.head(self.norm(x[:, 1 :: len(tokens)]))
+        output = self.head(self.norm(last(x, some=Some(slice(1, None, len(tokens)), x.shape[1]))))
         return torch.tanh(output) if self.tanh else output

@@ -37,9 +37,11 @@ from dmm.layers import (
     ActionHead,
     ConvMixer,
     SelectiveSSM,
+    Some,
     TokenEmbedding,
     at_least_one,
     initialise,
+    pick,
     shifted,
     stock_dt_bias,
 )
@@ -124,10 +126,11 @@ class DecisionMetaMamba(DecisionModel):
         for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
             if past is not None:
                 past.depth = depth
+            some = self.head.reads(x, past) if depth == len(self.ssms) - 1 else None
             x = x + mixer(mixer_norm(x), past)
-            y = ssm(ssm_norm(x), past)
-            x = x + y if self.config.residual else y
-        return self.head(x, batch.mask.shape[1], past)
+            y = ssm(ssm_norm(x), past, some)
+            x = pick(x, some) + y if self.config.residual else y
+        return self.head.read(x)
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
@@ -186,7 +189,9 @@ class HeadedSSM(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.activation = getattr(F, activation)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+    ) -> Float[Tensor, "B M H"]:
         z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
         x = x if self.mixer is None else self.mixer(x, past)
         x, B, C = self.activation(x).split(self.mixed_sizes, dim=-1)
@@ -196,4 +201,5 @@ class HeadedSSM(nn.Module):
             y = dual(*values)
         else:
             y, past[self] = resume(*values, past.get(self))
-        return self.out_proj(self.norm(rearrange(y, "b t heads p -> b t (heads p)") * F.silu(z)))
+        y = pick(rearrange(y, "b t heads p -> b t (heads p)"), some)
+        return self.out_proj(self.norm(y * F.silu(pick(z, some))))
