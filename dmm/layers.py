@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dmm.batch import Batch, Past
 from dmm.kernels import resume, selective_scan
 from dmm.kernels.draw import noise
-from dmm.kernels.windows import depthwise
+from dmm.kernels.windows import depthwise, widen
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
 
@@ -49,7 +49,13 @@ class Dropout(nn.Dropout):
 
 
 class TokenEmbedding(nn.Module):
-    """Embeds returns-to-go, states and actions, and lines them up as R_1 s_1 a_1 R_2 s_2 a_2 ..."""
+    """Embeds returns-to-go, states and actions, and lines them up as R_1 s_1 a_1 R_2 s_2 a_2 ... R_K s_K.
+
+    The last action is left out: nothing that a causal trunk is asked for reads it. (A window of one step keeps it, so that
+    every parameter has a gradient.)
+    """
+
+    last_action = False
 
     def __init__(
         self,
@@ -78,6 +84,8 @@ class TokenEmbedding(nn.Module):
         if self.time is not None:
             tokens = tokens + rearrange(self.time(batch.steps.clamp(max=TIME_STEPS - 1)), "b k h -> b k 1 h")
         tokens = rearrange(tokens, "b k m h -> b (k m) h")
+        if self.action_tokens and past is None and batch.mask.shape[1] > 1 and not self.last_action:
+            tokens = tokens[:, :-1]
         if past is not None:
             past.phase = 2 if past and self.action_tokens else 0
             if past.phase:
@@ -89,21 +97,20 @@ class TokenEmbedding(nn.Module):
 
 
 class ActionHead(nn.Module):
-    """Reads an action in [-1, 1] off each state token."""
+    """Reads an action in [-1, 1] off each state token, the second of a step's."""
 
-    def __init__(self, width: int, action_dim: int) -> None:
+    def __init__(self, width: int, action_dim: int, tokens: int = 3) -> None:
         super().__init__()
+        self.tokens = tokens  # of a step
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, action_dim)
 
     def reads(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Some:
-        """The state tokens of R_1 s_1 a_1 ...; with a Past the last token."""
-        return Some(slice(1, None, 3) if past is None else slice(-1, None), x.shape[1])
+        """The state tokens of a sequence; with a Past the last token."""
+        return Some(slice(1, None, self.tokens) if past is None else slice(-1, None), x.shape[1])
 
-    def forward(self, tokens: Float[Tensor, "B T H"], steps: int, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        if past is not None:
-            return self.read(tokens[:, -1:])
-        return self.read(rearrange(tokens, "b (k m) h -> b k m h", k=steps)[:, :, 1])
+    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B K A"]:
+        return self.read(pick(x, self.reads(x, past)))
 
     def read(self, states: Float[Tensor, "B K H"]) -> Float[Tensor, "B K A"]:
         """The actions of state tokens."""
@@ -133,8 +140,12 @@ class MLP(nn.Module):
         return self.dropout(self.down(self.activation(self.up(x))), some)
 
 
-def attention_bias(real: Bool[Tensor, "B T"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
-    """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty."""
+def attention_bias(real: Bool[Tensor, "B R"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
+    """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty.
+
+    The first T tokens' places count.
+    """
+    real = real[:, : like.shape[1]]
     future = torch.full((real.shape[1],) * 2, -torch.inf, dtype=like.dtype, device=like.device).triu(1)
     return future + rearrange(torch.where(real, 0.0, -1e4).to(like.dtype), "b t -> b 1 1 t")
 
@@ -273,7 +284,7 @@ class SelectiveSSM(nn.Module):
             z[:, some.which] = F.linear(read, gate)
         x = self.activation(x if self.mixer is None else self.mixer(x, past))
         dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
-        values = x, z, self.dt_proj(dt), -self.A_log.exp(), B, C, self.D
+        values = x, z, widen(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D
         if past is None:
             y = selective_scan(*values)
         else:

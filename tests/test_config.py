@@ -11,7 +11,7 @@ from dmm.models import later
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
-GOLDEN = ["05b432e9ebb167a0", "ca82da9758fab036"]
+GOLDEN = ["b08ea2b1abac7800", "e7cb845cd579f60c"]
 BASE = Trial(
     arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0
 )

@@ -12,7 +12,7 @@ from dmm.data import trajectories
 from dmm.data.trajectories import sample
 from dmm.kernels import draw
 from dmm.kernels.compiled import library
-from dmm.kernels.windows import dense, depthwise
+from dmm.kernels.windows import dense, depthwise, widen
 from dmm.layers import ConvMixer
 from dmm.models import build, models
 from dmm.models.metamamba import LinearMixer
@@ -41,7 +41,13 @@ def test_a_dense_window_is_the_map_token_by_token(length, window):
     assert torch.autograd.gradcheck(dense, (x, weight))
 
 
-@pytest.mark.parametrize("length, window, filters", [(6, 4, 1), (6, 5, 3), (3, 6, 3)])
+def test_widening_is_linear():
+    values = randn(2, 7, 3), randn(5, 3, seed=1), randn(5, seed=2)
+    assert_close(widen(*values), F.linear(*values))
+    assert torch.autograd.gradcheck(widen, values)
+
+
+@pytest.mark.parametrize("length, window, filters", [(6, 4, 1), (6, 5, 3), (8, 6, 3), (2, 6, 3)])
 def test_a_depthwise_window_is_a_convolution_with_each_token_s_filter(length, window, filters):
     x, weight, bias = randn(2, length, 4), randn(filters, 4, window, seed=1), randn(filters, 4, seed=2)
     padded = F.pad(x.transpose(1, 2), (window - 1, 0))
@@ -69,7 +75,7 @@ def test_the_last_layer_of_dt_gives_what_all_tokens_would_give(dropout, heads):
         x = model.embed(batch)
         for block in model.blocks:
             x = block(x, bias(batch, x))
-        return model.head(x, 4)
+        return model.head(x)
 
     results = []
     for run in (lambda: model(batch), whole):

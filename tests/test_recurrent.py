@@ -20,7 +20,7 @@ LENGTH, K = 200, 5
 
 def banded(real, like):
     """Attention over the full history in which a token sees as many tokens as there are up to a window's last state."""
-    age = torch.arange(real.shape[1]).unsqueeze(1) - torch.arange(real.shape[1])
+    age = torch.arange(like.shape[1]).unsqueeze(1) - torch.arange(like.shape[1])
     return torch.where((age >= 0) & (age < 3 * K - 1), 0.0, -torch.inf).expand(len(like), 1, -1, -1)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from dmm.batch import Batch
 from dmm.data.trajectories import Trajectories
 from dmm.kernels import scan
-from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, Some
+from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, Some, TokenEmbedding
 from dmm.models.metamamba import LinearMixer
 
 STATISTICS = 0.1, 1.1  # mean and standard deviation of made-up states
@@ -120,7 +120,7 @@ class PeerHead(nn.Module):
         return Some(slice(None), x.shape[1])
 
     def read(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B K A"]:
-        return self.ours(x, x.shape[1] // 3)
+        return self.ours(x)
 
 
 def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
@@ -128,7 +128,9 @@ def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
     model = copy.deepcopy(ours)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, ActionHead):
+            if isinstance(child, TokenEmbedding):
+                child.last_action = True
+            elif isinstance(child, ActionHead):
                 setattr(module, name, PeerHead(child))
             elif isinstance(child, SelectiveSSM):
                 setattr(module, name, PeerSSM(child, scan))

@@ -62,14 +62,14 @@ class AttentionSSM(DecisionModel):
         initialise(self.blocks, config.dt_init)
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K
+        x = self.embed(batch, past)  # B T H, T = 3 K - 1
         if past is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
             bias, past.reach = None, 3 * self.context_length - 1  # as a window of K steps has up to its last state
         for block in self.blocks:
             x = block(x, bias, past)
-        return self.head(x, batch.mask.shape[1], past)
+        return self.head(x, past)
 
 
 class Block(nn.Module):

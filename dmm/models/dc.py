@@ -45,17 +45,17 @@ class DecisionConvFormer(DecisionModel):
             state_dim, action_dim, config.width, config.dropout, time_table=True, action_tokens=config.action_tokens
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.head = ActionHead(config.width, action_dim)
+        self.head = ActionHead(config.width, action_dim, tokens=3 if config.action_tokens else 2)
         initialise(self.blocks)
 
     def unread(self) -> tuple[str, ...]:
         return () if self.config.action_tokens else ("embed.actions",)
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K, or 2 K without action tokens
+        x = self.embed(batch, past)  # B T H, T = 3 K - 1, or 2 K without action tokens
         for block in self.blocks:
             x = block(x, past)
-        return self.head(x, batch.mask.shape[1], past)
+        return self.head(x, past)
 
 
 class Block(nn.Module):

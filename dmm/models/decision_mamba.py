@@ -48,7 +48,7 @@ class DecisionMamba(DecisionModel):
         initialise(self.blocks, config.dt_init)
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K
+        x = self.embed(batch, past)  # B T H, T = 3 K - 1
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, past)

@@ -62,7 +62,7 @@ class DecisionTransformer(DecisionModel):
         return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K
+        x = self.embed(batch, past)  # B T H, T = 3 K - 1
         if past is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:

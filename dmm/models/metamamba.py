@@ -121,7 +121,7 @@ class DecisionMetaMamba(DecisionModel):
         return ("mixers",) if self.config.mixers == "frozen-shared" else ()
 
     def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K
+        x = self.embed(batch, past)  # B T H, T = 3 K - 1
         lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
         for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
             if past is not None:
@@ -169,8 +169,10 @@ class LinearMixer(nn.Module):
         if past is not None:
             tokens = enumerate(windows.unbind(1), past.phase)
             return torch.stack([self.filters[place % len(self.filters)](token) for place, token in tokens], 1)
-        mixed = [mix(windows[:, start :: len(self.filters)]) for start, mix in enumerate(self.filters)]  # B K H each
-        return rearrange(mixed, "m b k h -> b (k m) h")
+        mixed = torch.empty_like(x)
+        for start, mix in enumerate(self.filters):
+            mixed[:, start :: len(self.filters)] = mix(windows[:, start :: len(self.filters)])
+        return mixed
 
 
 class HeadedSSM(nn.Module):
