@@ -20,9 +20,10 @@ def test_quickstart_learns_and_reacts_to_the_return_asked_for(tmp_path):
     got = {"dt": {}, "metamamba": {}}
     for result in results:
         last = {e["target"]: fmean(e["returns"]) for e in result["evaluations"] if e["update"] == result["update"]}
-        assert last[1.0] > max(500, result["data"]["return_mean"] / 2), result["trial"]["arch"]
+        assert last[1.0] > 500, result["trial"]  # untrained: below 100
         for target, value in last.items():
             got[result["trial"]["arch"]].setdefault(target, []).append(value)
     for targets in got.values():
+        assert fmean(targets[1.0]) > results[0]["data"]["return_mean"] / 2
         assert fmean(targets[0.0]) < 0.75 * fmean(targets[1.0])
     assert (tmp_path / "reports/quickstart/table.md").read_text().startswith("# Quickstart")
