@@ -109,6 +109,7 @@ def test_a_node_dies(env, tmp_path, undisturbed, started, monkeypatch):
             "both at work",
             sweep=(driver, tmp_path),
         )
+        kill_tree(node.all_processes["raylet"][0].process.pid)  # with its workers, all at once
         cluster.remove_node(node, allow_graceful=False)
         ends_well(driver, tmp_path)
     finally:
