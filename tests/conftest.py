@@ -81,7 +81,7 @@ def toy_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(toy_data, tmp_path_factory) -> dict[str, bytes]:
     """The table of a sweep to which nothing happens."""
-    from sweeping import SIZE, calm
+    from sweeping import SIZE, calm  # MLflow and all, which a trial that imports this module has no use for
 
     return calm(toy_data, tmp_path_factory.mktemp("undisturbed"), **SIZE)
 

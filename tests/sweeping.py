@@ -137,16 +137,22 @@ def start_mlflow(place: Path, port: int, store: str = "") -> subprocess.Popen:
             start_new_session=True,
         )
 
+    wait_until_served(server, f"http://127.0.0.1:{port}/health", place / "server.log")
+    return server
+
+
+def wait_until_served(server: subprocess.Popen, url: str, log: Path) -> None:
+    """Waits until a server that was started answers; one that ends first fails with its log."""
+
     def answers() -> bool:
-        assert server.poll() is None, (place / "server.log").read_text()
+        assert server.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            with urllib.request.urlopen(url, timeout=1) as answer:
                 return answer.status == 200
         except OSError:
             return False
 
-    wait_for(answers, "MLflow's server")
-    return server
+    wait_for(answers, url)
 
 
 def tables(env: dict, place: Path) -> dict[str, bytes]:

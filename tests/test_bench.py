@@ -120,6 +120,8 @@ def test_an_update_of_the_scripts_learns():
     draw = baselines.PeerSampler(made_up(5), 4, 1000.0)
     learn = baselines.peer_learner(baselines.peer_model(fresh_model(trial), baselines.lean_scan), draw, "cpu")
     assert np.isfinite([learn() for _ in range(3)]).all()
+    learn = contests.eager(trial, made_up(5), "cpu")  # a row of its own on a GPU
+    assert np.isfinite([learn() for _ in range(3)]).all()
 
 
 def test_what_is_not_installed_is_said_and_left_out(monkeypatch):

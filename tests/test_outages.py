@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from sweeping import (
     sweep_on,
     tables,
     wait_for,
+    wait_until_served,
 )
 
 pytestmark = pytest.mark.faults
@@ -187,15 +187,7 @@ def head(started, tmp_path_factory) -> Iterator[str]:
         )
     started.append(process)
 
-    def answers() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/jobs/", timeout=1) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    wait_for(answers, "the head")
+    wait_until_served(process, f"http://127.0.0.1:{port}/api/jobs/", log)
     yield f"http://127.0.0.1:{port}"
     kill_tree(process.pid)
     shutil.rmtree(place, ignore_errors=True)

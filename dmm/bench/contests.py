@@ -112,7 +112,7 @@ def scanning(effort: Effort, device: str) -> Iterator[Contest]:
 def updates(trial: Trial, data: Trajectories, device: str) -> Work:
     """Our training loop's body."""
     model = fresh_model(trial).to(device).train()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     learn, done = learner(trial, data, model, fresh_optimizer(model, trial.protocol), generator), iter(range(10**9))
     return one(lambda: learn(next(done)))
 
@@ -131,7 +131,18 @@ def training(effort: Effort, device: str) -> Iterator[Contest]:
         peers = {
             name: one(baselines.peer_learner(model.to(device).train(), draw, device)) for name, model in models.items()
         }
+        if device != "cpu":
+            peers["dmm, eager"] = one(eager(trial, data, device))
         yield Contest(work=work, unit="update", peers=peers, ours=ours, absent=absent)
+
+
+def eager(trial: Trial, data: Trajectories, device: str) -> Callable[[], float]:
+    """Our model, kernels and sampler in the scripts' loop, which waits for the device at each update."""
+    generator = torch.Generator(device).manual_seed(0)
+    model = fresh_model(trial).to(device).train()
+    return baselines.peer_learner(
+        model, lambda size: sample(data, trial.protocol, HOPPER.scale, generator, size, model.needs), device
+    )
 
 
 def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str]]:

@@ -6,7 +6,8 @@ Tokens: (R, s, a)
 Mixers: softmax attention, then Mamba-1
 Differs: a reconstruction. The text says that the Decision Transformer keeps its attention and has Mamba's SSM instead of
     its MLP. It does not say whether time steps stay embedded, whether the SSM keeps its convolution, or what the context
-    is. Here the first is yes and the second no (`time_table`, `conv`); width and dropout are those of DT.
+    is. Here the first is yes and the second no (`time_table`, `conv`); width and dropout are those of DT. A
+    window's last action is left out: see dt.
 Quirk: as in decision_mamba, the trunk's initialisation also reaches the SSM's step size (`dt_init`).
 Note: attention is masked as in DT; the SSM has no mask, so padded steps run through it.
 """

@@ -6,7 +6,7 @@ Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder.
 Tokens: (R, s, a), or (R, s) with action_tokens=False
 Mixers: one short depthwise convolution per modality
 Differs: the official mixer runs each modality's filter over the whole sequence and throws two thirds away; here a
-    filter runs at its own positions only. Same numbers.
+    filter runs at its own positions only. Same numbers. A window's last action is left out: see dt.
 Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient: weight[0] and
     weight[2] of one parameter, which is why `unread` does not name them. There is no mask: padded steps run through the
     filters. Without action tokens the embedding of actions stays, unread.

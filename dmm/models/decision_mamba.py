@@ -6,6 +6,7 @@ Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder.
 Tokens: (R, s, a)
 Mixers: Mamba-1
 Differs: RC and RC x2 are in the paper but not in the repository; here they drop the MLP and its norm and nothing else.
+    A window's last action is left out: see dt.
 Quirk: the trunk's initialisation also reaches the SSM's step size, whose bias mamba-ssm asks to keep. So dt starts near
     softplus(0) = 0.69 on all channels, not log-uniform in [0.001, 0.1]. `dt_init="stock"` keeps mamba-ssm's own.
 Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. No mask: padded steps run through.

@@ -5,7 +5,8 @@ Official: kzl/decision-transformer (e2d82e6), the gym folder.
 Tokens: (R, s, a)
 Mixers: softmax attention
 Differs: attention goes through torch's scaled_dot_product_attention; a padded step cannot see later
-    steps, which the official mask lets it. No real step reads a padded one, so no number can tell.
+    steps, which the official mask lets it. No real step reads a padded one, so no number can tell. A window's last action,
+    which no prediction reads, is left out: same numbers, other masks of dropout.
 Quirk: the official model carries a state head, a return head and a word table that nothing reads. They are counted in
     the 727,695 parameters that papers print for hopper: `unused_heads`, `unused_table`.
 Note: the re-releases in the DC and Ota repositories have activation gelu and no unused heads.

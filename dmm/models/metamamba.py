@@ -7,7 +7,8 @@ Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
 Tokens: (R, s, a)
 Mixers: a short convolution or linear map of tokens, then Mamba-1 or Mamba-2 without its convolution
 Differs: a filter runs at its own positions only: same numbers. v2's text was not at hand, so v2 is what its code does.
-    Its Mamba-2 scan goes in chunks of 256 tokens; here a sequence is one chunk. Same numbers.
+    Its Mamba-2 scan goes in chunks of 256 tokens; here a sequence is one chunk. Same numbers. A window's last action is left
+    out: see dt.
 Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
     (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list: shared by all layers, never trained, not
     saved, with PyTorch's initialisation, absent from the official count (`mixers="frozen-shared"`; here it is saved and
