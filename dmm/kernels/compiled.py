@@ -82,6 +82,8 @@ def library() -> tuple[ctypes.CDLL | None, str]:
 
 def built() -> Path:
     """The shared library for this source and this processor, compiled if it is not there yet."""
+    # as it is imported it warns of nvcc without a GPU, which is no matter here
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils import cpp_extension
 
     compiler = cpp_extension.get_cxx_compiler()
