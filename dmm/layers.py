@@ -275,13 +275,12 @@ class SelectiveSSM(nn.Module):
         self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
     ) -> Float[Tensor, "B M H"]:
         """All tokens are read; the gate is computed, and led back, where something reads it further on."""
-        if some is None:
-            x, z = self.in_proj(x).chunk(2, dim=-1)  # B T D
-        else:
-            read, (weight, gate) = x[:, some.which], self.in_proj.weight.chunk(2)
-            x = F.linear(x, weight)
-            z = torch.zeros_like(x)
-            z[:, some.which] = F.linear(read, gate)
+        weight, gate = self.in_proj.weight.chunk(2)
+        z = F.linear(pick(x, some), gate)
+        x = F.linear(x, weight)  # B T D
+        if some is not None:
+            read, z = z, torch.zeros_like(x)
+            z[:, some.which] = read
         x = self.activation(x if self.mixer is None else self.mixer(x, past))
         dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
         values = x, z, widen(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D

@@ -11,7 +11,7 @@ from dmm.models import later
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
-GOLDEN = ["b08ea2b1abac7800", "e7cb845cd579f60c"]
+GOLDEN = ["e0e12897cf70a878", "ca7493808961c335"]
 BASE = Trial(
     arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0
 )

@@ -12,7 +12,7 @@ from dmm.data import trajectories
 from dmm.data.trajectories import sample
 from dmm.kernels import draw
 from dmm.kernels.compiled import library
-from dmm.kernels.windows import dense, depthwise, widen
+from dmm.kernels.windows import convolved, dense, depthwise, unfolded, widen
 from dmm.layers import ConvMixer
 from dmm.models import build, models
 from dmm.models.metamamba import LinearMixer
@@ -34,11 +34,26 @@ def token_by_token(x, weight):
     return torch.stack(y, 1)
 
 
-@pytest.mark.parametrize("length, window", [(7, 3), (2, 6), (5, 1)])
-def test_a_dense_window_is_the_map_token_by_token(length, window):
+@pytest.mark.parametrize("run", [convolved, unfolded, dense])
+@pytest.mark.parametrize("length, window", [(7, 3), (2, 6), (5, 1), (1, 4)])
+def test_a_dense_window_is_the_map_token_by_token(length, window, run):
     x, weight = randn(2, length, 4), randn(5, window * 4, seed=1)
-    assert_close(dense(x, weight), token_by_token(x, weight))
-    assert torch.autograd.gradcheck(dense, (x, weight))
+    assert_close(run(x, weight), token_by_token(x, weight))
+    assert torch.autograd.gradcheck(run, (x, weight))
+
+
+@pytest.mark.parametrize("rows, length, width", [(64, 23, 64), (1, 3, 64), (3, 10, 7), (5, 29, 33)])
+def test_a_dense_window_in_float32(rows, length, width):
+    """Other code than in float64: oneDNN's, whose vectors a width need not fill."""
+    x, weight, along = randn(rows, length, width), randn(width, 6 * width, seed=1), randn(rows, length, width, seed=2)
+    singles = [value.detach().float().requires_grad_() for value in (x, weight)]
+    for run, values in ((token_by_token, (x, weight)), (dense, singles)):
+        y = run(*values)
+        y.backward(along.to(y.dtype))
+    assert_close(dense(*singles).double(), token_by_token(x, weight), rtol=1e-4, atol=1e-4)
+    for mine, exact in zip(singles, (x, weight), strict=True):
+        assert mine.grad is not None and exact.grad is not None
+        assert_close(mine.grad.double(), exact.grad, rtol=1e-4, atol=1e-4 * float(exact.grad.abs().max()))
 
 
 def test_widening_is_linear():

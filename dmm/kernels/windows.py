@@ -1,6 +1,6 @@
-"""Maps with gradients written out: a dense map of the last few tokens, a causal depthwise convolution, a widening map.
+"""Maps of a token and of the last few: dense, channel by channel, and one that widens; in the form that is fastest.
 
-Of the first two autograd would give every tap a gradient of the whole sequence's size and then add them up.
+The last two have their gradients written out.
 """
 
 import torch
@@ -12,11 +12,23 @@ from torch.autograd.function import once_differentiable
 
 
 def dense(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
-    """The weight times the last W / H tokens, oldest first."""
-    kind = x.device.type
-    if torch.is_autocast_enabled(kind):  # which would not reach the gradient
-        x, weight = (value.to(torch.get_autocast_dtype(kind)) for value in (x, weight))
-    return Dense.apply(x, weight)
+    """The weight times the last W / H tokens, oldest first, zeros before the first."""
+    # not so on a GPU, where convolutions are not quite in float32 (TF32) unless all of torch is told otherwise
+    return convolved(x, weight) if x.device.type == "cpu" else unfolded(x, weight)
+
+
+def unfolded(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
+    """`dense` to read: each token's window is copied out."""
+    window = weight.shape[1] // x.shape[2]
+    windows = F.pad(x, (0, 0, window - 1, 0)).unfold(1, window, 1)  # B T H window
+    return F.linear(windows.transpose(2, 3).flatten(2), weight)
+
+
+def convolved(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
+    """`dense` as a convolution with channels last, which reads the windows where they are."""
+    window = weight.shape[1] // x.shape[2]
+    channels = rearrange(F.pad(x, (0, 0, window - 1, 0)), "b t h -> b h 1 t")
+    return rearrange(F.conv2d(channels, rearrange(weight, "m (w h) -> m h 1 w", w=window)), "b m 1 t -> b t m")
 
 
 def depthwise(
@@ -50,33 +62,6 @@ class Widen(torch.autograd.Function):
         (x, weight), flat = ctx.saved_tensors, grad_y.flatten(0, 1)
         grad_x = (weight.T @ flat.T).T.reshape(x.shape)
         return grad_x, (x.flatten(0, 1).T @ flat).T, flat.sum(0)
-
-
-class Dense(torch.autograd.Function):
-    """`dense`; both gradients come from windows, too: for each token the gradients of those that read it, itself first."""
-
-    @staticmethod
-    def forward(ctx, x, weight):
-        window = weight.shape[1] // x.shape[2]
-        seen = unfolded(F.pad(x, (0, 0, window - 1, 0)), window)
-        ctx.save_for_backward(x, weight)
-        return (seen @ weight.T).view(*x.shape[:2], -1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_y):
-        x, weight = ctx.saved_tensors
-        window = weight.shape[1] // x.shape[2]
-        readers = unfolded(F.pad(grad_y, (0, 0, 0, window - 1)), window)
-        taps = rearrange(weight, "m (w h) -> w m h", w=window).flip(0)
-        grad_x = (readers @ rearrange(taps, "w m h -> (w m) h")).view(x.shape)
-        grad_taps = rearrange(readers.T @ x.flatten(0, 1), "(w m) h -> w m h", w=window).flip(0)
-        return grad_x, rearrange(grad_taps, "w m h -> m (w h)")
-
-
-def unfolded(padded: Float[Tensor, "B P H"], window: int) -> Float[Tensor, "BT W"]:
-    """Every run of `window` tokens, end to end; each is copied as one piece."""
-    return padded.unfold(1, window, 1).transpose(2, 3).flatten(2).flatten(0, 1)
 
 
 class Depthwise(torch.autograd.Function):
