@@ -11,6 +11,7 @@ from conftest import REACHER
 from torch.testing import assert_close
 
 from dmm.bench import baselines, bench, contests
+from dmm.bench.concurrent import WORKS, sharing
 from dmm.bench.contests import made_up, made_up_trial
 from dmm.bench.timing import Contest, Effort, compare, interleaved
 from dmm.kernels import scan
@@ -153,6 +154,12 @@ def test_what_cannot_be_measured_is_said(what, device, said, tmp_path):
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match=said):
         bench(what, tmp_path, device, True, print)
+
+
+@pytest.mark.slow
+def test_the_table_of_a_shared_gpu_runs_on_a_cpu():
+    rows = sharing("cpu", quick=True, processes=2).splitlines()[-len(WORKS) :]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {work}" for work in WORKS]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import torch
 
 from dmm import kernels, provenance
 from dmm.bench import contests
-from dmm.bench.concurrent import together
+from dmm.bench.concurrent import sharing, together
 from dmm.bench.growth import growth
 from dmm.bench.timing import Effort, Row, clock_of, compare, interleaved, sgemm
 from dmm.suggest import unknown
@@ -53,8 +53,8 @@ def bench(what: str, out: Path, device: str, quick: bool, say: Callable[[str], N
         text.append(f"## {title}\n\n{markdown(found)}" + "".join(f"\n{note}" for note in notes))
         say(text[-1].split("\n\n", 1)[1])
         rows += found
-    if what in ("all", "trials") and device == "cpu":
-        text.append(together(quick))
+    if what in ("all", "trials"):
+        text.append(together(quick) if device == "cpu" else sharing(device, quick))
         say("\n" + text[-1])
     text.append(f"Load at the end: {load()}.\n")
     say(text[-1])

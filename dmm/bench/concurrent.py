@@ -1,18 +1,28 @@
-"""Two trials at once, a core each, against the same two one after the other with two threads: wall time, by its nature."""
+"""Trials at once on one machine: two on two cores against one with two threads, many on one GPU against one alone.
+
+Wall time, by its nature. Each trial is a process, as it is under Ray.
+"""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 from statistics import median
 
 import numpy as np
 import torch
 
-from dmm.bench.contests import SIZES, made_up, made_up_trial
+from dmm.bench.contests import SIZES, made_up, made_up_trial, updates
+from dmm.bench.timing import clock_of
 from dmm.rollout import Statistics, evaluate
 from dmm.train import fit
 
+ROUNDS = 2  # of a batch of processes
+WARM = 5  # updates that do not count: kernels are built, a GPU's graph is recorded
+WORKS = [work for work in SIZES if not work.startswith("Decision")]
 
-def trial_seconds(work: str, threads: int, quick: bool, barrier=None) -> float:
+
+def trial_seconds(work: str, threads: int, quick: bool, start: Callable[[], object]) -> float:
     """Seconds from the start of a small whole trial to its end: updates, then an evaluation."""
     torch.set_num_threads(threads)
     arch, k, changes = SIZES[work]
@@ -20,49 +30,78 @@ def trial_seconds(work: str, threads: int, quick: bool, barrier=None) -> float:
     trial = made_up_trial(arch, k, changes, updates=count, evaluations=1, episodes=2 if quick else 10)
     data = made_up(20)
     statistics = Statistics(np.full(data.state_dim, 0.1), np.full(data.state_dim, 1.1))
-    if barrier is not None:
-        barrier.wait()
+    start()
     began = time.perf_counter()
     fit(trial, data, lambda model, evaluation: evaluate(model, trial, statistics, evaluation))
     return time.perf_counter() - began
 
 
-def worker(work: str, threads: int, quick: bool, rounds: int, barrier, results) -> None:
-    """A process that runs trials, each from a common start."""
-    for _ in range(rounds):
-        results.put(trial_seconds(work, threads, quick, barrier))
+def update_seconds(work: str, device: str, count: int, start: Callable[[], object]) -> float:
+    """Seconds of so many updates, after the first."""
+    torch.set_num_threads(1)
+    arch, k, changes = SIZES[work]
+    update, clock = updates(made_up_trial(arch, k, changes), made_up(20), device), clock_of(device)
+    for _ in range(WARM):
+        update()
+    start()
+    began = clock()
+    for _ in range(count):
+        update()
+    return clock() - began
 
 
-def batch_of(work: str, processes: int, threads: int, quick: bool) -> float:
-    """Seconds that a batch of `processes` trials takes, all at once."""
+def worker(seconds: Callable[..., float], barrier, results) -> None:
+    """A process that does the same work ROUNDS times, each time from a common start."""
+    for _ in range(ROUNDS):
+        results.put(seconds(start=barrier.wait))
+
+
+def batch_of(processes: int, seconds: Callable[..., float]) -> float:
+    """Seconds that the work takes in each of so many processes at once, the median."""
     context = get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
-    rounds = 2
-    started = [
-        context.Process(target=worker, args=(work, threads, quick, rounds, barrier, results)) for _ in range(processes)
-    ]
+    started = [context.Process(target=worker, args=(seconds, barrier, results)) for _ in range(processes)]
     for process in started:
         process.start()
-    seconds = [results.get(timeout=600) for _ in range(rounds * processes)]
+    found = [results.get(timeout=600) for _ in range(ROUNDS * processes)]
     for process in started:
         process.join()
-    return median(seconds)
+    return median(found)
 
 
 def together(quick: bool) -> str:
-    """The table, in Markdown."""
+    """The table of two cores, in Markdown."""
     lines = [
         "## Whole trials on two cores (wall time)\n",
         "| work | 2 processes x 1 thread: trials/h | 1 process x 2 threads: trials/h | ratio | spread |",
         "|---|---|---|---|---|",
     ]
-    for work in SIZES:
-        if work.startswith("Decision"):
-            continue
-        rates = [(2 / batch_of(work, 2, 1, quick), 1 / batch_of(work, 1, 2, quick)) for _ in range(1 if quick else 3)]
-        ratios = [apart / threaded for apart, threaded in rates]
-        apart, threaded = (3600 * median(side) for side in zip(*rates, strict=True))
-        lines.append(
-            f"| {work} | {apart:.0f} | {threaded:.0f} | x{median(ratios):.3g} | {min(ratios):.3g} to {max(ratios):.3g} |"
-        )
+    for work in WORKS:
+        apart, threaded = (partial(trial_seconds, work, threads, quick) for threads in (1, 2))
+        rates = [(7200 / batch_of(2, apart), 3600 / batch_of(1, threaded)) for _ in range(1 if quick else 3)]
+        lines.append(line(work, rates))
     return "\n".join(lines)
+
+
+def sharing(device: str, quick: bool, processes: int = 16) -> str:
+    """The table of one GPU, in Markdown. Processes take turns on it unless NVIDIA's MPS lets them run side by side."""
+    lines = [
+        f"## {processes} trials on one device (wall time)\n",
+        f"| work | {processes} processes: updates/s | 1 process: updates/s | ratio | spread |",
+        "|---|---|---|---|---|",
+    ]
+    count = 5 if quick else 2000
+    for work in WORKS:
+        run = partial(update_seconds, work, device, count)
+        rates = [
+            (processes * count / batch_of(processes, run), count / batch_of(1, run)) for _ in range(1 if quick else 3)
+        ]
+        lines.append(line(work, rates))
+    return "\n".join(lines)
+
+
+def line(work: str, rates: list[tuple[float, float]]) -> str:
+    """A row from the two sides' rates in each round."""
+    ratios = [ours / baseline for ours, baseline in rates]
+    ours, baseline = (median(side) for side in zip(*rates, strict=True))
+    return f"| {work} | {ours:.0f} | {baseline:.0f} | x{median(ratios):.3g} | {min(ratios):.3g} to {max(ratios):.3g} |"
