@@ -27,8 +27,9 @@ def unfolded(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[T
 def convolved(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
     """`dense` as a convolution with channels last, which reads the windows where they are."""
     window = weight.shape[1] // x.shape[2]
-    channels = rearrange(F.pad(x, (0, 0, window - 1, 0)), "b t h -> b h 1 t")
-    return rearrange(F.conv2d(channels, rearrange(weight, "m (w h) -> m h 1 w", w=window)), "b m 1 t -> b t m")
+    padded = F.pad(x, (0, 0, window - 1, 0)).transpose(1, 2)  # B H P
+    taps = weight.unflatten(1, (window, -1)).transpose(1, 2)  # M H window
+    return F.conv2d(padded.unsqueeze(2), taps.unsqueeze(2)).squeeze(2).transpose(1, 2)
 
 
 def depthwise(
@@ -43,7 +44,7 @@ def depthwise(
 
 def widen(x: Float[Tensor, "B T R"], weight: Float[Tensor, "D R"], bias: Float[Tensor, " D"]) -> Float[Tensor, "B T D"]:
     """nn.Linear from a few inputs to many outputs: on a CPU with gradients several times as fast."""
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled():
         return F.linear(x, weight, bias)
     return Widen.apply(x, weight, bias)
 
