@@ -28,7 +28,8 @@ class Lane:
 
             bare: Any = env.unwrapped
             self.model, self.data = bare.model, bare.data
-            self.model.opt.disableflags |= mjtDisableBit.mjDSBL_ISLAND  # a runner is one island: nothing to look for
+            if self.model.ntree == 1:  # one island, then: nothing to look for, the same bits without
+                self.model.opt.disableflags |= mjtDisableBit.mjDSBL_ISLAND
             self.place, self.speed, self.control = bare.data.qpos, bare.data.qvel, bare.data.ctrl  # views that last
 
 
