@@ -66,7 +66,7 @@ def run(lanes: Sequence[Lane], actions: np.ndarray, rules: dict[str, Any]) -> tu
     for lane, action in zip(lanes, actions, strict=True):
         lane.control[:] = action
         mj_step(model, lane.data, frames)
-    place, speed = np.stack([lane.place for lane in lanes]), np.stack([lane.speed for lane in lanes])
+    place, speed = np.array([lane.place for lane in lanes]), np.array([lane.speed for lane in lanes])
     forward = rules["forward_reward_weight"] * ((place[:, 0] - before) / rules["dt"])
     cost = rules["ctrl_cost_weight"] * np.square(actions).sum(1)
     if rules["kind"] == "HalfCheetah-v5":
