@@ -29,7 +29,7 @@ class Lane:
             bare: Any = env.unwrapped
             self.model, self.data = bare.model, bare.data
             if self.model.ntree == 1:  # one island, then: nothing to look for, the same bits without
-                self.model.opt.disableflags |= mjtDisableBit.mjDSBL_ISLAND
+                self.model.opt.disableflags |= getattr(mjtDisableBit, "mjDSBL_ISLAND", 0)  # from MuJoCo 3.3.6 on
             self.place, self.speed, self.control = bare.data.qpos, bare.data.qvel, bare.data.ctrl  # views that last
 
 
