@@ -3,6 +3,7 @@
 import csv
 import importlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,8 +11,7 @@ import torch
 from conftest import REACHER
 from torch.testing import assert_close
 
-from dmm.bench import baselines, bench, contests
-from dmm.bench.concurrent import WORKS, sharing
+from dmm.bench import baselines, bench, concurrent, contests
 from dmm.bench.contests import made_up, made_up_trial
 from dmm.bench.timing import Contest, Effort, compare, interleaved
 from dmm.kernels import scan
@@ -156,10 +156,17 @@ def test_what_cannot_be_measured_is_said(what, device, said, tmp_path):
         bench(what, tmp_path, device, True, print)
 
 
+def test_trials_that_share_a_device_are_counted_together(monkeypatch):
+    """One process takes 2 s for five updates, three at once take 4 s: 3.75 updates/s, and 2.5 alone."""
+    monkeypatch.setattr(concurrent, "batch_of", lambda processes, seconds: {1: 2.0, 3: 4.0}[processes])
+    rows = concurrent.sharing("cpu", quick=True, processes=3).splitlines()[-len(concurrent.WORKS) :]
+    assert rows == [f"| {work} | 4 | 2 | x1.5 | 1.5 to 1.5 |" for work in concurrent.WORKS]
+    assert concurrent.line("w", [(4, 2), (9, 3), (2, 8)]) == "| w | 4 | 3 | x2 | 0.25 to 3 |"
+
+
 @pytest.mark.slow
-def test_the_table_of_a_shared_gpu_runs_on_a_cpu():
-    rows = sharing("cpu", quick=True, processes=2).splitlines()[-len(WORKS) :]
-    assert [row.split(" | ")[0] for row in rows] == [f"| {work}" for work in WORKS]
+def test_two_processes_make_updates_at_once():
+    assert concurrent.batch_of(2, partial(concurrent.update_seconds, concurrent.WORKS[0], "cpu", 2)) > 0
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from dmm.config import Protocol
 from dmm.data import trajectories
 from dmm.data.trajectories import sample
-from dmm.kernels import draw
+from dmm.kernels import draw, windows
 from dmm.kernels.compiled import library
 from dmm.kernels.windows import convolved, dense, depthwise, unfolded, widen
 from dmm.layers import ConvMixer
@@ -44,7 +44,7 @@ def test_a_dense_window_is_the_map_token_by_token(length, window, run):
 
 @pytest.mark.parametrize("rows, length, width", [(64, 23, 64), (1, 3, 64), (3, 10, 7), (5, 29, 33)])
 def test_a_dense_window_in_float32(rows, length, width):
-    """Other code than in float64: oneDNN's, whose vectors a width need not fill."""
+    """Other code than in float64: oneDNN's, whose vectors a width need not fill, and for one row torch's own."""
     x, weight, along = randn(rows, length, width), randn(width, 6 * width, seed=1), randn(rows, length, width, seed=2)
     singles = [value.detach().float().requires_grad_() for value in (x, weight)]
     for run, values in ((token_by_token, (x, weight)), (dense, singles)):
@@ -54,6 +54,26 @@ def test_a_dense_window_in_float32(rows, length, width):
     for mine, exact in zip(singles, (x, weight), strict=True):
         assert mine.grad is not None and exact.grad is not None
         assert_close(mine.grad.double(), exact.grad, rtol=1e-4, atol=1e-4 * float(exact.grad.abs().max()))
+
+
+def test_a_dense_window_takes_the_convolution_on_a_cpu_only(monkeypatch):
+    x, weight = torch.zeros(2, 5, 4), torch.zeros(3, 8)
+    taken = torch.ones(2, 5, 3)
+    monkeypatch.setattr(windows, "convolved", lambda x, weight: taken)
+    assert dense(x, weight) is taken
+    assert dense(x.to("meta"), weight.to("meta")).shape == (2, 5, 3)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # nor where there is no oneDNN
+    assert torch.equal(dense(x, weight), torch.zeros(2, 5, 3))
+
+
+def test_a_dense_window_under_autocast():
+    x, weight = (value.detach().float().requires_grad_() for value in (randn(2, 5, 4), randn(3, 8, seed=1)))
+    for run in (convolved, unfolded):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = run(x, weight)
+        assert y.dtype == torch.bfloat16
+        assert [g.dtype for g in torch.autograd.grad(y.sum(), (x, weight))] == [torch.float32] * 2
+        assert_close(y.float(), token_by_token(x, weight), rtol=0.05, atol=0.05)
 
 
 def test_widening_is_linear():

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 from tune_spaces.quickstart import TABLE as QUICKSTART
 
-SEEDS = (0, 1, 2, 3, 4)
-
 TABLE = replace(
     QUICKSTART,
     name="precision",
@@ -15,6 +13,11 @@ TABLE = replace(
         for row in QUICKSTART.rows
         for dtype in ("float32", "bfloat16")
     ),
-    seeds=SEEDS,
-    departures=tuple(text.replace("2 seeds", f"{len(SEEDS)} seeds") for text in QUICKSTART.departures),
+    seeds=(0, 1, 2, 3, 4),
+    departures=(
+        "the quickstart's protocol and settings, which were chosen on seeds 0 and 1 in float32: 2,000 updates, K = 8, "
+        "width 64, 20 episodes per target and evaluation, 4 evaluations",
+        "this table compares the two numbers' formats, row by row, and no architectures",
+        "data collected by this project's own policy in Hopper-v5: no published number can stand beside these",
+    ),
 )

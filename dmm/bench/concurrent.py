@@ -18,6 +18,7 @@ from dmm.rollout import Statistics, evaluate
 from dmm.train import fit
 
 ROUNDS = 2  # of a batch of processes
+PATIENCE = 600  # seconds for a process that may have died
 WARM = 5  # updates that do not count: kernels are built, a GPU's graph is recorded
 WORKS = [work for work in SIZES if not work.startswith("Decision")]
 
@@ -51,22 +52,23 @@ def update_seconds(work: str, device: str, count: int, start: Callable[[], objec
 
 
 def worker(seconds: Callable[..., float], barrier, results) -> None:
-    """A process that does the same work ROUNDS times, each time from a common start."""
+    """A process that does the same work ROUNDS times, each time from a common start and until all have done."""
     for _ in range(ROUNDS):
         results.put(seconds(start=barrier.wait))
+        barrier.wait()
 
 
 def batch_of(processes: int, seconds: Callable[..., float]) -> float:
-    """Seconds that the work takes in each of so many processes at once, the median."""
+    """Seconds until the last of so many processes, all at once, has done the work; the median of ROUNDS."""
     context = get_context("spawn")
-    barrier, results = context.Barrier(processes), context.Queue()
-    started = [context.Process(target=worker, args=(seconds, barrier, results)) for _ in range(processes)]
+    barrier, results = context.Barrier(processes, timeout=PATIENCE), context.Queue()
+    started = [context.Process(target=worker, args=(seconds, barrier, results), daemon=True) for _ in range(processes)]
     for process in started:
         process.start()
-    found = [results.get(timeout=600) for _ in range(ROUNDS * processes)]
+    rounds = [[results.get(timeout=PATIENCE) for _ in started] for _ in range(ROUNDS)]
     for process in started:
         process.join()
-    return median(found)
+    return median(max(found) for found in rounds)
 
 
 def together(quick: bool) -> str:
@@ -86,7 +88,7 @@ def together(quick: bool) -> str:
 def sharing(device: str, quick: bool, processes: int = 16) -> str:
     """The table of one GPU, in Markdown. Processes take turns on it unless NVIDIA's MPS lets them run side by side."""
     lines = [
-        f"## {processes} trials on one device (wall time)\n",
+        f"## Updates of {processes} trials on one device (wall time)\n",
         f"| work | {processes} processes: updates/s | 1 process: updates/s | ratio | spread |",
         "|---|---|---|---|---|",
     ]
