@@ -60,6 +60,7 @@ def test_a_dense_window_takes_the_convolution_on_a_cpu_only(monkeypatch):
     x, weight = torch.zeros(2, 5, 4), torch.zeros(3, 8)
     taken = torch.ones(2, 5, 3)
     monkeypatch.setattr(windows, "convolved", lambda x, weight: taken)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert dense(x, weight) is taken
     assert dense(x.to("meta"), weight.to("meta")).shape == (2, 5, 3)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # nor where there is no oneDNN

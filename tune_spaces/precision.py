@@ -17,7 +17,7 @@ TABLE = replace(
     departures=(
         "the quickstart's protocol and settings, which were chosen on seeds 0 and 1 in float32: 2,000 updates, K = 8, "
         "width 64, 20 episodes per target and evaluation, 4 evaluations",
-        "this table compares the two numbers' formats, row by row, and no architectures",
+        "this table compares two number formats, row by row, and no architectures",
         "data collected by this project's own policy in Hopper-v5: no published number can stand beside these",
     ),
 )
