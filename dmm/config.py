@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from dmm.base.errors import unknown
 from dmm.models import checked, configure, find, hints, later, models
-from dmm.suggest import unknown
 from dmm.tasks import Task
 
 RESULTS = 4  # raised by any change of code that can move a number: every id changes with it

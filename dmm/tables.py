@@ -5,8 +5,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+from dmm.base.errors import unknown
 from dmm.config import Column, Row, Table
-from dmm.suggest import unknown
 
 
 def folders() -> list[Path]:

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from dmm.profile import find_profile
-from dmm.sweep import sweep
+from dmm.sweeps.profile import find_profile
+from dmm.sweeps.sweep import sweep
 from dmm.tables import find_table
 
 URI = os.environ["MLFLOW_TRACKING_URI"]  # conftest, which the table imports, takes it away

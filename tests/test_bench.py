@@ -15,8 +15,8 @@ from dmm.bench import baselines, bench, concurrent, contests
 from dmm.bench.contests import made_up, made_up_trial
 from dmm.bench.timing import Contest, Effort, compare, interleaved
 from dmm.kernels import scan
-from dmm.rollout import Statistics, rollout
-from dmm.train import fresh_model
+from dmm.rollouts.rollout import Statistics, rollout
+from dmm.training.fit import fresh_model
 
 
 class Hand:

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from dmm.profile import find_profile
+from dmm.sweeps.profile import find_profile
 
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"

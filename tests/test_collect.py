@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from dmm import collect, data
-from dmm.collect import Collection, Policy, ensure, inventory, parse, policies, roll
-from dmm.home import home
+from dmm import data
+from dmm.base.paths import home
+from dmm.data import collect
+from dmm.data.collect import Collection, Policy, ensure, inventory, parse, policies, roll
 
 ACTOR = {"hidden.0": (8, 10), "hidden.1": (8, 8), "mean": (2, 8), "log_std": (2, 8)}  # of Reacher: 10 states, 2 actions
 
@@ -171,7 +172,7 @@ def test_inventory(policy, tmp_path, reacher_file):
 def test_behaviour_training_publishes_its_policies_and_replay():
     """The actor's weights give SAC's own actions; one checkpoint reaches both levels."""
     stable_baselines3 = pytest.importorskip("stable_baselines3")
-    from dmm.behaviour import Recipe, actor_weights, reached, train
+    from dmm.data.behaviour import Recipe, actor_weights, reached, train
 
     model = stable_baselines3.SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8, 8]}, device="cpu", seed=0)
     space = model.env.action_space  # Pendulum's goes from -2 to 2

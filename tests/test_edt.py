@@ -13,9 +13,9 @@ from dmm.batch import Batch
 from dmm.config import Trial
 from dmm.layers import Attention
 from dmm.models import build, configure, find
-from dmm.rollout import History, Statistics
+from dmm.rollouts.rollout import History, Statistics
 from dmm.tasks import find_task
-from dmm.train import fit
+from dmm.training.fit import fit
 from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
 
 S, A, K = REACHER.state_dim, REACHER.action_dim, 6

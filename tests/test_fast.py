@@ -10,14 +10,15 @@ from torch.testing import assert_close
 from dmm.config import Protocol
 from dmm.data import trajectories
 from dmm.data.trajectories import sample
-from dmm.kernels import draw, windows
-from dmm.kernels.compiled import library
-from dmm.kernels.windows import convolved, dense, depthwise, unfolded, widen
+from dmm.kernels import conv as windows
+from dmm.kernels import sampling as draw
+from dmm.kernels.build import library
+from dmm.kernels.conv import convolved, dense, depthwise, unfolded, widen
 from dmm.layers import ConvMixer
 from dmm.models import build, models
 from dmm.models.metamamba import LinearMixer
-from dmm.run import dataset
-from dmm.train import fit, fresh_model, fresh_optimizer, learner
+from dmm.training.fit import fit, fresh_model, fresh_optimizer, learner
+from dmm.trials.run import dataset
 
 
 def randn(*shape, seed=0):

@@ -7,7 +7,7 @@ from conftest import REACHER, TINY
 from dmm.config import Trial
 from dmm.data.trajectories import assemble
 from dmm.models import models
-from dmm.train import fit
+from dmm.training.fit import fit
 
 GOLDEN = {
     "attention_ssm": [

@@ -14,7 +14,7 @@ from test_models import CASES, batch, make
 from dmm import kernels
 from dmm.config import Trial
 from dmm.models import models
-from dmm.train import fit
+from dmm.training.fit import fit
 
 pytestmark = pytest.mark.gpu
 

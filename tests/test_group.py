@@ -25,14 +25,14 @@ def table(tmp_path, monkeypatch):
 
 def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_process(table, monkeypatch, tmp_path):
     """Two trials at once, each of two workers and an actor, on just enough CPUs."""
-    from dmm.profile import Profile
-    from dmm.sweep import sweep
+    from dmm.sweeps.profile import Profile
+    from dmm.sweeps.sweep import sweep
 
     import ray  # isort: skip  after dmm.sweep, as in a sweep
 
-    from dmm.run import run
-    from dmm.storage import result
-    from dmm.workers import ENVIRONMENT
+    from dmm.sweeps.workers import ENVIRONMENT
+    from dmm.trials.run import run
+    from dmm.trials.storage import result
 
     said: list[str] = []
     ray.init("local", num_cpus=6, include_dashboard=False, runtime_env={"env_vars": ENVIRONMENT}, logging_level="error")
@@ -80,7 +80,7 @@ def test_an_error_of_a_worker_is_told_from_a_worker_that_died():
     from ray.train import WorkerGroupError
     from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-    from dmm.workers import RETRIED, cause
+    from dmm.sweeps.workers import RETRIED, cause
 
     wrong = UserExceptionWithTraceback(FloatingPointError("the loss is nan"), "trace")
     died = ray.exceptions.RayActorError()

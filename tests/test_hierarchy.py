@@ -16,8 +16,8 @@ from dmm.config import Trial
 from dmm.data.trajectories import sample
 from dmm.layers import attention_bias
 from dmm.models import build
-from dmm.rollout import History, Statistics
-from dmm.train import derived_seed, fit, fresh_model
+from dmm.rollouts.rollout import History, Statistics
+from dmm.training.fit import derived_seed, fit, fresh_model
 from tune_spaces.protocols import CORREIA, CORREIA_HDT
 
 transformers = pytest.importorskip("transformers")

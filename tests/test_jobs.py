@@ -9,13 +9,13 @@ import handmade
 import pytest
 from mlflow import MlflowClient
 
-from dmm import jobs
+from dmm.base.lock import hold
+from dmm.base.paths import home
 from dmm.config import Protocol
-from dmm.home import home
-from dmm.lock import hold
-from dmm.record import Recorder
-from dmm.storage import folder, hold_table, table_lock, trial_lock
+from dmm.sweeps import jobs
 from dmm.tables import find_table
+from dmm.tracking.mlflow_store import Recorder
+from dmm.trials.storage import folder, hold_table, table_lock, trial_lock
 
 TRIALS = handmade.TABLE.trials()
 

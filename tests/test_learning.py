@@ -11,7 +11,7 @@ from dmm.config import Trial
 from dmm.data.trajectories import assemble, sample
 from dmm.models import find, models
 from dmm.tasks import find_task
-from dmm.train import fit, fresh_model
+from dmm.training.fit import fit, fresh_model
 
 HOPPER = find_task("hopper")
 

@@ -14,7 +14,7 @@ from test_models import CASES, batch, make
 from dmm.batch import Batch
 from dmm.config import Trial
 from dmm.models import find, models
-from dmm.train import fit
+from dmm.training.fit import fit
 
 PROTOCOL = TINY.changed(updates=12, evaluations=2, batch_size=7)  # 4 rows and 3: an unequal count of real steps
 
@@ -95,7 +95,7 @@ def test_a_loss_is_a_mean_over_real_steps(name, changes):
 
 
 def test_a_batch_of_one_worker_is_left_alone():
-    from dmm import parallel
+    from dmm.training import ddp as parallel
 
     data = batch()
     assert parallel.own(data) == (data, 1.0) and parallel.shared({"x": 1}) == {"x": 1}

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dmm.physics import Lane, advance
+from dmm.environments.vector_env import Lane, advance
 
 
 @pytest.mark.parametrize(

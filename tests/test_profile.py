@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmm.profile import Profile, check_batches, find_profile, profiles, trials_at_once
+from dmm.sweeps.profile import Profile, check_batches, find_profile, profiles, trials_at_once
 
 NODE = {"CPU": 8, "GPU": 1, "memory": 1e9}
 

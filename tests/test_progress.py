@@ -6,11 +6,11 @@ from dataclasses import replace
 import handmade
 import pytest
 
-from dmm import progress
-from dmm.lock import hold
-from dmm.progress import PAUSE, Progress
-from dmm.record import RecordError
-from dmm.storage import folder, trial_lock
+from dmm.base.lock import hold
+from dmm.sweeps import progress
+from dmm.sweeps.progress import PAUSE, Progress
+from dmm.tracking.mlflow_store import RecordError
+from dmm.trials.storage import folder, trial_lock
 
 TRIALS = handmade.TABLE.trials()
 

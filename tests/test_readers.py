@@ -13,9 +13,10 @@ import torch
 from conftest import REACHER, TINY
 
 from dmm import data
-from dmm.data import cache, d4rl
+from dmm.base.paths import home
+from dmm.data import cache
+from dmm.data.readers import d4rl
 from dmm.data.trajectories import check_task
-from dmm.home import home
 
 # D4RL files
 

@@ -14,9 +14,10 @@ import handmade
 import pytest
 from mlflow import MlflowClient
 
-from dmm import record, report
-from dmm.record import Recorder, RecordError
-from dmm.score import summarise
+from dmm.results import report
+from dmm.results.score import summarise
+from dmm.tracking import mlflow_store as record
+from dmm.tracking.mlflow_store import Recorder, RecordError
 
 TRIAL = handmade.TABLE.trials()[1]  # DMM, seed 0
 RISING = {1.0: [10.0, 40.0, 30.0], 0.5: [5.0, 6.0, 7.0]}
@@ -27,7 +28,7 @@ def template(tmp_path_factory) -> tuple[Path, str]:
     """An empty store, made as a user makes it, and what that printed; tests work on copies, which costs less."""
     folder = tmp_path_factory.mktemp("store")
     done = subprocess.run(
-        [sys.executable, "-c", "from dmm.record import Recorder; Recorder()"],
+        [sys.executable, "-c", "from dmm.tracking.mlflow_store import Recorder; Recorder()"],
         env={**os.environ, "DMM_HOME": str(folder)},
         cwd=folder,
         capture_output=True,

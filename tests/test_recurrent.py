@@ -11,8 +11,8 @@ import dmm.models.attention_ssm
 import dmm.models.dt
 from dmm.batch import Batch, Past
 from dmm.models import build, find
-from dmm.rollout import Statistics, rollout
-from dmm.train import fresh_model
+from dmm.rollouts.rollout import Statistics, rollout
+from dmm.training.fit import fresh_model
 
 RECURRENT = [case for case in CASES if find(case.values[0]).recurrent]
 LENGTH, K = 200, 5

@@ -9,8 +9,8 @@ import handmade
 import pytest
 
 from dmm.config import BEST, LAST, Column, Table
-from dmm.report import results_in, write
-from dmm.score import summarise
+from dmm.results.report import results_in, write
+from dmm.results.score import summarise
 
 SOURCE = {"uri": "sqlite:///somewhere", "query": "a query"}
 

@@ -9,7 +9,7 @@ from conftest import REACHER, TINY
 
 from dmm.data.trajectories import assemble
 from dmm.models import DecisionModel
-from dmm.rollout import History, Statistics, evaluate, rollout, shards
+from dmm.rollouts.rollout import History, Statistics, evaluate, rollout, shards
 from dmm.tasks import find_task
 
 HOPPER = find_task("hopper")

@@ -15,7 +15,7 @@ from dmm.config import Trial
 from dmm.kernels.s4 import diagonalised, hippo, parallel, reference, resume
 from dmm.models import build
 from dmm.models.ds4 import DYNAMICS
-from dmm.train import fit
+from dmm.training.fit import fit
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # of a tensor's L2 norm
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dmm import kernels
-from dmm.kernels import active, channels_first, compiled, cuda_kernel, path, scan, selective_scan
-from dmm.kernels.compiled import CompiledScan
+from dmm.kernels import active, channels_first, cuda_kernel, path, scan, selective_scan
+from dmm.kernels import build as compiled
+from dmm.kernels.build import CompiledScan
 from dmm.kernels.scan import Recurrence, fast, reference
 
 PATHS = pytest.mark.parametrize("scan", [reference, fast, selective_scan])

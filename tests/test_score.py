@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
-from dmm.score import gather, interval, iqm, parameters_per_score, read, seed_value, summarise
+from dmm.results.score import gather, interval, iqm, parameters_per_score, read, seed_value, summarise
 
 TRIALS = handmade.TABLE.trials()
 SEED_0 = {1.0: [10.0, 40.0, 30.0], 0.5: [20.0, 5.0, 60.0]}  # scores of three evaluations, by target

@@ -67,8 +67,8 @@ def test_the_search_finds_what_it_looks_for(text):
 def test_a_checkpoint_with_code_in_it_is_not_run(tiny_trial, tmp_path):
     import torch
 
-    from dmm.run import run
-    from dmm.storage import folder
+    from dmm.trials.run import run
+    from dmm.trials.storage import folder
 
     class Bomb:
         def __reduce__(self):
@@ -95,9 +95,9 @@ def test_a_tables_name_is_a_folders(name):
 @pytest.mark.parametrize("name", EVIL)
 def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
     """What is written is named by hashes and cleaned names, whatever a dataset, a task or an architecture is called."""
+    from dmm.base.paths import home
     from dmm.data.cache import folder_of
-    from dmm.home import home
-    from dmm.storage import folder
+    from dmm.trials.storage import folder
 
     assert folder_of([f"d4rl:{name}", name]).resolve().parent == home() / "cache"
     trial = replace(tiny_trial, dataset=(name,), task=replace(tiny_trial.task, name=name))
@@ -106,7 +106,7 @@ def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
 
 @pytest.mark.parametrize("dataset", ["dmm/../../etc-v0", "dmm/hopper/../x-v0", "dmm/hopper/medium-n1-s0-v0/../..-v0"])
 def test_a_dataset_that_is_to_be_collected_has_a_plain_name(dataset):
-    from dmm.collect import ensure
+    from dmm.data.collect import ensure
 
     with pytest.raises(ValueError):
         ensure((dataset,))

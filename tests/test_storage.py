@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dmm import run, storage
-from dmm.home import home, write_atomic
-from dmm.lock import Held, describe, hold, is_held
-from dmm.storage import folder, load_checkpoint, result, trial_lock
+from dmm.base.lock import Held, describe, hold, is_held
+from dmm.base.paths import home, write_atomic
+from dmm.trials import run, storage
+from dmm.trials.storage import folder, load_checkpoint, result, trial_lock
 
 
 class Killed(BaseException):

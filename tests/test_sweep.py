@@ -42,7 +42,7 @@ def test_a_tracking_server_that_does_not_answer_is_said_at_once(tmp_path):
 @pytest.mark.parametrize(("address", "anywhere"), [({}, "False"), ({"RAY_ADDRESS": "10.0.0.1:6379"}, "True")])
 def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path, address, anywhere):
     """Ray reads the variable as it is imported; set later it would do nothing."""
-    code = "import dmm.sweep; from ray._private import ray_constants; print(ray_constants.ENABLE_RAY_CLUSTER)"
+    code = "import dmm.sweeps.sweep; from ray._private import ray_constants; print(ray_constants.ENABLE_RAY_CLUSTER)"
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | address
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == anywhere, done.stderr
@@ -51,9 +51,9 @@ def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path, address, anywhere):
 def test_rollout_actors_give_the_same_bits(tiny_trial, monkeypatch):
     import ray
 
-    from dmm.home import home
-    from dmm.run import run
-    from dmm.workers import ENVIRONMENT, RolloutPool
+    from dmm.base.paths import home
+    from dmm.sweeps.workers import ENVIRONMENT, RolloutPool
+    from dmm.trials.run import run
 
     plain = run(tiny_trial)
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

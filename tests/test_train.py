@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dmm import home
-from dmm.run import dataset, run
-from dmm.storage import folder, result
-from dmm.train import fit, fresh_model
+from dmm.base import paths as home
+from dmm.training.fit import fit, fresh_model
+from dmm.trials.run import dataset, run
+from dmm.trials.storage import folder, result
 
 
 def entries(model, evaluation: int) -> list[dict]:
@@ -127,7 +127,7 @@ def test_other_data_are_refused(tiny_trial):
 def test_a_result_holds_numbers_only(tiny_trial, monkeypatch):
     """NaN is not JSON: a result that would hold one is refused, and the one before stays."""
     monkeypatch.setattr(
-        "dmm.run.evaluate", lambda *_: [{"target": 1.0, "asked": 1.0, "returns": [float("nan")], "lengths": [1]}]
+        "dmm.trials.run.evaluate", lambda *_: [{"target": 1.0, "asked": 1.0, "returns": [float("nan")], "lengths": [1]}]
     )
     with pytest.raises(ValueError, match="JSON"):
         run(tiny_trial)

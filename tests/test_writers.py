@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from sweeping import free_port, start_mlflow
 
-from dmm.record import Recorder
+from dmm.tracking.mlflow_store import Recorder
 
 pytestmark = pytest.mark.slow
 WRITERS, TRIALS = 8, 3

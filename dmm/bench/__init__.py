@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
-from dmm import kernels, provenance
+from dmm import kernels
+from dmm.base import provenance
+from dmm.base.errors import unknown
 from dmm.bench import contests
 from dmm.bench.concurrent import sharing, together
 from dmm.bench.growth import growth
 from dmm.bench.timing import Effort, Row, clock_of, compare, interleaved, sgemm
-from dmm.suggest import unknown
 
 TABLES: dict[str, tuple[str, Callable, Effort]] = {
     "sample": ("Sampling windows", contests.sampling, Effort(rounds=7)),

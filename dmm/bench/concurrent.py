@@ -14,8 +14,8 @@ import torch
 
 from dmm.bench.contests import SIZES, made_up, made_up_trial, updates
 from dmm.bench.timing import clock_of
-from dmm.rollout import Statistics, evaluate
-from dmm.train import fit
+from dmm.rollouts.rollout import Statistics, evaluate
+from dmm.training.fit import fit
 
 ROUNDS = 2  # of a batch of processes
 PATIENCE = 600  # seconds for a process that may have died

@@ -13,9 +13,9 @@ from dmm.bench.timing import Contest, Effort, Work
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, assemble, sample
 from dmm.kernels import scan
-from dmm.rollout import Statistics, evaluate
+from dmm.rollouts.rollout import Statistics, evaluate
 from dmm.tasks import find_task
-from dmm.train import fresh_model, fresh_optimizer, learner
+from dmm.training.fit import fresh_model, fresh_optimizer, learner
 
 HOPPER = replace(  # every episode has its 250 steps, whatever the policy does
     find_task("hopper"), horizon=250, options=(("terminate_when_unhealthy", False),)

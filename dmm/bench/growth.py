@@ -19,7 +19,7 @@ from dmm.bench.contests import HOPPER, made_up, made_up_trial
 from dmm.bench.timing import Clock, Effort, clock_of, interleaved
 from dmm.data import cache
 from dmm.models import DecisionModel
-from dmm.train import fresh_model
+from dmm.training.fit import fresh_model
 
 LENGTHS = (8, 20, 60, 120, 300, 1000)
 BATCH_STEPS = 1280  # of all windows together, so 64 of 20

@@ -1,6 +1,6 @@
 """Datasets: one in-memory form for all sources, found by id as SOURCE/NAME, or SOURCE:PATH for a file.
 
-A source is one file of this folder, a reader, with PREFIXES and four functions: path(id) of the file that changes when
+A source is one file of readers/, a reader, with PREFIXES and four functions: path(id) of the file that changes when
 the data do, read(id) -> Trajectories, here() -> ids, absent(id) -> the error for an id that is not here.
 """
 
@@ -10,14 +10,18 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from dmm.base.errors import unknown
 from dmm.data import cache
+from dmm.data import readers as sources
 from dmm.data.trajectories import Trajectories, join
-from dmm.suggest import unknown
 
 
 def readers() -> dict[str, ModuleType]:
     """The reader of each prefix."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = [
+        importlib.import_module(f"{sources.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(sources.__path__)
+    ]
     return {prefix: module for module in modules for prefix in getattr(module, "PREFIXES", ())}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dmm.base.paths import home, write_atomic
 from dmm.data.trajectories import Trajectories
-from dmm.home import home, write_atomic
 
 ARRAYS = ("table", "offsets", "terminated")
 FORMAT = 1  # raised by any change of what is computed when a source is read: old caches are then rebuilt

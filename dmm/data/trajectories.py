@@ -18,7 +18,7 @@ from torch.nn.functional import embedding
 
 from dmm.batch import Batch
 from dmm.data.goals import goal_rows
-from dmm.kernels.draw import windows
+from dmm.kernels.sampling import windows
 from dmm.tasks import Task
 
 GOALS = {"goals", "previous_goals"}

@@ -14,8 +14,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from dmm.kernels import compiled, scan
-from dmm.kernels.compiled import CompiledScan, library
+from dmm.kernels import build as compiled
+from dmm.kernels import scan
+from dmm.kernels.build import CompiledScan, library
 from dmm.kernels.scan import fast
 
 

@@ -16,8 +16,8 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dmm.base.errors import unknown
 from dmm.batch import Batch, Past
-from dmm.suggest import unknown
 
 
 class DecisionModel(nn.Module, ABC):

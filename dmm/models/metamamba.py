@@ -32,8 +32,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
+from dmm.kernels.conv import dense
 from dmm.kernels.ssd import dual, resume
-from dmm.kernels.windows import dense
 from dmm.layers import (
     ActionHead,
     ConvMixer,

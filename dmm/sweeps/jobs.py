@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from dmm.base.lock import describe, is_held
+from dmm.base.paths import home
 from dmm.config import Table, Trial
-from dmm.home import home
-from dmm.lock import describe, is_held
-from dmm.score import reason
-from dmm.storage import hold_table, standing, table_lock
+from dmm.results.score import reason
+from dmm.trials.storage import hold_table, standing, table_lock
 
 UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files, at which Ray's job server answers 413
 CARRIED = ("DMM_", "MLFLOW_TRACKING_", "MINARI_DATASETS_")  # variables that a job gets from here
@@ -101,7 +101,7 @@ def status(table: Table, uri: str | None = None) -> list[str]:
     """Says where a table's trials stand: by the files of the storage path, or by a tracking store."""
     trials, names = named(table)
     if uri:
-        from dmm.record import Recorder
+        from dmm.tracking.mlflow_store import Recorder
 
         return [*Standing(table, trials, names, Recorder(uri).summaries(table)).lines(), f"as recorded in {uri}"]
     found = {}
@@ -117,7 +117,7 @@ def status(table: Table, uri: str | None = None) -> list[str]:
 
 def sync(table: Table, uri: str | None = None) -> int:
     """Brings a tracking store, an empty one too, up to all result files of a table; returns how many there are."""
-    from dmm.record import Recorder
+    from dmm.tracking.mlflow_store import Recorder
 
     with hold_table(table):
         recorder, count = Recorder(uri), 0
@@ -197,7 +197,7 @@ def submit(table: Table, words: list[str], *, address: str, folder: Path, uri: s
     say(f"head: {address}, Ray {client._server_ray_version}, RAY_AUTH_MODE {os.environ.get('RAY_AUTH_MODE', 'unset')}")
     variables = {key: value for key, value in os.environ.items() if key.startswith(CARRIED)} | {"PYTHONUNBUFFERED": "1"}
     if uri:
-        from dmm.record import Recorder, RecordError
+        from dmm.tracking.mlflow_store import Recorder, RecordError
 
         variables["MLFLOW_TRACKING_URI"] = uri
         try:

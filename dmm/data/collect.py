@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import torch
 
-from dmm import data, provenance
-from dmm.data import cache, minari
+from dmm import data
+from dmm.base import provenance
+from dmm.base.errors import unknown
+from dmm.base.paths import home
+from dmm.data import cache
+from dmm.data.readers import minari
 from dmm.data.trajectories import Trajectories
-from dmm.home import home
-from dmm.suggest import unknown
 from dmm.tasks import TASKS
 
 STEPS, SEED = 100_000, 0  # of an id that names neither
@@ -64,7 +65,7 @@ class Episode:
 
 def policy_folders() -> list[Path]:
     """Where policies are looked up: those shipped with the package, then those trained here."""
-    return [Path(str(files("dmm") / "policies")), home() / "policies"]
+    return [Path(str(files("dmm.data") / "policies")), home() / "policies"]
 
 
 def policies() -> dict[str, Path]:
@@ -74,6 +75,7 @@ def policies() -> dict[str, Path]:
 
 def load_policy(path: Path) -> tuple[Policy, dict]:
     """Reads a policy and its card."""
+    import gymnasium as gym
     from safetensors.torch import load_file
 
     card = json.loads(path.with_suffix(".json").read_text())
@@ -83,6 +85,8 @@ def load_policy(path: Path) -> tuple[Policy, dict]:
 
 def roll(policy: Policy, environment: str, seed: int, first: int, count: int) -> list[Episode]:
     """Rolls episodes first .. first + count - 1 in lock-step; episode i depends on (seed, i), but for float bits."""
+    import gymnasium as gym
+
     envs = [gym.make(environment, disable_env_checker=True) for _ in range(count)]
     generators = [np.random.default_rng(np.random.SeedSequence((seed, first + i))) for i in range(count)]
     observations = [[env.reset(seed=int(rng.integers(2**31)))[0]] for env, rng in zip(envs, generators, strict=True)]
@@ -200,6 +204,7 @@ def task_name(environment: str) -> str:
 
 def write(dataset_id: str, episodes: Sequence[Episode], card: dict, made: dict) -> None:
     """Writes episodes as a Minari dataset, whole or not at all; card and `made` go into its metadata."""
+    import gymnasium as gym
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 

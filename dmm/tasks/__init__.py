@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dmm.suggest import unknown
+from dmm.base.errors import unknown
 
 if TYPE_CHECKING:
     import gymnasium as gym

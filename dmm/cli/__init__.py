@@ -48,10 +48,10 @@ def list_(
     if models:
         print("\n\n".join(catalogue.entries()))
         return
-    from dmm.collect import known
+    from dmm.data.collect import known
     from dmm.models import find
     from dmm.models import models as names
-    from dmm.profile import profiles
+    from dmm.sweeps.profile import profiles
     from dmm.tables import tables
     from dmm.tasks import TASKS
 
@@ -69,9 +69,9 @@ def list_(
 @app.command()
 def show(table: TABLE) -> None:
     """Shows a table's trials, their ids, where they stand and what they will cost here. Example: `dmm show quickstart`."""
-    from dmm.estimate import estimates
-    from dmm.storage import result
     from dmm.tables import find_table
+    from dmm.trials.estimate import estimates
+    from dmm.trials.storage import result
 
     found = find_table(table)
     cost, lines = estimates(found), []
@@ -106,9 +106,9 @@ def run(
     column: Annotated[str, typer.Option(help="A column's label; default: the first.")] = "",
 ) -> None:
     """Runs one trial of a table in this process, without Ray and MLflow. Example: `dmm run quickstart DT --seed 1`."""
-    from dmm.run import run
-    from dmm.storage import folder
     from dmm.tables import find_column, find_row, find_table
+    from dmm.trials.run import run
+    from dmm.trials.storage import folder
 
     found = find_table(table)
     place = find_column(found, column) if column else found.columns[0]
@@ -132,8 +132,8 @@ def sweep(
     mlflow: URI = None,
 ) -> None:
     """Runs a table's trials with Ray Tune; the same command goes on after an interruption. Example: `dmm sweep quickstart`."""
-    from dmm.profile import find_profile
-    from dmm.sweep import sweep
+    from dmm.sweeps.profile import find_profile
+    from dmm.sweeps.sweep import sweep
     from dmm.tables import find_table
 
     found = find_table(table)
@@ -154,7 +154,7 @@ def status(
     mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
 ) -> None:
     """Says where a table's trials stand: done, running, failed and why, time left. Example: `dmm status quickstart`."""
-    from dmm.jobs import status
+    from dmm.sweeps.jobs import status
     from dmm.tables import find_table
 
     print("\n".join(status(find_table(table), mlflow)))
@@ -163,7 +163,7 @@ def status(
 @app.command()
 def sync(table: TABLE, mlflow: URI = None) -> None:
     """Sends a table's results to MLflow, a new one too; nothing comes twice. Example: `dmm sync quickstart`."""
-    from dmm.jobs import sync
+    from dmm.sweeps.jobs import sync
     from dmm.tables import find_table
 
     print(f"{sync(find_table(table), mlflow)} results are in MLflow")
@@ -180,8 +180,8 @@ def submit(
     mlflow: URI = None,
 ) -> None:
     """Submits a sweep as a Ray job, after checking upload, head and MLflow. Example: `dmm submit quickstart`."""
-    from dmm.jobs import submit
-    from dmm.profile import find_profile
+    from dmm.sweeps.jobs import submit
+    from dmm.sweeps.profile import find_profile
     from dmm.tables import find_table
 
     find_profile(profile)
@@ -196,10 +196,10 @@ def report(
     mlflow: URI = None,
 ) -> None:
     """Rebuilds a table from MLflow: Markdown, CSV, cost, figure, manifest. Example: `dmm report quickstart`."""
-    from dmm import provenance
-    from dmm.record import Recorder
-    from dmm.report import write
+    from dmm.base import provenance
+    from dmm.results.report import write
     from dmm.tables import find_table
+    from dmm.tracking.mlflow_store import Recorder
 
     found = find_table(table)
     recorder = Recorder(mlflow)
@@ -233,8 +233,8 @@ def doctor() -> None:
     """Says what is here and which paths are active: versions, devices, kernels, folders. Example: `dmm doctor`."""
     import torch
 
-    from dmm import provenance
-    from dmm.home import home
+    from dmm.base import provenance
+    from dmm.base.paths import home
     from dmm.kernels import active
 
     for name, value in provenance.versions().items():
@@ -248,7 +248,7 @@ def doctor() -> None:
 @data.command("list")
 def data_list() -> None:
     """Lists datasets: what is here, and what can be collected. Example: `dmm data list`."""
-    from dmm.collect import inventory
+    from dmm.data.collect import inventory
 
     print(table_text(inventory()))
 
@@ -260,7 +260,7 @@ def collect(
     seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
 ) -> None:
     """Rolls a behaviour policy into a Minari dataset. Example: `dmm data collect dmm/hopper/medium-v0`."""
-    from dmm.collect import collect
+    from dmm.data.collect import collect
 
     print(collect(dataset, steps=steps, seed=seed, say=lambda line: print(line, flush=True)))
 
@@ -282,7 +282,7 @@ def train_behaviour(
     expert: Annotated[float, typer.Option(help="Mean return of an expert policy, at least.")] = 2500,
 ) -> None:
     """Trains a SAC behaviour policy; called again, it goes on. Example: `dmm data train-behaviour Hopper-v5 --seed 1`."""
-    from dmm.behaviour import Recipe, train
+    from dmm.data.behaviour import Recipe, train
 
     print(train(Recipe(environment, seed, medium, expert, steps, interval, width, batch_size)))
 

@@ -27,10 +27,10 @@ from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
+from dmm.base.lock import hold  # noqa: E402
+from dmm.base.paths import home  # noqa: E402
 from dmm.config import BEST, LAST, Table  # noqa: E402
-from dmm.home import home  # noqa: E402
-from dmm.lock import hold  # noqa: E402
-from dmm.score import seed_value, summarise, target_name  # noqa: E402
+from dmm.results.score import seed_value, summarise, target_name  # noqa: E402
 from dmm.tasks import Task  # noqa: E402
 
 EXPERIMENT = "dmm"

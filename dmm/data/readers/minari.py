@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dmm.base.errors import unknown
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
-from dmm.suggest import unknown
 
 PREFIXES = ("minari", "dmm")
 

@@ -6,15 +6,15 @@ import shutil
 import signal
 import threading
 
-from dmm.collect import ensure
+from dmm.base.paths import check_writable, home
 from dmm.config import Table, Trial
-from dmm.home import check_writable, home
-from dmm.profile import Profile, check_batches, trials_at_once
-from dmm.progress import Progress
-from dmm.record import Recorder
-from dmm.run import check
-from dmm.storage import hold_table
-from dmm.workers import ENVIRONMENT, train_trial
+from dmm.data.collect import ensure
+from dmm.sweeps.profile import Profile, check_batches, trials_at_once
+from dmm.sweeps.progress import Progress
+from dmm.sweeps.workers import ENVIRONMENT, train_trial
+from dmm.tracking.mlflow_store import Recorder
+from dmm.trials.run import check
+from dmm.trials.storage import hold_table
 
 RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
 QUIET = {  # of the driver: no reporters but ours

@@ -13,8 +13,8 @@ import torch
 
 from dmm.batch import Batch, Past
 from dmm.config import Protocol, Trial
+from dmm.environments.vector_env import Lane, advance
 from dmm.models import DecisionModel
-from dmm.physics import Lane, advance
 from dmm.tasks import Task
 
 

@@ -9,16 +9,18 @@ from functools import cache
 
 import torch
 
-from dmm import kernels, parallel, provenance
-from dmm.collect import ensure
+from dmm import kernels
+from dmm.base import provenance
+from dmm.base.lock import Held, hold
+from dmm.base.paths import write_atomic
 from dmm.config import Trial, canonical
+from dmm.data.collect import ensure
 from dmm.data.trajectories import Trajectories, check_task
-from dmm.home import write_atomic
-from dmm.lock import Held, hold
-from dmm.rollout import Roll, Statistics, evaluate, in_process
-from dmm.storage import folder, load_checkpoint, note, result, save_checkpoint, trial_lock
+from dmm.rollouts.rollout import Roll, Statistics, evaluate, in_process
 from dmm.tasks import Task
-from dmm.train import blank_progress, fit
+from dmm.training import ddp as parallel
+from dmm.training.fit import blank_progress, fit
+from dmm.trials.storage import folder, load_checkpoint, note, result, save_checkpoint, trial_lock
 
 
 @cache

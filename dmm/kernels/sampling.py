@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from dmm.kernels.compiled import library
+from dmm.kernels.build import library
 
 
 class Windows(ctypes.Structure):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
+from dmm.base.lock import hold, is_held
+from dmm.base.paths import home, write_atomic
 from dmm.config import Table, Trial
-from dmm.home import home, write_atomic
-from dmm.lock import hold, is_held
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dmm.home import write_atomic
+from dmm.base.paths import write_atomic
 
 POLL = 0.5  # seconds between two tries of one who waits
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
+from dmm.base.errors import unknown
 from dmm.config import Trial, check_fields
-from dmm.suggest import unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch, Past
 from dmm.kernels import resume, selective_scan
-from dmm.kernels.draw import noise
-from dmm.kernels.windows import depthwise, widen
+from dmm.kernels.conv import depthwise, widen
+from dmm.kernels.sampling import noise
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
 

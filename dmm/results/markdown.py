@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from dmm.config import Column, Protocol, Table
-from dmm.score import Cell, Score, interval, iqm, papers_data, parameters_per_score, reason, state
+from dmm.results.score import Cell, Score, interval, iqm, papers_data, parameters_per_score, reason, state
 
 
 def markdown(table: Table, cells: list[Cell]) -> str:

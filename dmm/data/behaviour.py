@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dmm import provenance
-from dmm.collect import Episode, Policy, policies, roll, task_name, write
-from dmm.data import minari
-from dmm.home import home, write_atomic
+from dmm.base import provenance
+from dmm.base.paths import home, write_atomic
+from dmm.data.collect import Episode, Policy, policies, roll, task_name, write
+from dmm.data.readers import minari
 
 EPISODES = 100  # per checkpoint; SHARD does not matter here
 LEVELS = ("medium", "expert")

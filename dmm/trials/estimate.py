@@ -7,8 +7,8 @@ import torch
 
 from dmm.batch import Batch
 from dmm.config import Table, Trial
-from dmm.rollout import shards
-from dmm.train import fresh_model
+from dmm.rollouts.rollout import shards
+from dmm.training.fit import fresh_model
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

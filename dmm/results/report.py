@@ -14,10 +14,10 @@ from statistics import fmean
 
 import numpy as np
 
+from dmm.base.paths import check_writable, home, write_atomic
 from dmm.config import Reading, Table, canonical
-from dmm.home import check_writable, home, write_atomic
-from dmm.markdown import markdown
-from dmm.score import Cell, gather, papers_data, parameters_per_score, state, summarise, target_name
+from dmm.results.markdown import markdown
+from dmm.results.score import Cell, gather, papers_data, parameters_per_score, state, summarise, target_name
 
 
 def results_in(table: Table, folder: Path | None = None) -> dict[str, dict]:

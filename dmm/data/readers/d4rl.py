@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dmm.base.errors import unknown
+from dmm.base.paths import home
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
-from dmm.home import home
-from dmm.suggest import unknown
 
 PREFIXES = ("d4rl",)
 VECTORS, SCALARS = ("observations", "actions"), ("rewards", "terminals", "timeouts")  # of a step

@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from contextlib import suppress
 
+from dmm.base.paths import home
 from dmm.config import Table, Trial
-from dmm.home import home
-from dmm.record import Recorder, RecordError
-from dmm.run import fail
-from dmm.score import reason
-from dmm.storage import folder, result, standing
+from dmm.results.score import reason
+from dmm.tracking.mlflow_store import Recorder, RecordError
+from dmm.trials.run import fail
+from dmm.trials.storage import folder, result, standing
 
 PAUSE = 20  # seconds that MLflow is left alone after it did not answer
 LINE = 1  # seconds between two lines

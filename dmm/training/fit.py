@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dmm import parallel
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
 from dmm.models import DecisionModel, build, count_parameters
-from dmm.replay import replayed
+from dmm.training import ddp as parallel
+from dmm.training.cuda_graph import replayed
 
 POINTS = 10  # of the loss curve, between two evaluations
 SAVE_SECONDS = 60  # between two checkpoints at most; resuming is exact, so this moves no number

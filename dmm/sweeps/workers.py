@@ -19,15 +19,15 @@ import ray
 import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from dmm import parallel
+from dmm.base.paths import home
 from dmm.config import Trial
-from dmm.home import home
 from dmm.models import DecisionModel
-from dmm.profile import Profile
-from dmm.rollout import Shard, Statistics, in_process, roll_shard
-from dmm.run import fail, finish_here, run, training_data
-from dmm.storage import result as result_of
-from dmm.train import fit, fresh_model
+from dmm.rollouts.rollout import Shard, Statistics, in_process, roll_shard
+from dmm.sweeps.profile import Profile
+from dmm.training import ddp as parallel
+from dmm.training.fit import fit, fresh_model
+from dmm.trials.run import fail, finish_here, run, training_data
+from dmm.trials.storage import result as result_of
 
 ENVIRONMENT = {  # of every worker: one thread each, and no spinning while others work
     "OMP_NUM_THREADS": "1",
@@ -158,7 +158,7 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    from dmm.rendezvous import AnnouncedTorchConfig
+    from dmm.sweeps.rendezvous import AnnouncedTorchConfig
 
     def finish(trial: Trial, before: dict | None, still_ours: Callable, *, roll, device: str, progress) -> dict:
         trainer = TorchTrainer(

@@ -1,0 +1,1 @@
+"""Environments, stepped many at once."""

@@ -1,0 +1,1 @@
+"""Training of one model: the loop, several workers, CUDA graphs."""

@@ -1,0 +1,1 @@
+"""One trial: its run, its files, its cost."""
