@@ -18,7 +18,7 @@ class Batch:
 
     states: Float[Tensor, "B K S"]  # normalised
     actions: Float[Tensor, "B K A"]
-    returns: Float[Tensor, "B K"]  # return-to-go before the step, divided by the task's scale
+    returns_to_go: Float[Tensor, "B K"]  # return-to-go before the step, divided by the task's scale
     steps: Int[Tensor, "B K"]  # index in the episode
     mask: Bool[Tensor, "B K"]  # True where real
     # what follows is here only where the model's `needs` names it
@@ -27,7 +27,9 @@ class Batch:
     previous_actions: Float[Tensor, "B K A"] | None = None  # an episode's first step has zeros, as pads do
     goals: Float[Tensor, "B K S"] | None = None  # the state to strive for at the step, normalised: dmm/data/goals.py
     previous_goals: Float[Tensor, "B K S"] | None = None  # an episode's first step has what a padded state has
-    draws: Float[Tensor, "B K"] | None = None  # uniform in [0, 1), for a model that acts at random; new at each step
+    uniform_samples: Float[Tensor, "B K"] | None = (
+        None  # uniform in [0, 1), for a model that acts at random; new at each step
+    )
 
     @property
     def now(self) -> Int[Tensor, " B"]:
@@ -43,17 +45,17 @@ class Batch:
         return Batch(**{f.name: v.to(device) for f in fields(self) if (v := getattr(self, f.name)) is not None})
 
 
-class Past(dict[Hashable, Tensor]):
+class RecurrentState(dict[Hashable, Tensor]):
     """What a recurrent rollout keeps of the tokens so far: for each layer what it wants, lanes first.
 
     A layer that is given one goes on from its entry and renews it; it is given the tokens that have come since.
     """
 
-    phase = 0  # place of the first of these tokens in the order R, s, a
-    depth = 0  # of the layer at work, where layers share a module
-    reach = 0  # tokens that attention looks at, a token's own included
+    token_offset = 0  # place of the first of these tokens in the order R, s, a
+    layer_index = 0  # of the layer at work, where layers share a module
+    attention_span = 0  # tokens that attention looks at, a token's own included
 
-    def keep(self, live) -> None:
+    def drop_finished(self, live) -> None:
         """Drops the lanes whose episode is over."""
         for layer, value in self.items():
             self[layer] = value[live]

@@ -31,8 +31,8 @@ def parameters(name: str) -> dict[str, int]:
     hopper, model = find_task("hopper"), find(name)
     presets = model.presets or {name: {}}
     return {
-        preset: count_parameters(build(name, changes, hopper.state_dim, hopper.action_dim, 20))
-        for preset, changes in presets.items()
+        preset: count_parameters(build(name, overrides, hopper.state_dim, hopper.action_dim, 20))
+        for preset, overrides in presets.items()
     }
 
 

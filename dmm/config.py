@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from dmm.base.errors import unknown
-from dmm.models import checked, configure, find, hints, later, models
+from dmm.base.errors import unknown_name
+from dmm.models import checked, find, hints, make_config, models
 from dmm.tasks import Task
 
-RESULTS = 4  # raised by any change of code that can move a number: every id changes with it
+RESULTS_VERSION = 4  # raised by any change of code that can move a number: every id changes with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,56 +34,63 @@ class Protocol:
     weight_decay: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
-    clip: float = 0.25  # global gradient norm
+    grad_clip_norm: float = 0.25  # global gradient norm
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: of matrix products in training; weights stay float32
     # windows: a step drawn uniformly from an episode, and up to K steps from it on, or up to it; whole: drawn from the
     # episode's steps that K - 1 others follow, or its first step where it has fewer than K
-    top_fraction: float = later(1.0)  # of the data's steps: the episodes of highest return that fit into it (%BC)
-    window: Literal["start", "end", "whole"] = later("start")  # what the drawn step is of its window
+    top_fraction: float = 1.0  # of the data's steps: the episodes of highest return that fit into it (%BC)
+    window_anchor: Literal["start", "end", "whole"] = "start"  # what the drawn step is of its window
     sampling: Literal["steps", "episodes"] = "steps"  # episodes drawn by their length, or uniformly
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
     pad_action: float = -10.0
     std_offset: float = 1e-6  # added to the standard deviation of the states
     # evaluation
-    evaluations: int = 10  # at equal distances, the last one after the last update
-    episodes: int = 100  # per target and evaluation
+    num_evaluations: int = 10  # at equal distances, the last one after the last update
+    episodes_per_evaluation: int = 100  # per target and evaluation
     targets: tuple[float, ...] = (1.0,)  # returns asked for, in multiples of the task's
-    shard: int = 50  # episodes rolled in lock-step; fixed, since a batch's composition moves float bits
+    rollout_batch_size: int = 50  # episodes rolled in lock-step; fixed, since a batch's composition moves float bits
     rollout_pad_state: Literal["raw zero", "normalised zero"] = "normalised zero"
     rollout_pad_action: float = 0.0
-    rollout: Literal["window", "recurrent"] = later("window")  # the last K steps anew each step, or state kept instead
+    rollout: Literal["windowed", "recurrent"] = "windowed"  # the last K steps anew each step, or state kept instead
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("context_length", "batch_size", "updates", "evaluations", "episodes", "shard"):
+        for name in (
+            "context_length",
+            "batch_size",
+            "updates",
+            "num_evaluations",
+            "episodes_per_evaluation",
+            "rollout_batch_size",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"Protocol.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.learning_rate <= 0 or self.clip <= 0 or self.warmup < 0 or len(self.betas) != 2:
+        if self.learning_rate <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0 or len(self.betas) != 2:
             raise ValueError(
-                f"Protocol takes a positive learning_rate and clip, a warmup of 0 or more and two betas; it has "
-                f"{self.learning_rate}, {self.clip}, {self.warmup}, {self.betas}"
+                f"Protocol takes a positive learning_rate and grad_clip_norm, a warmup of 0 or more and two betas; it has "
+                f"{self.learning_rate}, {self.grad_clip_norm}, {self.warmup}, {self.betas}"
             )
-        if self.updates % self.evaluations:
-            raise ValueError(f"{self.updates} updates cannot be divided into {self.evaluations} evaluations")
-        if self.window == "whole" and self.sampling != "episodes":
-            raise ValueError("Protocol.window 'whole' goes with sampling 'episodes'; it has sampling 'steps'")
+        if self.updates % self.num_evaluations:
+            raise ValueError(f"{self.updates} updates cannot be divided into {self.num_evaluations} evaluations")
+        if self.window_anchor == "whole" and self.sampling != "episodes":
+            raise ValueError("Protocol.window_anchor 'whole' goes with sampling 'episodes'; it has sampling 'steps'")
         if not 0 < self.top_fraction <= 1:
             raise ValueError(f"Protocol.top_fraction is {self.top_fraction}; it must be above 0 and at most 1")
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise ValueError(f"Protocol.targets is {self.targets}; it takes one or more different multiples")
 
     @property
-    def interval(self) -> int:
+    def evaluation_interval(self) -> int:
         """Updates between two evaluations."""
-        return self.updates // self.evaluations
+        return self.updates // self.num_evaluations
 
-    def changed(self, **changes: Any) -> "Protocol":
+    def with_overrides(self, **overrides: Any) -> "Protocol":
         """The same protocol with some fields changed; a wrong field is one error."""
-        for key in changes:
+        for key in overrides:
             if key not in self.__dataclass_fields__:
-                raise unknown("field", key, self.__dataclass_fields__, "Protocol")
-        return replace(self, **changes)
+                raise unknown_name("field", key, self.__dataclass_fields__, "Protocol")
+        return replace(self, **overrides)
 
 
 def check_fields(value: Any) -> None:
@@ -97,10 +104,8 @@ class Reading:
     """How one number is read from the finished runs of a cell. Not part of a run: two readings cost no extra run."""
 
     name: str
-    at: Literal["last", "best", "window"] = (
-        "last"  # which evaluation; best: the highest; window: mean of the last `window`
-    )
-    window: int = 1
+    checkpoint: Literal["last", "best", "average"] = "last"  # best: the highest evaluation
+    average_last: int = 1  # of "average": the mean of so many last evaluations
     target: float | Literal["max", "mean"] = 1.0  # one target by its multiple, or over all targets
     seeds: Literal["mean", "max"] = "mean"  # max has no spread
     floor: float | None = None  # a score below counts as it
@@ -113,27 +118,23 @@ class Reading:
         at = {
             "last": "last evaluation",
             "best": "best evaluation",
-            "window": f"mean of the last {self.window} evaluations",
+            "average": f"mean of the last {self.average_last} evaluations",
         }
         over = {"max": "best of all targets", "mean": "mean of all targets"}
         target = over[self.target] if isinstance(self.target, str) else f"target x{self.target:g}"
         floor = "" if self.floor is None else f", floored at {self.floor:g}"
-        return f"{at[self.at]}, {target}, {self.seeds} over seeds{floor}"
+        return f"{at[self.checkpoint]}, {target}, {self.seeds} over seeds{floor}"
 
 
 LAST = Reading(name="last")
-BEST = Reading(name="best", at="best")
-PAPER_MAX = Reading(name="max over everything", at="best", target="max", seeds="max", floor=0.0)
+BEST = Reading(name="best", checkpoint="best")
+PAPER_MAX = Reading(name="max over everything", checkpoint="best", target="max", seeds="max", floor=0.0)
 
 
 def canonical(value: Any) -> Any:
-    """A JSON value with the same content: dataclasses as objects, `later` fields left out at their defaults."""
+    """A JSON value with the same content: a dataclass becomes an object."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: canonical(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if not (f.metadata.get("later") and getattr(value, f.name) == f.default)
-        }
+        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): canonical(entry) for key, entry in sorted(value.items())}
     if isinstance(value, tuple | list):
@@ -150,23 +151,23 @@ class Trial:
     dataset: tuple[str, ...]  # one id, or several that are read as one (medium-expert)
     protocol: Protocol
     seed: int
-    changes: tuple[tuple[str, Any], ...] = ()  # of the architecture's Config, sorted by field
+    overrides: tuple[tuple[str, Any], ...] = ()  # of the architecture's Config, sorted by field
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "changes", tuple(sorted(dict(self.changes).items())))
+        object.__setattr__(self, "overrides", tuple(sorted(dict(self.overrides).items())))
         if self.seed < 0:
             raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
         self.config  # noqa: B018  a wrong architecture or field is said here, before anything runs
         if self.protocol.rollout == "recurrent" and not find(self.arch).recurrent:
             able = ", ".join(name for name in models() if find(name).recurrent)
             raise ValueError(
-                f"{self.arch} has no recurrent rollout; leave Protocol.rollout at 'window' ({able} have one)"
+                f"{self.arch} has no recurrent rollout; leave Protocol.rollout at 'windowed' ({able} have one)"
             )
 
     @cached_property
     def config(self) -> Any:
         """The architecture's Config of this trial."""
-        return configure(self.arch, dict(self.changes))
+        return make_config(self.arch, dict(self.overrides))
 
     def canonical(self) -> dict:
         """All that can move a number, as JSON: every field of the Config and the Protocol, not only what was changed."""
@@ -174,10 +175,10 @@ class Trial:
         del protocol["name"]
         task = {
             key: canonical(getattr(self.task, key))
-            for key in ("name", "environment", "options", "horizon", "scale", "target")
+            for key in ("name", "environment", "options", "horizon", "return_scale", "target_return")
         }
         return {
-            "results": RESULTS,
+            "results": RESULTS_VERSION,
             "arch": self.arch,
             "config": canonical(self.config),
             "task": task,
@@ -199,19 +200,21 @@ class Row:
 
     label: str
     arch: str
-    preset: str = ""  # a paper's name for a variant of the architecture; `changes` come on top
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    protocol: Mapping[str, Any] = field(default_factory=dict)  # fields in which this row departs from the table's
+    preset: str = ""  # a paper's name for a variant of the architecture; `overrides` come on top
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    protocol_overrides: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # fields in which this row departs from the table's
     per_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # task name -> further changes of Config
     published: Mapping[str, float] = field(default_factory=dict)  # dataset label -> score
     note: str = ""
 
-    def config_changes(self, task: Task) -> dict[str, Any]:
+    def config_overrides(self, task: Task) -> dict[str, Any]:
         """The changes of Config on one task."""
         presets = find(self.arch).presets
         if self.preset and self.preset not in presets:
-            raise unknown("preset", self.preset, presets, f"dmm/models/{self.arch}.py")
-        return {**presets.get(self.preset, {}), **self.changes, **self.per_task.get(task.name, {})}
+            raise unknown_name("preset", self.preset, presets, f"dmm/models/{self.arch}.py")
+        return {**presets.get(self.preset, {}), **self.overrides, **self.per_task.get(task.name, {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +256,7 @@ class Table:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
         for row in self.rows:
-            targets = self.protocol.changed(**row.protocol).targets
+            targets = self.protocol.with_overrides(**row.protocol_overrides).targets
             for reading in self.readings:
                 if not isinstance(reading.target, str) and reading.target not in targets:
                     raise ValueError(
@@ -263,7 +266,7 @@ class Table:
         for row in self.rows:
             for label in row.published:
                 if label not in labels:
-                    raise unknown(f"column published in row {row.label!r}", label, labels, f"table {self.name}")
+                    raise unknown_name(f"column published in row {row.label!r}", label, labels, f"table {self.name}")
 
     def trial(self, row: Row, column: Column, seed: int) -> Trial:
         """One trial of a cell."""
@@ -271,9 +274,9 @@ class Table:
             arch=row.arch,
             task=column.task,
             dataset=column.dataset,
-            protocol=self.protocol.changed(**row.protocol),
+            protocol=self.protocol.with_overrides(**row.protocol_overrides),
             seed=seed,
-            changes=tuple(row.config_changes(column.task).items()),
+            overrides=tuple(row.config_overrides(column.task).items()),
         )
 
     def cell(self, row: Row, column: Column) -> list[Trial]:

@@ -5,7 +5,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 from dmm.config import Column, Row, Table
 
 
@@ -26,7 +26,7 @@ def find_table(name: str) -> Table:
     """Returns the table of that name, or at that path."""
     path = Path(name) if name.endswith(".py") else tables().get(name)
     if path is None:
-        raise unknown("table", name, tables(), "tune_spaces")
+        raise unknown_name("table", name, tables(), "tune_spaces")
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file with a TABLE in it")
     spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)
@@ -47,7 +47,7 @@ def find_row(table: Table, label: str) -> Row:
     """Returns a table's row by its label."""
     rows = {row.label: row for row in table.rows}
     if label not in rows:
-        raise unknown("row", label, rows, f"table {table.name}")
+        raise unknown_name("row", label, rows, f"table {table.name}")
     return rows[label]
 
 
@@ -55,5 +55,5 @@ def find_column(table: Table, label: str) -> Column:
     """Returns a table's column by its label."""
     columns = {column.label: column for column in table.columns}
     if label not in columns:
-        raise unknown("column", label, columns, f"table {table.name}")
+        raise unknown_name("column", label, columns, f"table {table.name}")
     return columns[label]

@@ -8,15 +8,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER
+from helpers.reacher import REACHER
 from torch.testing import assert_close
 
 from dmm.bench import baselines, bench, concurrent, contests
-from dmm.bench.contests import made_up, made_up_trial
-from dmm.bench.timing import Contest, Effort, compare, interleaved
+from dmm.bench.cases import synthetic_data, synthetic_trial
+from dmm.bench.timing import BenchmarkCase, TimingBudget, compare, interleaved
 from dmm.kernels import scan
 from dmm.rollouts.rollout import Statistics, rollout
-from dmm.training.fit import fresh_model
+from dmm.training.fit import init_model
 
 
 class Hand:
@@ -42,13 +42,13 @@ class Hand:
 def test_rounds_are_interleaved_and_count_seconds_a_unit():
     clock = Hand()
     workers = {"a": clock.work("a", 0.5, units=2), "b": clock.work("b", 3.0)}
-    times = interleaved(workers, Effort(rounds=2, least=1.0), clock)
+    times = interleaved(workers, TimingBudget(rounds=2, least=1.0), clock)
     assert times == {"a": [0.25, 0.25], "b": [3.0, 3.0]}
     assert "".join(clock.log) == "aab" + 2 * "aab"  # a is short: tried twice, and then repeated in its turns
 
 
 def test_a_row_has_medians_and_the_extreme_ratios_of_rounds():
-    contest = Contest(work="w", unit="call", peers={"p": len, "q": len}, ours={"us": len})
+    contest = BenchmarkCase(work="w", unit="call", peers={"p": len, "q": len}, ours={"us": len})
     times = {"p": [4.0, 9.0, 2.0], "q": [1.0, 1.0, 1.0], "us": [1.0, 3.0, 0.25]}
     first, second = compare("t", contest, times)
     assert (first.baseline, first.ours, first.baseline_ms, first.ours_ms) == ("p", "us", 4000.0, 1000.0)
@@ -78,13 +78,13 @@ def test_scans_of_the_peers_are_the_scan(name):
 
 @pytest.mark.parametrize("arch", ["metamamba", "decision_mamba"])
 def test_models_of_the_peers_are_the_models(arch):
-    trial = made_up_trial(arch, 4, {"width": 16, "dropout": 0.0})
-    ours = fresh_model(trial)
+    trial = synthetic_trial(arch, 4, {"width": 16, "dropout": 0.0})
+    ours = init_model(trial)
     for parameter in ours.parameters():  # no weight may be without effect
         parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     theirs = baselines.peer_model(ours, baselines.indexed_scan)
     assert not any(isinstance(module, baselines.SelectiveSSM) for module in theirs.children())
-    batch = made_up(5).window(torch.tensor([0, 3, 700]), trial.protocol, 1000.0)
+    batch = synthetic_data(5).window(torch.tensor([0, 3, 700]), trial.protocol, 1000.0)
     states = batch.states.requires_grad_()
     outputs = [model(batch) for model in (ours, theirs)]
     assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-6)
@@ -93,35 +93,35 @@ def test_models_of_the_peers_are_the_models(arch):
 
 
 def test_batches_of_the_loop_are_windows_of_ours():
-    data, k = made_up(20), 8
+    data, k = synthetic_data(20), 8
     batch = baselines.PeerSampler(data, k, 1000.0)(64)
     first = batch.mask.int().argmax(1)
     states = batch.states[torch.arange(64), first].double() * (data.state_std + 1e-6) + data.state_mean
     drawn = torch.from_numpy(np.abs(data.states[None, :, 0] - states[:, :1].numpy()).argmin(1))
-    ours = data.window(drawn, made_up_trial("dt", k, {}).protocol, 1000.0)
+    ours = data.window(drawn, synthetic_trial("dt", k, {}).protocol, 1000.0)
     assert (batch.mask.sum(1) < k).any()  # some window ends with its episode
-    for name in ("states", "actions", "returns"):
+    for name in ("states", "actions", "returns_to_go"):
         assert_close(getattr(batch, name), getattr(ours, name), rtol=1e-3, atol=1e-4)
     assert torch.equal(batch.steps, ours.steps) and torch.equal(batch.mask, ours.mask)
 
 
 def test_an_episode_of_the_loop_is_one_of_our_rollouts():
-    trial = made_up_trial("metamamba", 4, {"width": 16})
+    trial = synthetic_trial("metamamba", 4, {"width": 16})
     trial = replace(trial, task=REACHER)
-    model, k = fresh_model(trial), trial.protocol.context_length
-    found = baselines.peer_episode(model, REACHER.make(), k, 20, REACHER.target, REACHER.scale, 7, "cpu")
+    model, k = init_model(trial), trial.protocol.context_length
+    found = baselines.peer_episode(model, REACHER.make(), k, 20, REACHER.target_return, REACHER.return_scale, 7, "cpu")
     statistics = Statistics(*(np.full(REACHER.state_dim, value) for value in baselines.STATISTICS))
     task = replace(REACHER, horizon=20)
-    (value,), (length,) = rollout(model, task, trial.protocol, statistics, [REACHER.target], [7])
+    (value,), (length,) = rollout(model, task, trial.protocol, statistics, [REACHER.target_return], [7])
     assert found == (pytest.approx(value, rel=1e-4), length)
 
 
 def test_an_update_of_the_scripts_learns():
-    trial = made_up_trial("metamamba", 4, {"width": 16})
-    draw = baselines.PeerSampler(made_up(5), 4, 1000.0)
-    learn = baselines.peer_learner(baselines.peer_model(fresh_model(trial), baselines.lean_scan), draw, "cpu")
+    trial = synthetic_trial("metamamba", 4, {"width": 16})
+    draw = baselines.PeerSampler(synthetic_data(5), 4, 1000.0)
+    learn = baselines.make_peer_update(baselines.peer_model(init_model(trial), baselines.lean_scan), draw, "cpu")
     assert np.isfinite([learn() for _ in range(3)]).all()
-    learn = contests.eager(trial, made_up(5), "cpu")  # a row of its own on a GPU
+    learn = contests.eager(trial, synthetic_data(5), "cpu")  # a row of its own on a GPU
     assert np.isfinite([learn() for _ in range(3)]).all()
 
 
@@ -130,7 +130,7 @@ def test_what_is_not_installed_is_said_and_left_out(monkeypatch):
     monkeypatch.setattr(
         importlib, "import_module", lambda name: whole("dmm.no_" + name) if name == "mambapy" else whole(name)
     )
-    (contest,) = contests.scanning(Effort(quick=True), "cpu")
+    (contest,) = contests.scanning(TimingBudget(quick=True), "cpu")
     assert "mambapy" not in contest.peers and "indexed loop" in contest.peers
     assert "bench" in contest.absent["mambapy"]
 

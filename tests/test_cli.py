@@ -53,14 +53,21 @@ def test_a_wrong_name_is_one_line(words, said):
 def test_a_file_that_is_no_dataset_is_one_line_and_leaves_nothing(tmp_path):
     broken = tmp_path / "broken.hdf5"
     broken.write_bytes(b"not hdf5")
-    done = dmm("run", str(TESTS / "toy.py"), "DT", DMM_TOY_DATA=str(broken), DMM_HOME=str(tmp_path / "home"))
+    done = dmm(
+        "run", str(TESTS / "helpers/toy_table.py"), "DT", DMM_TOY_DATA=str(broken), DMM_HOME=str(tmp_path / "home")
+    )
     assert done.returncode == 2 and str(broken) in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "home" / "cache").exists() and not (tmp_path / "home" / "trials").exists()
 
 
 def test_a_home_that_cannot_be_written_is_said_at_once(tmp_path, reacher_file):
     (tmp_path / "file").write_text("")
-    done = dmm("sweep", str(TESTS / "toy.py"), DMM_TOY_DATA=reacher_file, DMM_HOME=str(tmp_path / "file" / "home"))
+    done = dmm(
+        "sweep",
+        str(TESTS / "helpers/toy_table.py"),
+        DMM_TOY_DATA=reacher_file,
+        DMM_HOME=str(tmp_path / "file" / "home"),
+    )
     assert done.returncode == 2 and "DMM_HOME" in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -231,7 +231,7 @@ def test_the_launcher_file_is_what_ray_takes():
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """A Dockerfile's instructions, with their continued lines joined."""
+    """A Dockerfile's instructions, with their continued lines wrap_ddp."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ").splitlines()
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line.strip()]
 

@@ -180,7 +180,7 @@ def test_behaviour_training_publishes_its_policies_and_replay():
     ours = Policy(actor_weights(model), space.low, space.high)(states, np.zeros((5, 1)))
     np.testing.assert_allclose(ours, model.predict(states, deterministic=True)[0], atol=1e-5)
 
-    recipe = Recipe("Reacher-v5", 0, (-1e6, 0), -1e6, steps=120, interval=120, width=8, batch_size=8)
+    recipe = Recipe("Reacher-v5", 0, (-1e6, 0.0), -1e6, steps=120, interval=120, width=8, batch_size=8)
     told = []
     folder = train(recipe, told.append)
     assert reached(folder) == ["medium", "expert"] and len(told) == 1

@@ -1,4 +1,4 @@
-"""Parameter counts: what the papers print, and the closed forms behind them over random sizes."""
+"""Parameter counts: what the papers print, and the closed device_tables behind them over random sizes."""
 
 import math
 import random
@@ -10,8 +10,8 @@ from dmm.models import build, count_parameters, find
 HOPPER, WALKER, ANT, ANTMAZE, KITCHEN = (11, 3), (17, 6), (27, 8), (29, 8), (60, 9)
 
 
-def count(name, dims, preset="", **changes):
-    return count_parameters(build(name, {**find(name).presets.get(preset, {}), **changes}, *dims, 8))
+def count(name, dims, preset="", **overrides):
+    return count_parameters(build(name, {**find(name).presets.get(preset, {}), **overrides}, *dims, 8))
 
 
 # DMM v1, Table 5: parameters on hopper-medium, walker2d-medium and antmaze-umaze; widths 128 / 64, on walker2d 32
@@ -40,12 +40,12 @@ TABLE_5 = {
 
 @pytest.mark.parametrize("label, dims", TABLE_5, ids=str)
 def test_table_5(label, dims):
-    name, preset, changes, printed = TABLE_5[label, dims]
-    assert count(name, dims, preset, **changes) == printed
+    name, preset, overrides, printed = TABLE_5[label, dims]
+    assert count(name, dims, preset, **overrides) == printed
 
 
 @pytest.mark.parametrize(
-    "dims, changes, expected",
+    "dims, overrides, expected",
     [
         (HOPPER, {"activation": "gelu", "unused_heads": False}, 726_147),  # the copy in the DC and Ota repositories
         (WALKER, {"unused_heads": False}, 727_686),
@@ -53,8 +53,8 @@ def test_table_5(label, dims):
         (HOPPER, {"unused_heads": False, "width": 256}, 2_631_939),
     ],
 )
-def test_dt_without_unused_heads(dims, changes, expected):
-    assert count("dt", dims, **changes) == expected
+def test_dt_without_unused_heads(dims, overrides, expected):
+    assert count("dt", dims, **overrides) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ def test_decision_mamba(preset, width, hopper, walker):
 
 
 @pytest.mark.parametrize(
-    "dims, changes, expected",
+    "dims, overrides, expected",
     [
         (HOPPER, {}, 123_587),
         (WALKER, {}, 124_358),
         (HOPPER, {"width": 128}, 471_427),
         (ANTMAZE, {"width": 128}, 475_016),
         (KITCHEN, {"width": 128}, 479_241),
-        (ANTMAZE, {"width": 128, "mixers": "shared"}, 278_408),
-        (KITCHEN, {"width": 128, "mixers": "shared"}, 282_633),
+        (ANTMAZE, {"width": 128, "mixer_sharing": "shared"}, 278_408),
+        (KITCHEN, {"width": 128, "mixer_sharing": "shared"}, 282_633),
     ],
 )
-def test_dmm_v2(dims, changes, expected):
-    assert count("metamamba", dims, "DMM v2", **changes) == expected
+def test_dmm_v2(dims, overrides, expected):
+    assert count("metamamba", dims, "DMM v2", **overrides) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,17 +105,17 @@ def test_dmm_v2_with_mamba_2(dims, width, without, with_conv):
 
 
 @pytest.mark.parametrize(
-    "changes, expected", [({}, 676_483), ({"conv": True}, 680_323), ({"time_table": False}, 548_483)]
+    "overrides, expected", [({}, 676_483), ({"conv": True}, 680_323), ({"time_table": False}, 548_483)]
 )
-def test_attention_with_an_ssm(changes, expected):
-    assert count("attention_ssm", HOPPER, **changes) == expected
+def test_attention_with_an_ssm(overrides, expected):
+    assert count("attention_ssm", HOPPER, **overrides) == expected
 
 
 BULLET = (15, 3)  # PyBullet's hopper
 
 
 @pytest.mark.parametrize(
-    "dims, preset, changes, expected",
+    "dims, preset, overrides, expected",
     [
         (BULLET, "DM", {}, 702_979),
         (BULLET, "DM", {"mlp": True}, 998_659),
@@ -125,8 +125,8 @@ BULLET = (15, 3)  # PyBullet's hopper
         (ANTMAZE, "DM", {}, 706_056),
     ],
 )
-def test_dm(dims, preset, changes, expected):
-    assert count("dm", dims, preset, **changes) == expected
+def test_dm(dims, preset, overrides, expected):
+    assert count("decision_mamba_correia", dims, preset, **overrides) == expected
 
 
 @pytest.mark.parametrize("dims, expected", [(HOPPER, 96_576), (WALKER, 98_016), (ANTMAZE, 100_000)])
@@ -144,7 +144,7 @@ def test_edt(dims, expected):
 
 
 @pytest.mark.parametrize(
-    "name, dims, changes, high, low",
+    "name, dims, overrides, high, low",
     [
         ("hdm", BULLET, {}, 706_063, 705_027),
         ("hdm", BULLET, {"mlp": True}, 1_001_743, 1_000_707),
@@ -158,9 +158,9 @@ def test_edt(dims, expected):
         ("hdt", KITCHEN, {}, 1_143_356, 1_137_801),
     ],
 )
-def test_hierarchical_models(name, dims, changes, high, low):
-    model = build(name, changes, *dims, 20)
-    assert [count_parameters(part) for part in model.parts()] == [high, low]
+def test_hierarchical_models(name, dims, overrides, high, low):
+    model = build(name, overrides, *dims, 20)
+    assert [count_parameters(part) for part in model.gradient_clip_groups()] == [high, low]
     assert count_parameters(model) == high + low
 
 
@@ -172,7 +172,7 @@ def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
 @pytest.mark.parametrize("dims, all_of_them, printed", [(ANTMAZE, 278_408, 180_104), (KITCHEN, 282_633, 184_329)])
 def test_a_frozen_mixer_is_counted_but_not_trained(dims, all_of_them, printed):
     """The official code prints what it trains; here count_parameters sees the frozen mixer too."""
-    model = build("metamamba", {"width": 128, "mixers": "frozen-shared"}, *dims, 8)
+    model = build("metamamba", {"width": 128, "mixer_sharing": "frozen-shared"}, *dims, 8)
     assert count_parameters(model) == all_of_them
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == printed
 
@@ -199,19 +199,19 @@ def closed_forms(S, A, H, L):
     yield "metamamba", {"mixer": "linear", **v1}, frame + L * (18 * H * H + 4 * H + mamba(H, 2))
     yield "metamamba", {"mixer": "linear", "double": True, **v1}, frame + L * (90 * H * H + 4 * H + mamba(H, 2))
     yield "metamamba", {}, frame + 4 * H + L * (6 * H * H + mamba(H, 1))
-    yield "metamamba", {"mixers": "shared"}, frame + 4 * H + 6 * H * H + L * mamba(H, 1)
+    yield "metamamba", {"mixer_sharing": "shared"}, frame + 4 * H + 6 * H * H + L * mamba(H, 1)
     yield "metamamba", {"ssm_conv": True}, frame + 4 * H + L * (6 * H * H + mamba(H, 1, conv=True))
     attention = 4 * H * H + 4 * H
     yield "attention_ssm", {}, frame + table + L * (attention + mamba(H, 2) + 4 * H)
     yield "attention_ssm", {"conv": True}, frame + table + L * (attention + mamba(H, 2, conv=True) + 4 * H)
     yield "bc", {}, H * (S + 1) + (L - 1) * (H * H + H) + A * (H + 1)
     dm, gated = (S + 1) * H + (A + 1) * H + 2 * H + L * (mamba(H, 2, conv=True) + H) + H + H * A + A, 128 * -(-H // 128)
-    yield "dm", {}, dm
-    yield "dm", {"return_tokens": True, "unused_heads": True}, dm + 2 * H + H * S + S + H + 1
+    yield "decision_mamba_correia", {}, dm
+    yield "decision_mamba_correia", {"return_tokens": True, "unused_heads": True}, dm + 2 * H + H * S + S + H + 1
     embeddings = (S + 1) * H + (A + 1) * H + 4 * H + 4096 * H + 2 * H
     heads = 60 * H + 60 + H + 1 + H * A + A + (H + A) * S + S + H + 1
     yield "edt", {"heads": 1}, embeddings + transformer + heads
-    yield "dm", {"mlp": True}, dm + L * (3 * H * gated + H)
+    yield "decision_mamba_correia", {"mlp": True}, dm + L * (3 * H * gated + H)
     for E, N in ((128, 96), (A, 2 * L)):  # C: H N; poles, P, B: 3 N; step size, D, bias: 3 H
         ds4 = E * (S + A + 4) + 3 * E * H + H + L * (H * N + 3 * N + H * H + 3 * H) + H * A
         yield "ds4", {"embedding": E, "state_size": N}, ds4
@@ -225,5 +225,5 @@ def closed_forms(S, A, H, L):
 def test_closed_forms(seed):
     draw = random.Random(seed)
     S, A, H, L = draw.randint(1, 40), draw.randint(1, 12), draw.randint(2, 70), draw.randint(2, 5)
-    for name, changes, expected in closed_forms(S, A, H, L):
-        assert count(name, (S, A), **changes, width=H, layers=L) == expected, (name, changes, S, A, H, L)
+    for name, overrides, expected in closed_forms(S, A, H, L):
+        assert count(name, (S, A), **overrides, width=H, layers=L) == expected, (name, overrides, S, A, H, L)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from helpers.reacher import TINY
 from scipy.stats import chisquare
 
 from dmm.data.goals import goal_steps
@@ -28,7 +28,7 @@ def equal(found: torch.Tensor, expected) -> None:
 
 def test_returns_to_go_and_statistics_by_hand():
     found = hand()
-    assert found.returns.tolist() == [5, 111, 110, 100]
+    assert found.returns_to_go.tolist() == [5, 111, 110, 100]
     assert found.episode_returns.tolist() == [5, 111] and found.lengths.tolist() == [1, 3]
     assert (found.episodes, found.steps, found.state_dim, found.action_dim) == (2, 4, 2, 1)
     assert found.state_mean.tolist() == [2, 2] and found.state_std.tolist() == [1, 2]
@@ -40,7 +40,7 @@ def test_returns_to_go_are_accumulated_in_float64():
     rewards = np.full(2**20, 0.1, np.float32)  # in float32 the sum is off by several per cent
     zeros = np.zeros((len(rewards), 1), np.float32)
     found = assemble("long", zeros, zeros, rewards, np.array([0, len(rewards)]), np.array([False]))
-    assert found.returns[0] == pytest.approx(float(rewards[0]) * len(rewards), rel=1e-7)
+    assert found.returns_to_go[0] == pytest.approx(float(rewards[0]) * len(rewards), rel=1e-7)
 
 
 def test_full_windows_by_hand():
@@ -48,7 +48,7 @@ def test_full_windows_by_hand():
         batch = hand().window(torch.tensor([1, 2]), replace(HAND, padding=padding), 10.0, frozenset({"rewards"}))
         equal(batch.states, [[[1, -1], [-1, 1]], [[-1, 1], [1, 1]]])
         equal(batch.actions, [[[0.2], [0.3]], [[0.3], [0.4]]])
-        equal(batch.returns, [[11.1, 11.0], [11.0, 10.0]])
+        equal(batch.returns_to_go, [[11.1, 11.0], [11.0, 10.0]])
         equal(batch.steps, [[0, 1], [1, 2]])
         equal(batch.rewards, [[1, 10], [10, 100]])
         assert batch.mask.all() and batch.mask.dtype == torch.bool and batch.steps.dtype == torch.int64
@@ -63,14 +63,14 @@ def test_short_windows_by_hand(pad_state, pad):
     left = hand().window(starts, protocol, 10.0, needs)
     equal(left.states, [[pad, pad, [-1, -1]], [pad, pad, [1, 1]]])
     equal(left.actions, [[[-10], [-10], [0.1]], [[-10], [-10], [0.4]]])
-    equal(left.returns, [[0, 0, 0.5], [0, 0, 10]])
+    equal(left.returns_to_go, [[0, 0, 0.5], [0, 0, 10]])
     equal(left.rewards, [[0, 0, 5], [0, 0, 100]])
     equal(left.steps, [[0, 0, 0], [0, 0, 2]])
     equal(left.mask, [[False, False, True]] * 2)
     right = hand().window(starts, replace(protocol, padding="right", pad_action=0.5), 10.0, needs)
     equal(right.states, [[[-1, -1], pad, pad], [[1, 1], pad, pad]])
     equal(right.actions, [[[0.1], [0.5], [0.5]], [[0.4], [0.5], [0.5]]])
-    equal(right.returns, [[0.5, 0, 0], [10, 0, 0]])
+    equal(right.returns_to_go, [[0.5, 0, 0], [10, 0, 0]])
     equal(right.rewards, [[5, 0, 0], [100, 0, 0]])
     equal(right.steps, [[0, 0, 0], [2, 0, 0]])
     equal(right.mask, [[True, False, False]] * 2)
@@ -100,21 +100,21 @@ def test_windows_equal_a_plain_loop(padding):
         equal(batch.actions[row], np.pad(actions[real], widths, constant_values=-10))
         equal(batch.steps[row], np.pad(np.arange(row - begin, real.stop - begin), widths[0]))
         togo = [rewards[step:end].sum(dtype=float) / 7 for step in range(real.start, real.stop)]
-        equal(batch.returns[row], np.pad(togo, widths[0]))
+        equal(batch.returns_to_go[row], np.pad(togo, widths[0]))
         equal(batch.mask[row], np.pad(np.ones(k - missing, bool), widths[0]))
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_windows_by_their_last_step_by_hand(padding):
     """Two steps up to row 0 (an episode of one step), row 1 (the first of three), row 2 and row 3."""
-    protocol = replace(HAND, window="end", padding=padding)
+    protocol = replace(HAND, window_anchor="end", padding=padding)
     batch = hand().window(torch.tensor([0, 1, 2, 3]), protocol, 1.0, frozenset({"rewards"}))
     short = [[0, 5], [0, 1]] if padding == "left" else [[5, 0], [1, 0]]
     equal(batch.rewards, [*short, [1, 10], [10, 100]])
     equal(batch.steps, [[0, 0], [0, 0], [0, 1], [1, 2]])
     pads = [False, True] if padding == "left" else [True, False]
     equal(batch.mask, [pads, pads, [True, True], [True, True]])
-    equal(batch.returns[2:], [[111, 110], [110, 100]])
+    equal(batch.returns_to_go[2:], [[111, 110], [110, 100]])
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
@@ -122,7 +122,7 @@ def test_windows_by_their_last_step_equal_a_plain_loop(padding):
     k, offsets = 5, np.cumsum([0, 1, 7, 3, 12, 5])
     zeros = np.zeros((28, 1))
     found = assemble("count", zeros, zeros, np.arange(28), offsets, np.zeros(5, bool))
-    protocol, needs = replace(HAND, context_length=k, padding=padding, window="end"), frozenset({"rewards"})
+    protocol, needs = replace(HAND, context_length=k, padding=padding, window_anchor="end"), frozenset({"rewards"})
     batch = found.window(torch.arange(28), protocol, 1.0, needs)
     for row in range(28):
         begin = offsets[offsets <= row][-1]
@@ -150,7 +150,7 @@ def test_the_best_episodes_by_hand():
         assert found.best(fraction).states[:, 0].tolist() == rows
     best = found.best(0.5)
     assert best.lengths.tolist() == [1, 1, 3] and best.terminated.tolist() == [False, False, True]
-    assert best.episode_returns.tolist() == [9, 9, 12] and best.returns.tolist() == [9, 9, 12, 8, 4]
+    assert best.episode_returns.tolist() == [9, 9, 12] and best.returns_to_go.tolist() == [9, 9, 12, 8, 4]
     assert (best.episodes, best.steps, best.table[-1].tolist()) == (3, 5, [0] * 5)
     assert best.state_mean == found.state_mean == 4.5 and best.state_std == found.state_std
     assert (best.id, best.sha256) == (found.id, found.sha256)
@@ -164,7 +164,7 @@ def test_sampling_frequencies(sampling, window):
     """Rows number themselves in their reward; episodes have 1, 3 and 6 steps."""
     zeros, lengths = np.zeros((10, 1)), np.array([1, 3, 6])
     found = assemble("count", zeros, zeros, np.arange(10), np.array([0, 1, 4, 10]), np.zeros(3, bool))
-    protocol = replace(HAND, context_length=1, sampling=sampling, window=window)
+    protocol = replace(HAND, context_length=1, sampling=sampling, window_anchor=window)
     batch = sample(found, protocol, 1.0, torch.Generator().manual_seed(0), 60_000, frozenset({"rewards"}))
     seen = np.bincount(batch.rewards[:, 0].long().numpy(), minlength=10)
     expected = np.full(10, 1 / 10) if sampling == "steps" else np.repeat(1 / 3 / lengths, lengths)
@@ -177,7 +177,7 @@ def test_whole_windows():
     """Four steps of episodes of 1, 3 and 6: from the first step of the short ones on, or from one of the last one's three."""
     zeros = np.zeros((10, 1))
     found = assemble("count", zeros, zeros, np.arange(10), np.array([0, 1, 4, 10]), np.zeros(3, bool))
-    protocol = replace(HAND, context_length=4, padding="right", sampling="episodes", window="whole")
+    protocol = replace(HAND, context_length=4, padding="right", sampling="episodes", window_anchor="whole")
     batch = sample(found, protocol, 1.0, torch.Generator().manual_seed(0), 30_000, frozenset({"rewards"}))
     seen = np.bincount(batch.rewards[:, 0].long().numpy(), minlength=10)
     assert seen.nonzero()[0].tolist() == [0, 1, 4, 5, 6]
@@ -244,7 +244,7 @@ def test_a_window_holds_what_a_model_needs_by_hand():
         "by hand", np.arange(10, 15.0)[:, None], np.arange(20, 25.0)[:, None] / 100, np.array([0, 1, 0, 5, 5.0]),
         np.array([0, 3, 5]), np.zeros(2, bool),
     )  # fmt: skip
-    protocol = TINY.changed(context_length=3, padding="right", window="end", pad_action=0.0)
+    protocol = TINY.with_overrides(context_length=3, padding="right", window_anchor="end", pad_action=0.0)
     batch = data.window(torch.tensor([2, 1, 4]), protocol, 1.0, frozenset(NEEDS))
 
     def raw(states):
@@ -255,7 +255,7 @@ def test_a_window_holds_what_a_model_needs_by_hand():
     assert raw(batch.goals) == [[12, 12, 10], [12, 12, 0], [14, 13, 0]]
     assert raw(batch.previous_goals) == [[0, 12, 12], [0, 12, 0], [0, 14, 0]]
     assert batch.previous_actions[..., 0].mul(100).round().tolist() == [[0, 20, 21], [0, 20, 0], [0, 23, 0]]
-    inside = data.window(torch.tensor([2]), protocol.changed(context_length=2), 1.0, frozenset(NEEDS))
+    inside = data.window(torch.tensor([2]), protocol.with_overrides(context_length=2), 1.0, frozenset(NEEDS))
     assert raw(inside.previous_goals) == [[12, 12]] and inside.previous_actions[..., 0].mul(100).round().tolist() == [
         [20, 21]
     ]

@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER, TINY
-from test_golden import episodes
+from helpers.reacher import REACHER, TINY
+from helpers.synthetic_episodes import episodes
 
 from dmm.batch import Batch
 from dmm.config import Trial
 from dmm.layers import Attention
-from dmm.models import build, configure, find
-from dmm.rollouts.rollout import History, Statistics
+from dmm.models import build, find, make_config
+from dmm.rollouts.rollout import Statistics, WindowedHistory
 from dmm.tasks import find_task
 from dmm.training.fit import fit
 from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
@@ -22,10 +22,10 @@ S, A, K = REACHER.state_dim, REACHER.action_dim, 6
 CHANGES = {"width": 16, "layers": 2, "heads": 2, "return_low": -1.5, "return_high": 2.0, "bins": 12}
 
 
-def make(**changes):
+def make(**overrides):
     """A model that is far from its initialisation: every parameter counts."""
     torch.manual_seed(0)
-    model = build("edt", {**CHANGES, **changes}, S, A, K).eval()
+    model = build("edt", {**CHANGES, **overrides}, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.2)
     return model
@@ -78,7 +78,9 @@ def test_forward_is_the_plain_one_at_every_real_step(padding):
     got = model(data)
     for row in range(4):
         real = data.mask[row]
-        expected = plain(model, *(getattr(data, name)[row][real] for name in ("states", "actions", "returns", "steps")))
+        expected = plain(
+            model, *(getattr(data, name)[row][real] for name in ("states", "actions", "returns_to_go", "steps"))
+        )
         for mine, other in zip(got, expected, strict=True):
             torch.testing.assert_close(mine[row][real], other, rtol=1e-5, atol=1e-5)
             assert other.std() > 0.05 or len(other) < 4
@@ -94,8 +96,8 @@ def test_bins_by_hand():
 
 def test_loss_by_hand():
     """One real step and one pad: the action is off by 1, the next state by 2, the return by 0.5 below and then above."""
-    changes = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 3.0}
-    model = build("edt", changes, S, A, K)
+    overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 3.0}
+    model = build("edt", overrides, S, A, K)
     zeros = torch.zeros(1, 2, S), torch.zeros(1, 2, A)
     data = Batch(*zeros, torch.tensor([[2.5, 9.0]]), torch.zeros(1, 2, dtype=torch.long), torch.tensor([[True, False]]),
                  next_states=torch.zeros(1, 2, S))  # fmt: skip
@@ -111,9 +113,9 @@ def test_returns_reach_the_later_steps_from_the_first_alone():
     model, data = make(), windows(rows=1)
     before = model(data)
     for step in range(K):
-        value = data.returns.clone()
+        value = data.returns_to_go.clone()
         value[:, step] = torch.where(value[:, step] > 0, -9.0, 9.0)
-        after = model(dataclasses.replace(data, returns=value))
+        after = model(dataclasses.replace(data, returns_to_go=value))
         for place, (one, other) in enumerate(zip(before, after, strict=True)):
             moved = [bool((one[:, k] - other[:, k]).abs().max() > 1e-6) for k in range(K)]
             own = place < 2  # the action and the next state come from the return token; the returns from the state's
@@ -149,14 +151,14 @@ def test_it_starts_as_pytorch_does():
 
 def plain_draw(logits: list[float], uniform: float, config) -> float:
     """The return that a uniform number draws from the bins: tilted, the lowest 15 % of logits left out."""
-    tilted = [value + config.tilt * i / (config.bins - 1) for i, value in enumerate(logits)]
+    tilted = [value + config.inverse_temperature * i / (config.bins - 1) for i, value in enumerate(logits)]
     floor = np.quantile(tilted, 0.15)
     weights = [math.exp(value - max(tilted)) if value >= floor else 0.0 for value in tilted]
     chosen = next(i for i in range(config.bins) if sum(weights[: i + 1]) > uniform * sum(weights))
     return config.return_low + chosen * (config.return_high - config.return_low) / config.bins
 
 
-def searched(model, states, actions, returns, t: int, draws: np.ndarray) -> tuple[torch.Tensor, int]:
+def searched(model, states, actions, returns, t: int, uniform_samples: np.ndarray) -> tuple[torch.Tensor, int]:
     """The official search for one lane at step t, among slots of a whole episode of which those after t are zeros."""
     best, action, length = -999.0, None, None
     starts = range(0, t + 1, model.config.stride) if t < K else range(t - K + 1, t + 1, model.config.stride)
@@ -164,9 +166,9 @@ def searched(model, states, actions, returns, t: int, draws: np.ndarray) -> tupl
         slots = slice(start, start + K)
         steps = list(range(start, start + K))
         _, _, logits, fed = plain(model, states[slots], actions[slots], returns[slots], steps)
-        if model.config.tilt:
+        if model.config.inverse_temperature:
             now = min(t, K - 1) - (t - start)  # of the window's first slot, among the last K
-            uniforms = [*draws[now:], *[0.5] * K]
+            uniforms = [*uniform_samples[now:], *[0.5] * K]
             fed = torch.tensor([plain_draw(row, u, model.config) for row, u in zip(logits.tolist(), uniforms)])
         chosen, _, _, promised = plain(model, states[slots], actions[slots], fed, steps)
         if promised[t - start] > best:
@@ -176,15 +178,15 @@ def searched(model, states, actions, returns, t: int, draws: np.ndarray) -> tupl
 
 
 @pytest.mark.parametrize(
-    "padding, stride, tilt",
+    "padding, stride, inverse_temperature",
     [("right", 2, 0.0), ("left", 3, 0.0), ("left", 2, 2.0)],
 )
-def test_act_is_the_official_search(padding, stride, tilt):
-    model, lanes, horizon = make(stride=stride, tilt=tilt), 3, 3 * K
-    protocol = TINY.changed(context_length=K, padding=padding, rollout_pad_action=5.0)
+def test_act_is_the_official_search(padding, stride, inverse_temperature):
+    model, lanes, horizon = make(stride=stride, inverse_temperature=inverse_temperature), 3, 3 * K
+    protocol = TINY.with_overrides(context_length=K, padding=padding, rollout_pad_action=5.0)
     still = Statistics(np.zeros(S), np.ones(S))
     generator = np.random.default_rng(3)
-    history = History(REACHER, protocol, still, [-5.0, 0.0, 10.0], model.needs, [5, 6, 7])
+    history = WindowedHistory(REACHER, protocol, still, [-5.0, 0.0, 10.0], model.needs, [5, 6, 7])
     slots = (horizon + K,)
     states, actions = torch.zeros(lanes, *slots, S), torch.zeros(lanes, *slots, A)
     returns, lengths = torch.zeros(lanes, *slots), set()
@@ -203,10 +205,10 @@ def test_act_is_the_official_search(padding, stride, tilt):
                 torch.testing.assert_close(torch.tensor(acted[row]), expected, rtol=1e-4, atol=1e-5)
                 lengths.add(length)
             actions[alive, t] = torch.tensor(acted)
-            history.take(rewards)
-            left[alive] -= rewards / REACHER.scale
+            history.record_rewards(rewards)
+            left[alive] -= rewards / REACHER.return_scale
             if t == K:
-                history.keep(np.array([True, False, True]))
+                history.drop_finished(np.array([True, False, True]))
                 alive = alive[[0, 2]]
     assert len(lengths) > 2  # histories of different lengths have won
     assert returns.min() > -1.5 and returns.max() < 2
@@ -217,15 +219,15 @@ def test_a_lane_acts_alike_alone_and_beside_longer_and_shorter_ones(padding):
     model, data = make(), windows(rows=K, padding=padding)
     together = model.act(data)
     for row in range(K):
-        fields = ("states", "actions", "returns", "steps", "mask")
+        fields = ("states", "actions", "returns_to_go", "steps", "mask")
         alone = Batch(*(getattr(data, name)[row : row + 1] for name in fields))
         torch.testing.assert_close(model.act(alone)[0], together[row], rtol=1e-5, atol=1e-6)
 
 
 def test_draws_by_hand():
     """Of 4 bins the quantile at 0.15 leaves out the least likely one; a tilt of 3 raises them by 0, 1, 2, 3."""
-    changes = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 4.0, "tilt": 3.0}
-    model = build("edt", changes, S, A, K)
+    overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 4.0, "inverse_temperature": 3.0}
+    model = build("edt", overrides, S, A, K)
     logits = torch.tensor([2.0, 1 + math.log(2), -5.0, math.log(5) - 1]).expand(1, 4, 4)  # tilted: weights 1, 2, -, 5
     drawn = model.drawn(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
     assert drawn.tolist() == [[0, 0, 1, 1]]
@@ -236,23 +238,25 @@ def test_draws_by_hand():
 def test_of_equal_promises_the_longest_history_wins():
     model, data = make(), windows(rows=1)
     model.return_head.weight.data.zero_()
-    fed = dataclasses.replace(data, returns=model.return_head.bias.expand(1, K))
+    fed = dataclasses.replace(data, returns_to_go=model.return_head.bias.expand(1, K))
     torch.testing.assert_close(model.act(data)[0], model(fed)[0][0, -1])
 
 
 def test_the_protocols_are_those_of_the_scripts():
-    assert configure("edt", EDT_RANGES["hopper"]) == find("edt").Config()  # the default range is Hopper's
+    assert make_config("edt", EDT_RANGES["hopper"]) == find("edt").Config()  # the default range is Hopper's
     assert EDT_RANGES["walker2d"] == {"return_low": 0.001629008, "return_high": 4.5923}
     asked = {"hopper": (EDT_GYM, 3600), "walker2d": (EDT_GYM, 5000), "halfcheetah": (EDT_HALFCHEETAH, 6000)}
     for name, (protocol, target) in asked.items():
         (multiple,) = protocol.targets
-        assert multiple * find_task(name).target == target
-    assert EDT_GYM.interval == 250 * 100
+        assert multiple * find_task(name).target_return == target
+    assert EDT_GYM.evaluation_interval == 250 * 100
 
 
 def test_it_learns_from_episodes_in_fifty_updates():
-    protocol = EDT_GYM.changed(context_length=4, batch_size=32, updates=50, warmup=5, learning_rate=1e-3, evaluations=1)
-    changes = tuple({"width": 32, **EDT_RANGES["hopper"]}.items())
-    trial = Trial(arch="edt", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=changes)
+    protocol = EDT_GYM.with_overrides(
+        context_length=4, batch_size=32, updates=50, warmup=5, learning_rate=1e-3, num_evaluations=1
+    )
+    overrides = tuple({"width": 32, **EDT_RANGES["hopper"]}.items())
+    trial = Trial(arch="edt", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
     losses = [loss for _, loss in fit(trial, episodes(), lambda model, evaluation: [])[1]["progress"]["loss"]]
     assert losses[-1] < 0.6 * losses[0], losses

@@ -13,11 +13,11 @@ from dmm.data.trajectories import sample
 from dmm.kernels import conv as windows
 from dmm.kernels import sampling as draw
 from dmm.kernels.build import library
-from dmm.kernels.conv import convolved, dense, depthwise, unfolded, widen
+from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
 from dmm.layers import ConvMixer
 from dmm.models import build, models
 from dmm.models.metamamba import LinearMixer
-from dmm.training.fit import fit, fresh_model, fresh_optimizer, learner
+from dmm.training.fit import fit, init_model, init_optimizer, make_update
 from dmm.trials.run import dataset
 
 
@@ -27,18 +27,18 @@ def randn(*shape, seed=0):
 
 def token_by_token(x, weight):
     """`dense` one token at a time: the last tokens, oldest first, zeros before the first."""
-    (rows, length, width), window = x.shape, weight.shape[1] // x.shape[2]
+    (rows, length, width), kernel_size = x.shape, weight.shape[1] // x.shape[2]
     y = []
     for t in range(length):
-        seen = [x[:, s] if s >= 0 else x.new_zeros(rows, width) for s in range(t - window + 1, t + 1)]
+        seen = [x[:, s] if s >= 0 else x.new_zeros(rows, width) for s in range(t - kernel_size + 1, t + 1)]
         y.append(torch.cat(seen, 1) @ weight.T)
     return torch.stack(y, 1)
 
 
 @pytest.mark.parametrize("run", [convolved, unfolded, dense])
-@pytest.mark.parametrize("length, window", [(7, 3), (2, 6), (5, 1), (1, 4)])
-def test_a_dense_window_is_the_map_token_by_token(length, window, run):
-    x, weight = randn(2, length, 4), randn(5, window * 4, seed=1)
+@pytest.mark.parametrize("length, kernel_size", [(7, 3), (2, 6), (5, 1), (1, 4)])
+def test_a_dense_window_is_the_map_token_by_token(length, kernel_size, run):
+    x, weight = randn(2, length, 4), randn(5, kernel_size * 4, seed=1)
     assert_close(run(x, weight), token_by_token(x, weight))
     assert torch.autograd.gradcheck(run, (x, weight))
 
@@ -80,14 +80,14 @@ def test_a_dense_window_under_autocast():
 
 def test_widening_is_linear():
     values = randn(2, 7, 3), randn(5, 3, seed=1), randn(5, seed=2)
-    assert_close(widen(*values), F.linear(*values))
-    assert torch.autograd.gradcheck(widen, values)
+    assert_close(narrow_linear(*values), F.linear(*values))
+    assert torch.autograd.gradcheck(narrow_linear, values)
 
 
-@pytest.mark.parametrize("length, window, filters", [(6, 4, 1), (6, 5, 3), (8, 6, 3), (2, 6, 3)])
-def test_a_depthwise_window_is_a_convolution_with_each_token_s_filter(length, window, filters):
-    x, weight, bias = randn(2, length, 4), randn(filters, 4, window, seed=1), randn(filters, 4, seed=2)
-    padded = F.pad(x.transpose(1, 2), (window - 1, 0))
+@pytest.mark.parametrize("length, kernel_size, filters", [(6, 4, 1), (6, 5, 3), (8, 6, 3), (2, 6, 3)])
+def test_a_depthwise_window_is_a_convolution_with_each_token_s_filter(length, kernel_size, filters):
+    x, weight, bias = randn(2, length, 4), randn(filters, 4, kernel_size, seed=1), randn(filters, 4, seed=2)
+    padded = F.pad(x.transpose(1, 2), (kernel_size - 1, 0))
     each = [F.conv1d(padded, w.unsqueeze(1), b, groups=4).transpose(1, 2) for w, b in zip(weight, bias, strict=True)]
     expected = torch.stack([each[t % filters][:, t] for t in range(length)], 1)
     assert_close(depthwise(x, weight, bias), expected)
@@ -118,7 +118,7 @@ def test_the_last_layer_of_dt_gives_what_all_tokens_would_give(dropout, heads):
     for run in (lambda: model(batch), whole):
         torch.manual_seed(1)
         y = run()
-        used = [p for name, p in model.named_parameters() if not name.startswith(model.unread())]
+        used = [p for name, p in model.named_parameters() if not name.startswith(model.unused_parameters())]
         results.append([y, *torch.autograd.grad(y.square().sum(), used)])
     for mine, all_of_it in zip(*results, strict=True):
         assert_close(mine, all_of_it, rtol=1e-10, atol=1e-12)
@@ -141,13 +141,13 @@ def random_batch():
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch's RMSNorm takes its slower path
 @pytest.mark.parametrize("arch", models())
 def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial):
-    trials = [replace(tiny_trial, arch=arch, changes=(("width", 32),))]
-    trials.append(replace(trials[0], protocol=trials[0].protocol.changed(dtype="bfloat16")))
+    trials = [replace(tiny_trial, arch=arch, overrides=(("width", 32),))]
+    trials.append(replace(trials[0], protocol=trials[0].protocol.with_overrides(dtype="bfloat16")))
     assert trials[0].id != trials[1].id
     losses, data = [], dataset(tiny_trial.dataset)
     for trial in trials:
-        model = fresh_model(trial)
-        learn = learner(trial, data, model, fresh_optimizer(model, trial.protocol), torch.Generator().manual_seed(0))
+        model = init_model(trial)
+        learn = make_update(trial, data, model, init_optimizer(model, trial.protocol), torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         losses.append([float(learn(update)) for update in range(2)])
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
@@ -158,22 +158,22 @@ def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial)
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
 def test_noise_has_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
     """Where torch draws number by number; else dropout stays torch's."""
-    if not draw.is_torch(p):
+    if not draw.matches_torch(p):
         pytest.skip("no C++ kernels, or a processor on which torch draws in another way")
     for shape in ((1,), (5, 7), (624,), (64, 60, 3)):
         torch.manual_seed(3)
         torch.rand(17)  # somewhere inside the generator's state
         start = torch.get_rng_state()
-        ours = draw.noise(*shape, p=p, like=torch.ones(1)), torch.rand(3)
+        ours = draw.dropout_mask(*shape, p=p, like=torch.ones(1)), torch.rand(3)
         torch.set_rng_state(start)
         theirs = F.dropout(torch.ones(shape), p), torch.rand(3)
         assert all(map(torch.equal, ours, theirs))
 
 
 def test_noise_without_the_kernel_is_torch_s(monkeypatch):
-    monkeypatch.setattr(draw, "is_torch", lambda p: False)
+    monkeypatch.setattr(draw, "matches_torch", lambda p: False)
     torch.manual_seed(0)
-    ours = draw.noise(3, 4, p=0.3, like=torch.ones(1))
+    ours = draw.dropout_mask(3, 4, p=0.3, like=torch.ones(1))
     torch.manual_seed(0)
     assert torch.equal(ours, F.dropout(torch.ones(3, 4), 0.3)) and len(ours.unique()) == 2
 
@@ -182,14 +182,14 @@ def test_noise_without_the_kernel_is_torch_s(monkeypatch):
 @pytest.mark.parametrize("window", ["start", "end"])
 def test_windows_of_the_kernel_are_those_of_torch(padding, window, tiny_trial, monkeypatch):
     data = dataset(tiny_trial.dataset)
-    protocol = tiny_trial.protocol.changed(padding=padding, window=window, context_length=7)
+    protocol = tiny_trial.protocol.with_overrides(padding=padding, window_anchor=window, context_length=7)
     drawn = torch.tensor([0, 1, 49, 50, 51, 55, 599, 597, 300])  # episodes have 50 steps
     if library()[0] is None:
         pytest.skip("no C++ kernels")
     ours = data.window(drawn, protocol, 10.0, frozenset({"rewards"}))
-    monkeypatch.setattr(trajectories, "windows", lambda *_: None)
+    monkeypatch.setattr(trajectories, "gather_windows", lambda *_: None)
     theirs = data.window(drawn, protocol, 10.0, frozenset({"rewards"}))
-    for field in ("states", "actions", "returns", "steps", "mask", "rewards"):
+    for field in ("states", "actions", "returns_to_go", "steps", "mask", "rewards"):
         assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
 
 
@@ -200,17 +200,17 @@ def test_float32_is_what_a_protocol_has_unless_said():
 def test_pads_are_exact_in_every_form(tiny_trial):
     data = dataset(tiny_trial.dataset)
     for pad_state, pad_action in (("raw zero", -10.0), ("normalised zero", 0.5), ("raw zero", 0.0)):
-        protocol = tiny_trial.protocol.changed(pad_state=pad_state, pad_action=pad_action)
+        protocol = tiny_trial.protocol.with_overrides(pad_state=pad_state, pad_action=pad_action)
         batch = sample(data, protocol, 10.0, torch.Generator().manual_seed(0), 256)
         pads, deviation = ~batch.mask, (data.state_std + protocol.std_offset).astype("float32")
         assert pads.any()
         raw = torch.from_numpy(-data.state_mean.astype("float32") / deviation)
         expected = raw if pad_state == "raw zero" else torch.zeros_like(raw)
         assert torch.equal(batch.states[pads], expected.expand_as(batch.states[pads]))
-        assert (batch.actions[pads] == pad_action).all() and (batch.returns[pads] == 0).all()
+        assert (batch.actions[pads] == pad_action).all() and (batch.returns_to_go[pads] == 0).all()
 
 
 def test_a_bfloat16_trial_trains_to_its_end(tiny_trial):
-    trial = replace(tiny_trial, protocol=tiny_trial.protocol.changed(dtype="bfloat16"))
+    trial = replace(tiny_trial, protocol=tiny_trial.protocol.with_overrides(dtype="bfloat16"))
     _, state = fit(trial, dataset(trial.dataset), lambda model, evaluation: [])
     assert state["progress"]["update"] == trial.protocol.updates

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sweeping import (
+from helpers.sweep_process import (
     SIZE,
     TOY,
     TRIALS,
@@ -174,7 +174,12 @@ def test_a_trial_that_always_fails_is_said_and_harms_no_other(env, tmp_path, und
 
 
 def test_a_trial_whose_process_always_dies_is_given_up(env, tmp_path):
-    env = {**env, "DMM_TOY_ENVIRONMENT": "dying:Dying-v0", "DMM_TOY_SEEDS": "1", "DMM_TOY_UPDATES": "30"}
+    env = {
+        **env,
+        "DMM_TOY_ENVIRONMENT": "helpers.crashing_env:Crashing-v0",
+        "DMM_TOY_SEEDS": "1",
+        "DMM_TOY_UPDATES": "30",
+    }
     done = dmm("sweep", TOY, env=env, cwd=tmp_path)
     assert done.returncode == 1 and "0 of 2 trials done, 2 failed" in done.stdout, done.stdout + done.stderr
     for text in logs(tmp_path / "home").values():

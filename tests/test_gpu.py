@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from conftest import REACHER, TINY
-from test_golden import episodes
-from test_models import CASES, batch, make
+from helpers.models import CASES, batch, make
+from helpers.reacher import REACHER, TINY
+from helpers.synthetic_episodes import episodes
 
 from dmm import kernels
 from dmm.config import Trial
@@ -19,8 +19,8 @@ from dmm.training.fit import fit
 pytestmark = pytest.mark.gpu
 
 
-def uses_the_scan(name: str, changes: dict) -> bool:
-    return any(type(module).__name__ == "SelectiveSSM" for module in make(name, changes).modules())
+def uses_the_scan(name: str, overrides: dict) -> bool:
+    return any(type(module).__name__ == "SelectiveSSM" for module in make(name, overrides).modules())
 
 
 def gradients(model, data) -> dict[str, torch.Tensor]:
@@ -30,14 +30,14 @@ def gradients(model, data) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach().cpu(), **found}
 
 
-@pytest.mark.parametrize("name, changes", CASES)
-def test_forward_and_gradients_are_those_of_the_readable_path(name, changes, monkeypatch):
+@pytest.mark.parametrize("name, overrides", CASES)
+def test_forward_and_gradients_are_those_of_the_readable_path(name, overrides, monkeypatch):
     """The same weights and windows on the CPU in float64 with the PyTorch scan, error relative to each tensor's norm."""
-    if uses_the_scan(name, changes):
+    if uses_the_scan(name, overrides):
         assert kernels.path("cuda") == "mamba-ssm", kernels.active("cuda")
     data = batch()
-    model = make(name, changes)
-    found = gradients(make(name, changes).cuda(), data.to("cuda"))
+    model = make(name, overrides)
+    found = gradients(make(name, overrides).cuda(), data.to("cuda"))
     doubles = {f.name: getattr(data, f.name) for f in fields(data)}
     doubles = {name: value.double() if value.is_floating_point() else value for name, value in doubles.items()}
     monkeypatch.setenv("DMM_SCAN", "torch")
@@ -50,8 +50,8 @@ def test_forward_and_gradients_are_those_of_the_readable_path(name, changes, mon
 
 @pytest.mark.parametrize("arch", models())
 def test_a_hundred_updates(arch):
-    protocol = TINY.changed(updates=100, evaluations=1, learning_rate=3e-3)
-    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=(("width", 32),))
+    protocol = TINY.with_overrides(updates=100, num_evaluations=1, learning_rate=3e-3)
+    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=(("width", 32),))
     model, state = fit(trial, episodes(), lambda model, evaluation: [], device="cuda")
     losses = [loss for _, loss in state["progress"]["loss"]]
     assert next(model.parameters()).is_cuda and losses[-1] < losses[0]

@@ -4,8 +4,8 @@ import dataclasses
 
 import psutil
 import pytest
-from conftest import TINY, write_reacher_file
-from sweeping import environment, kill_tree, results, start_sweep, wait_for
+from helpers.reacher import TINY, write_reacher_file
+from helpers.sweep_process import environment, kill_tree, results, start_sweep, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +18,11 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setenv("DMM_TOY_DATA", str(data))
     from toy import TABLE
 
-    row = dataclasses.replace(TABLE.rows[0], changes={"width": 16, "layers": 1, "dropout": 0.0})
+    row = dataclasses.replace(TABLE.rows[0], overrides={"width": 16, "layers": 1, "dropout": 0.0})
     column = dataclasses.replace(TABLE.columns[0], dataset=(f"d4rl:{data}",))
-    return dataclasses.replace(TABLE, rows=(row,), columns=(column,), protocol=TINY.changed(updates=20, batch_size=7))
+    return dataclasses.replace(
+        TABLE, rows=(row,), columns=(column,), protocol=TINY.with_overrides(updates=20, batch_size=7)
+    )
 
 
 def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_process(table, monkeypatch, tmp_path):
@@ -32,20 +34,20 @@ def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_proc
 
     from dmm.sweeps.workers import ENVIRONMENT
     from dmm.trials.run import run
-    from dmm.trials.storage import result
+    from dmm.trials.storage import load_result
 
     said: list[str] = []
     ray.init("local", num_cpus=6, include_dashboard=False, runtime_env={"env_vars": ENVIRONMENT}, logging_level="error")
     try:
         with pytest.raises(ValueError, match="8 CPU for 1 trial.*has 6 CPU"):
             sweep(table, Profile(name="much", workers=7, rollout_actors=1), say=said.append)
-        assert not any(result(trial) for trial in table.trials())
+        assert not any(load_result(trial) for trial in table.trials())
         counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=said.append)
     finally:
         ray.shutdown()
     assert counts["done"] == counts["total"] == 2, said
     assert "profile pair: 2 at once, 2 workers of 1 CPU and 1 rollout actors of 1 CPU a trial" in said
-    together = [result(trial) for trial in table.trials()]
+    together = [load_result(trial) for trial in table.trials()]
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "alone"))
     for trial, pair in zip(table.trials(), together):
         one = run(trial)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER, TINY
-from test_golden import episodes
-from test_models import batch, make
+from helpers.models import batch, make
+from helpers.reacher import REACHER, TINY
+from helpers.synthetic_episodes import episodes
 from test_parity import copy_transformer, linear, mamba_twin, norm
 from torch import nn
 
@@ -16,22 +16,22 @@ from dmm.config import Trial
 from dmm.data.trajectories import sample
 from dmm.layers import attention_bias
 from dmm.models import build
-from dmm.rollouts.rollout import History, Statistics
-from dmm.training.fit import derived_seed, fit, fresh_model
+from dmm.rollouts.rollout import Statistics, WindowedHistory
+from dmm.training.fit import derived_seed, fit, init_model
 from tune_spaces.protocols import CORREIA, CORREIA_HDT
 
 transformers = pytest.importorskip("transformers")
 S, A, K, HIDDEN = REACHER.state_dim, REACHER.action_dim, 4, 32
-PROTOCOL = CORREIA.changed(context_length=K)
+PROTOCOL = CORREIA.with_overrides(context_length=K)
 LOW = ("goals", "states", "previous_actions")
 HIGH = {"hdm": ("previous_goals", "states"), "hdt": ("states", "previous_goals")}
 BOTH = pytest.mark.parametrize("name", ["hdm", "hdt"])
 
 
-def shaken(name, **changes):
+def shaken(name, **overrides):
     """A model all of whose parameters have a part."""
     torch.manual_seed(0)
-    model = build(name, {"width": HIDDEN, "layers": 2, **changes}, S, A, K).eval()
+    model = build(name, {"width": HIDDEN, "layers": 2, **overrides}, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     return model
@@ -70,10 +70,10 @@ def twins(name, model) -> tuple[Twin, Twin]:
     return Twin(name, model.high, HIGH[name], tanh=name == "hdm"), Twin(name, model.low, LOW, tanh=True)
 
 
-@pytest.mark.parametrize("name, changes", [("hdm", {}), ("hdt", {}), ("hdt", {"time_steps": "aligned"})])
-def test_both_levels_are_their_twins_of_transformers(name, changes):
+@pytest.mark.parametrize("name, overrides", [("hdm", {}), ("hdt", {}), ("hdt", {"time_steps": "aligned"})])
+def test_both_levels_are_their_twins_of_transformers(name, overrides):
     """Training windows, each cut to its real steps: padding has no part. HDT's time steps are padded on the left."""
-    model, data = shaken(name, **changes), episodes()
+    model, data = shaken(name, **overrides), episodes()
     high, low = twins(name, model)
     rows = torch.tensor([0, 2, 3, 20, 30, 33, 87, 99])  # windows of 1, 3, 4, 4, 1, 4, 1 and 4 steps
     windows = data.window(rows, PROTOCOL, 1.0, model.needs)
@@ -82,7 +82,7 @@ def test_both_levels_are_their_twins_of_transformers(name, changes):
     for row, real in enumerate(windows.mask.sum(1).tolist()):
         values = {field: getattr(windows, field)[row] for field in {*HIGH[name], *LOW}}
         steps = windows.steps[row, :real].tolist()
-        if changes.get("time_steps") != "aligned":
+        if overrides.get("time_steps") != "aligned":
             steps = ([0] * (K - real) + steps)[:real]
         torch.testing.assert_close(goals[row, :real], high(values, steps), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(actions[row, :real], low(values, steps), rtol=1e-4, atol=1e-5)
@@ -109,15 +109,15 @@ def test_rollouts_are_the_published_procedure(name):
     norms = Statistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
     states = generator.normal(0, 2, (3, 3 * K + 3, S))
     expected = [list(procedure(*twins(name, model), (lane - norms.mean) / norms.std)) for lane in states]
-    history, live = History(REACHER, PROTOCOL, norms, [-5.0] * 3, model.needs), [0, 1, 2]
+    history, live = WindowedHistory(REACHER, PROTOCOL, norms, [-5.0] * 3, model.needs), [0, 1, 2]
     for t in range(states.shape[1]):
         if t == K + 2:
-            history.keep(np.array([True, False, True]))
+            history.drop_finished(np.array([True, False, True]))
             live = [0, 2]
         history.observe(states[live, t])
         with torch.inference_mode():
             actions = history.act(model)
-        history.take(np.ones(len(live)))
+        history.record_rewards(np.ones(len(live)))
         for place, lane in enumerate(live):
             np.testing.assert_allclose(actions[place], expected[lane][t][0], atol=1e-4)
             np.testing.assert_allclose(history.goals[place, t], expected[lane][t][1], atol=1e-4)
@@ -130,7 +130,7 @@ def test_a_goal_sees_the_goal_before_it_and_its_state(name):
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     before = model(data)[1]
-    for field in ("states", "previous_goals", "goals", "returns", "actions", "previous_actions"):
+    for field in ("states", "previous_goals", "goals", "returns_to_go", "actions", "previous_actions"):
         for step in range(before.shape[1]):
             value = getattr(data, field).clone()
             value[:, step + 1 :] += 1
@@ -154,20 +154,20 @@ def test_the_loss_is_that_of_actions_and_of_goals_over_real_steps(name):
     assert model.loss((actions, goals), data).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name, changes", [("hdm", ()), ("hdt", (("dropout", 0.0),))])
-def test_one_optimiser_is_as_good_as_two(name, changes):
+@pytest.mark.parametrize("name, overrides", [("hdm", ()), ("hdt", (("dropout", 0.0),))])
+def test_one_optimiser_is_as_good_as_two(name, overrides):
     """fit against the published loop: each level has its optimiser, its schedule, its clipped gradient."""
-    protocol = TINY.changed(updates=6, evaluations=1, window="end", padding="right", pad_action=0.0)
-    changes = (("width", 16), ("layers", 2), *changes)
-    trial = Trial(arch=name, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=changes)
+    protocol = TINY.with_overrides(updates=6, num_evaluations=1, window_anchor="end", padding="right", pad_action=0.0)
+    overrides = (("width", 16), ("layers", 2), *overrides)
+    trial = Trial(arch=name, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
     found, _ = fit(trial, episodes(), lambda model, evaluation: [])
-    model = fresh_model(trial).train()
+    model = init_model(trial).train()
     levels = [model.high, model.low]
     optimisers = [torch.optim.AdamW(level.parameters(), lr=1e-3, weight_decay=1e-4) for level in levels]
     schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: min((step + 1) / 2, 1)) for one in optimisers]
     generator, norms = torch.Generator().manual_seed(derived_seed(0, 1)), []
     for _ in range(6):
-        drawn = sample(episodes(), protocol, REACHER.scale, generator, 8, model.needs)
+        drawn = sample(episodes(), protocol, REACHER.return_scale, generator, 8, model.needs)
         actions, goals = model(drawn)
         errors = (goals - drawn.goals)[drawn.mask], (actions - drawn.actions)[drawn.mask]
         for level, optimiser, schedule, error in zip(levels, optimisers, schedules, errors, strict=True):
@@ -199,9 +199,9 @@ def test_no_number_of_hdt_tells_whether_right_padding_is_masked(monkeypatch):
 
 
 def test_goals_are_bounded_in_hdm_alone():
-    for name, changes, bounded in [("hdm", {}, True), ("hdm", {"goal_tanh": False}, False), ("hdt", {}, False)]:
-        model = shaken(name, **changes)
-        for part in model.parts():
+    for name, overrides, bounded in [("hdm", {}, True), ("hdm", {"goal_tanh": False}, False), ("hdt", {}, False)]:
+        model = shaken(name, **overrides)
+        for part in model.gradient_clip_groups():
             part.head.weight.data.mul_(100)
         actions, goals = model(episodes().window(torch.arange(9), PROTOCOL, 1.0, model.needs))
         assert actions.abs().max() <= 1 and (goals.abs().max() <= 1) == bounded
@@ -209,7 +209,7 @@ def test_goals_are_bounded_in_hdm_alone():
 
 def test_hdt_starts_as_a_later_gpt2():
     model = make("hdt", {"width": 64, "layers": 8})
-    for level in model.parts():
+    for level in model.gradient_clip_groups():
         for name, module in level.blocks.named_modules():
             if isinstance(module, nn.Linear):
                 std = 0.02 / 4 if name.endswith(("attention.out", "mlp.down")) else 0.02
@@ -227,7 +227,17 @@ def test_steps_beyond_the_time_table_of_hdt_share_its_last_entry():
 
 
 def test_protocols_are_those_of_the_scripts():
-    assert (CORREIA.interval, CORREIA.updates, CORREIA.batch_size, CORREIA.episodes) == (1000, 100_000, 16, 10)
-    assert (CORREIA_HDT.interval, CORREIA_HDT.updates, CORREIA_HDT.batch_size) == (1000, 10_000, 64)
-    assert (CORREIA.learning_rate, CORREIA.warmup, CORREIA.weight_decay, CORREIA.clip) == (1e-4, 10_000, 1e-4, 0.25)
+    assert (CORREIA.evaluation_interval, CORREIA.updates, CORREIA.batch_size, CORREIA.episodes_per_evaluation) == (
+        1000,
+        100_000,
+        16,
+        10,
+    )
+    assert (CORREIA_HDT.evaluation_interval, CORREIA_HDT.updates, CORREIA_HDT.batch_size) == (1000, 10_000, 64)
+    assert (CORREIA.learning_rate, CORREIA.warmup, CORREIA.weight_decay, CORREIA.grad_clip_norm) == (
+        1e-4,
+        10_000,
+        1e-4,
+        0.25,
+    )
     assert (CORREIA.pad_state, CORREIA.rollout_pad_state) == ("raw zero", "normalised zero")

@@ -5,8 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
-import handmade
 import pytest
+from helpers import handmade_results as handmade
 from mlflow import MlflowClient
 
 from dmm.base.lock import hold
@@ -69,14 +69,14 @@ def test_time_left_is_work_over_trials_at_once():
     found = {
         trial_id: {"status": "finished", "update": updates, "seconds": {"train": 0, "rollout": 0}} for trial_id in rest
     }
-    standing = jobs.Standing(handmade.TABLE, trials, names, found)
-    assert standing.seconds_left() == 0
-    assert jobs.Standing(handmade.TABLE, trials, names, {}).seconds_left() is None
+    load_status = jobs.SweepStatus(handmade.TABLE, trials, names, found)
+    assert load_status.seconds_left() == 0
+    assert jobs.SweepStatus(handmade.TABLE, trials, names, {}).seconds_left() is None
     half = {"status": "running", "update": updates / 2, "seconds": {"train": 30.0, "rollout": 10.0}}
-    alone = jobs.Standing(handmade.TABLE, {first: trials[first]}, names, {first: half})
+    alone = jobs.SweepStatus(handmade.TABLE, {first: trials[first]}, names, {first: half})
     assert alone.seconds_left() == pytest.approx(40)
     both = {first: half, second: {**half, "seconds": {"train": 30.0, "rollout": 30.0}}}
-    two = jobs.Standing(handmade.TABLE, {key: trials[key] for key in both}, names, both)
+    two = jobs.SweepStatus(handmade.TABLE, {key: trials[key] for key in both}, names, both)
     kinds = {jobs.kind(trials[key]) for key in both}
     assert two.seconds_left() == pytest.approx(50) and len(kinds) in (1, 2)
 

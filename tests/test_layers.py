@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = [
     {"base", "batch"},
     {"tasks", "kernels"},
-    {"layers", "environments"},
+    {"layers", "environments", "schema"},
     {"models", "data", "config"},
     {"training", "rollouts", "tables", "catalogue"},
     {"trials"},

@@ -3,29 +3,29 @@
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER, TINY
-from test_golden import episodes
-from test_models import CASES
+from helpers.models import CASES
+from helpers.reacher import REACHER, TINY
+from helpers.synthetic_episodes import episodes
 
 from dmm.config import Trial
 from dmm.data.trajectories import assemble, sample
 from dmm.models import find, models
 from dmm.tasks import find_task
-from dmm.training.fit import fit, fresh_model
+from dmm.training.fit import fit, init_model
 
 HOPPER = find_task("hopper")
 
 
-@pytest.mark.parametrize("name, changes", CASES)
-def test_the_loss_falls(name, changes):
-    protocol = TINY.changed(updates=50, evaluations=1, learning_rate=3e-3, batch_size=16)
+@pytest.mark.parametrize("name, overrides", CASES)
+def test_the_loss_falls(name, overrides):
+    protocol = TINY.with_overrides(updates=50, num_evaluations=1, learning_rate=3e-3, batch_size=16)
     trial = Trial(
         arch=name,
         task=REACHER,
         dataset=("golden",),
         protocol=protocol,
         seed=0,
-        changes=tuple({**changes, "width": 32}.items()),
+        overrides=tuple({**overrides, "width": 32}.items()),
     )
     _, state = fit(trial, episodes(), lambda model, evaluation: [])
     losses = [loss for _, loss in state["progress"]["loss"]]
@@ -42,14 +42,14 @@ def test_an_update_at_the_papers_size(name, preset):
         arch=name,
         task=HOPPER,
         dataset=("made up",),
-        protocol=TINY.changed(context_length=20),
+        protocol=TINY.with_overrides(context_length=20),
         seed=0,
-        changes=tuple(find(name).presets.get(preset, {}).items()),
+        overrides=tuple(find(name).presets.get(preset, {}).items()),
     )
-    model, data = fresh_model(trial), hopper_like()
+    model, data = init_model(trial), hopper_like()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     generator = torch.Generator().manual_seed(0)
-    drawn = sample(data, trial.protocol, HOPPER.scale, generator, 4, model.needs)
+    drawn = sample(data, trial.protocol, HOPPER.return_scale, generator, 4, model.needs)
     before = torch.cat([p.detach().flatten() for p in model.parameters()])
     model.loss(model(drawn), drawn).backward()
     optimizer.step()

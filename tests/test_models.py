@@ -5,60 +5,9 @@ import math
 
 import pytest
 import torch
+from helpers.models import EVERY, SMALL, A, K, S, batch, make
 
-from dmm.batch import Batch
-from dmm.models import build, configure, find, models
-
-S, A, K = 5, 3, 6
-SMALL = {"width": 16}
-EXTRAS = {  # beyond defaults and presets: what no table row would otherwise build
-    "dc": {"no action tokens": {"action_tokens": False}},
-    "dt": {"two heads": {"heads": 2, "activation": "gelu", "unused_heads": False, "unused_table": False}},
-    "attention_ssm": {"two heads": {"heads": 2, "time_table": False, "dt_init": "stock"}},
-    "decision_mamba": {"stock dt": {"dt_init": "stock"}},
-    "dm": {"mlp": {"mlp": True}},
-    "ds4": {"tanh": {"tanh": True}, "odd": {"embedding": 7, "state_size": 2}},
-    "edt": {"draws": {"tilt": 25.0}},
-    "hdm": {"mlp": {"mlp": True, "goal_tanh": False}},
-    "hdt": {"two heads": {"heads": 2, "time_steps": "aligned"}},
-    "metamamba": {
-        "frozen": {"mixers": "frozen-shared"},
-        "shared": {"mixers": "shared"},
-        "conv": {"mixer": "conv", "activation": "gelu", "dt_init": "stock"},
-        "stock conv": {"ssm_conv": True},
-        "mamba2 conv": {"ssm": "mamba2", "ssm_conv": True, "activation": "gelu", "expand": 2},
-    },
-}
-CASES = [
-    pytest.param(name, {**changes, **SMALL}, id=f"{name} {label}".strip())
-    for name in models()
-    for label, changes in ({"": {}} | dict(find(name).presets) | EXTRAS.get(name, {})).items()
-]
-EVERY = pytest.mark.parametrize("name, changes", CASES)
-
-
-def make(name, changes, seed=0):
-    torch.manual_seed(seed)
-    return build(name, changes, S, A, K).eval()
-
-
-def batch(rows=4, padding="left", seed=1) -> Batch:
-    """Windows with 0, 1, ... padded steps and values that no model has seen twice."""
-    torch.manual_seed(seed)
-    steps = torch.arange(K).expand(rows, K)
-    mask = steps >= torch.arange(rows).unsqueeze(1)
-    mask = mask if padding == "left" else mask.flip(1)
-    values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    extras = {name: torch.randn(rows, K, S) for name in ("next_states", "goals", "previous_goals")}
-    return Batch(
-        *values,
-        steps=steps,
-        mask=mask,
-        rewards=torch.randn(rows, K),
-        previous_actions=torch.rand(rows, K, A) * 2 - 1,
-        **extras,
-        draws=torch.rand(rows, K),
-    )
+from dmm.models import build, find, make_config, models
 
 
 def answer(model, data) -> tuple[torch.Tensor, ...]:
@@ -74,8 +23,8 @@ def predict(model, data) -> torch.Tensor:
 
 @EVERY
 @pytest.mark.parametrize("padding", ["left", "right"])
-def test_shapes_and_loss(name, changes, padding):
-    model, data = make(name, changes), batch(padding=padding)
+def test_shapes_and_loss(name, overrides, padding):
+    model, data = make(name, overrides), batch(padding=padding)
     loss, predictions = model.loss(model(data), data), predict(model, data)
     assert predictions.shape == (4, K, A) and predictions.isfinite().all() and predictions.abs().max() <= 1
     assert loss.shape == () and loss.isfinite()
@@ -97,39 +46,39 @@ def test_the_loss_is_the_mean_over_real_steps(name):
 
 @EVERY
 @pytest.mark.parametrize("step", [0, 2, K - 1])
-def test_no_step_sees_the_future(name, changes, step):
-    model, data = make(name, changes), batch(rows=1)
+def test_no_step_sees_the_future(name, overrides, step):
+    model, data = make(name, overrides), batch(rows=1)
     before = predict(model, data)
-    states, actions, returns = data.states.clone(), data.actions.clone(), data.returns.clone()
+    states, actions, returns = data.states.clone(), data.actions.clone(), data.returns_to_go.clone()
     states[:, step + 1 :] += 1
     returns[:, step + 1 :] += 1
     actions[:, step:] += 1
-    after = predict(model, dataclasses.replace(data, states=states, actions=actions, returns=returns))
+    after = predict(model, dataclasses.replace(data, states=states, actions=actions, returns_to_go=returns))
     torch.testing.assert_close(after[:, : step + 1], before[:, : step + 1], rtol=0, atol=1e-6)
 
 
-def sees(name, changes) -> dict[str, int]:
+def sees(name, overrides) -> dict[str, int]:
     """The fields that a prediction reads, each with how many steps back its latest entry lies."""
     if name == "bc":
         return {"states": 0}
     if name in ("hdm", "hdt"):
         return {"states": 0, "goals": 0, "previous_actions": 1}
-    if name == "dm":  # the action before a step comes after its state
-        return {"states": 0, "previous_actions": 1} | ({"returns": 0} if changes.get("return_tokens") else {})
+    if name == "decision_mamba_correia":  # the action before a step comes after its state
+        return {"states": 0, "previous_actions": 1} | ({"returns_to_go": 0} if overrides.get("return_tokens") else {})
     if name == "ds4":
-        return {"states": 0, "returns": 0, "previous_actions": 0}
-    return {"states": 0, "returns": 0} | ({"actions": 1} if changes.get("action_tokens", True) else {})
+        return {"states": 0, "returns_to_go": 0, "previous_actions": 0}
+    return {"states": 0, "returns_to_go": 0} | ({"actions": 1} if overrides.get("action_tokens", True) else {})
 
 
 @EVERY
-def test_every_step_sees_what_it_may(name, changes):
+def test_every_step_sees_what_it_may(name, overrides):
     """The present state and return, and the action before: a mixer shifted by a token would not."""
-    model, data = make(name, changes), batch(rows=1)
+    model, data = make(name, overrides), batch(rows=1)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     before = predict(model, data)
-    for field in ("states", "returns", "actions", "previous_actions", "goals", "previous_goals"):
-        first = sees(name, changes).get(field, K)
+    for field in ("states", "returns_to_go", "actions", "previous_actions", "goals", "previous_goals"):
+        first = sees(name, overrides).get(field, K)
         for step in range(K):
             value = getattr(data, field).clone()
             value[:, max(step - first + 1, 0) :] += 1  # later than what it sees
@@ -142,20 +91,20 @@ def test_every_step_sees_what_it_may(name, changes):
 
 
 @EVERY
-def test_every_parameter_learns_but_the_unread(name, changes):
-    model, data = make(name, changes), batch()
+def test_every_parameter_learns_but_the_unread(name, overrides):
+    model, data = make(name, overrides), batch()
     model.loss(model(data), data).backward()
     names = dict(model.named_parameters())
-    for prefix in model.unread():
+    for prefix in model.unused_parameters():
         assert any(parameter.startswith(prefix) for parameter in names), f"{prefix} names no parameter"
     for parameter, value in names.items():
         learns = value.grad is not None and bool(value.grad.count_nonzero())
-        assert learns != parameter.startswith(model.unread()), parameter
+        assert learns != parameter.startswith(model.unused_parameters()), parameter
 
 
 @EVERY
-def test_a_checkpoint_is_the_whole_model(name, changes, tmp_path):
-    model, other, data = make(name, changes), make(name, changes, seed=1), batch()
+def test_a_checkpoint_is_the_whole_model(name, overrides, tmp_path):
+    model, other, data = make(name, overrides), make(name, overrides, seed=1), batch()
     assert not torch.allclose(predict(other, data), predict(model, data))
     torch.save(model.state_dict(), tmp_path / "model.pt")
     other.load_state_dict(torch.load(tmp_path / "model.pt"))
@@ -163,15 +112,15 @@ def test_a_checkpoint_is_the_whole_model(name, changes, tmp_path):
 
 
 @EVERY
-def test_a_checkpoint_holds_everything_once(name, changes):
+def test_a_checkpoint_holds_everything_once(name, overrides):
     """Shared layers stand once: safetensors refuses aliases."""
-    pointers = [value.data_ptr() for value in make(name, changes).state_dict().values()]
+    pointers = [value.data_ptr() for value in make(name, overrides).state_dict().values()]
     assert len(set(pointers)) == len(pointers)
 
 
 @EVERY
-def test_it_can_memorise_a_batch(name, changes):
-    model, data = make(name, {**changes, "width": 32, "layers": 2}), batch(rows=3)
+def test_it_can_memorise_a_batch(name, overrides):
+    model, data = make(name, {**overrides, "width": 32, "layers": 2}), batch(rows=3)
     model.train(name == "ds4")  # out of training it clips actions, and one that is clipped has no gradient
     optimiser, losses = torch.optim.Adam(model.parameters(), lr=5e-3), []
     for _ in range(60):
@@ -183,8 +132,8 @@ def test_it_can_memorise_a_batch(name, changes):
 
 
 @EVERY
-def test_the_seed_decides_the_weights(name, changes):
-    one, same, other = (make(name, changes, seed).state_dict() for seed in (3, 3, 4))
+def test_the_seed_decides_the_weights(name, overrides):
+    one, same, other = (make(name, overrides, seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
@@ -277,9 +226,11 @@ def test_mamba2_starts_as_in_mamba_but_for_its_linears():
     assert abs(ssm.in_proj.weight.std() - 0.02) < 1e-4 and abs(ssm.out_proj.weight.std() - 0.02) < 1e-4
 
 
-@pytest.mark.parametrize("name, changes", [("dm", {"unused_heads": True, "return_tokens": True}), ("hdm", {})])
-def test_dm_starts_as_pytorch_with_a_smaller_way_back(name, changes):
-    model = make(name, {"width": 128, "layers": 4, "mlp": True, **changes})
+@pytest.mark.parametrize(
+    "name, overrides", [("decision_mamba_correia", {"unused_heads": True, "return_tokens": True}), ("hdm", {})]
+)
+def test_dm_starts_as_pytorch_with_a_smaller_way_back(name, overrides):
+    model = make(name, {"width": 128, "layers": 4, "mlp": True, **overrides})
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             rank = name.endswith("dt_proj")
@@ -293,7 +244,7 @@ def test_dm_starts_as_pytorch_with_a_smaller_way_back(name, changes):
 
 
 def test_a_frozen_mixer_keeps_the_initialisation_of_pytorch():
-    model = make("metamamba", {"width": 64, "mixers": "frozen-shared"})
+    model = make("metamamba", {"width": 64, "mixer_sharing": "frozen-shared"})
     (weight,) = model.mixers.parameters()
     bound = (6 * 64) ** -0.5
     assert 0.99 * bound < weight.abs().max() <= bound and abs(weight.std() - bound / math.sqrt(3)) < 0.02 * bound
@@ -315,36 +266,40 @@ def test_the_residual_of_metamamba_is_around_the_ssm():
 
 
 def test_switches_of_metamamba_share_what_they_say():
-    def lengths(**changes):
-        model = make("metamamba", {**SMALL, "layers": 4, **changes})
+    def lengths(**overrides):
+        model = make("metamamba", {**SMALL, "layers": 4, **overrides})
         return len(model.mixer_norms), len(model.mixers), len(model.ssms)
 
     assert lengths() == (1, 4, 4)
     assert lengths(shared_norms=False) == (4, 4, 4)
-    assert lengths(mixers="shared") == (1, 1, 4)
-    assert lengths(mixers="frozen-shared", shared_norms=False) == (4, 1, 4)
+    assert lengths(mixer_sharing="shared") == (1, 1, 4)
+    assert lengths(mixer_sharing="frozen-shared", shared_norms=False) == (4, 1, 4)
 
 
 @pytest.mark.parametrize("name", models())
 def test_every_field_of_a_config_has_an_effect(name):
     """Another value of any switch gives another model or another answer (dropout: in training)."""
 
-    def fingerprint(changes):
+    def fingerprint(overrides):
         torch.manual_seed(0)
-        model = build(name, {"width": 32, **changes}, S, A, K).train()
+        model = build(name, {"width": 32, **overrides}, S, A, K).train()
         shapes = {key: value.shape for key, value in model.named_parameters()}
         data = batch(padding="right")
         torch.manual_seed(0)
         pred, acted = model(data), model.act(data)
         parts = *(pred if isinstance(pred, tuple) else [pred]), *(acted if isinstance(acted, tuple) else [acted])
-        return shapes, model.unread(), torch.cat([part.flatten() for part in (*parts, model.loss(pred, data))])
+        return (
+            shapes,
+            model.unused_parameters(),
+            torch.cat([part.flatten() for part in (*parts, model.loss(pred, data))]),
+        )
 
     default = fingerprint({})
     for field in dataclasses.fields(find(name).Config):
-        changes = {field.name: another(find(name).Config, field)}
-        shapes, unread, found = fingerprint(changes)
-        same = shapes == default[0] and unread == default[1] and torch.allclose(found, default[2], atol=1e-7)
-        assert not same, changes
+        overrides = {field.name: another(find(name).Config, field)}
+        shapes, unused_parameters, found = fingerprint(overrides)
+        same = shapes == default[0] and unused_parameters == default[1] and torch.allclose(found, default[2], atol=1e-7)
+        assert not same, overrides
 
 
 def another(config, field):
@@ -358,15 +313,15 @@ def another(config, field):
 
 
 @pytest.mark.parametrize(
-    "name, changes, words",
+    "name, overrides, words",
     [
         ("metamanba", {}, ["metamanba", "decision_mamba", "Did you mean 'metamamba'"]),
         ("metamamba", {"widht": 3}, ["widht", "layers", "Did you mean 'width'"]),
         ("metamamba", {"width": 0}, ["width is 0", "at least 1"]),
         ("metamamba", {"width": "64"}, ["'64'", "int"]),
         ("metamamba", {"mixer": "convolution"}, ["convolution", "dense", "linear", "Did you mean 'conv'"]),
-        ("metamamba", {"mixers": "shared", "double": True}, ["shared", "double=False"]),
-        ("metamamba", {"mixers": "shared", "layers": 1}, ["shared", "one layer"]),
+        ("metamamba", {"mixer_sharing": "shared", "double": True}, ["shared", "double=False"]),
+        ("metamamba", {"mixer_sharing": "shared", "layers": 1}, ["shared", "one layer"]),
         ("metamamba", {"ssm": "mamba2", "width": 40}, ["16", "40"]),
         ("metamamba", {"ssm": "mamba2", "double": True}, ["mamba2", "double=False"]),
         ("metamamba", {"ssm": "mamba2", "dt_init": "stock"}, ["dt_init", "mamba2"]),
@@ -387,8 +342,8 @@ def another(config, field):
         ("edt", {"expectile": 1}, ["expectile is 1.0", "between 0 and 1"]),
     ],
 )
-def test_errors_name_what_exists(name, changes, words):
+def test_errors_name_what_exists(name, overrides, words):
     with pytest.raises(ValueError) as error:
-        configure(name, changes)
+        make_config(name, overrides)
     for word in words:
         assert word in str(error.value)

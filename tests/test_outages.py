@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweeping import (
+from helpers.sweep_process import (
     PATIENCE,
     SIZE,
     TOY,
@@ -198,16 +198,15 @@ def test_a_job_is_submitted_stopped_and_submitted_again(env, tmp_path, undisturb
 
     code = tmp_path / "code"
     code.mkdir()
-    for name in ("toy.py", "conftest.py"):
-        shutil.copy(Path(TOY).parent / name, code / name)
+    shutil.copytree(Path(TOY).parent, code / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
     relative = env["DMM_TOY_DATA"]
     env = {**env, "DMM_TOY_DATA": str(toy_data), "RAY_AUTH_MODE": "disabled"}
     client = JobSubmissionClient(head)
 
     def submit() -> str:
-        done = dmm("submit", "toy.py", "--address", head, "--working-dir", ".", env=env, cwd=code)
+        done = dmm("submit", "helpers/toy_table.py", "--address", head, "--working-dir", ".", env=env, cwd=code)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "upload of" in done.stdout and "ray job stop" in done.stdout and "toy.py" in done.stdout
+        assert "upload of" in done.stdout and "ray job stop" in done.stdout and "helpers/toy_table.py" in done.stdout
         return done.stdout.split("submitted ")[1].split(";")[0]
 
     ended = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)

@@ -7,24 +7,26 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
-from conftest import REACHER, TINY
-from test_golden import episodes
-from test_models import CASES, batch, make
+from helpers.models import CASES, batch, make
+from helpers.reacher import REACHER, TINY
+from helpers.synthetic_episodes import episodes
 
 from dmm.batch import Batch
 from dmm.config import Trial
 from dmm.models import find, models
 from dmm.training.fit import fit
 
-PROTOCOL = TINY.changed(updates=12, evaluations=2, batch_size=7)  # 4 rows and 3: an unequal count of real steps
+PROTOCOL = TINY.with_overrides(
+    updates=12, num_evaluations=2, batch_size=7
+)  # 4 rows and 3: an unequal count of real steps
 
 
-def a_trial(arch: str, **changes) -> Trial:
-    changes = {"width": 16, **changes}
+def a_trial(arch: str, **overrides) -> Trial:
+    overrides = {"width": 16, **overrides}
     if "dropout" in find(arch).Config.__dataclass_fields__:
-        changes.setdefault("dropout", 0.0)
+        overrides.setdefault("dropout", 0.0)
     return Trial(
-        arch=arch, task=REACHER, dataset=("golden",), protocol=PROTOCOL, seed=0, changes=tuple(changes.items())
+        arch=arch, task=REACHER, dataset=("golden",), protocol=PROTOCOL, seed=0, overrides=tuple(overrides.items())
     )
 
 
@@ -51,7 +53,7 @@ def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
     scope="module", params=[["dt", "metamamba"], pytest.param(models(), marks=pytest.mark.slow)], ids=["two", "all"]
 )
 def learnt(tmp_path_factory, request) -> tuple[list[Trial], list]:
-    """Some architectures, learnt by two workers."""
+    """TokenSubset architectures, learnt by two workers."""
     folder, trials = tmp_path_factory.mktemp("workers"), [a_trial(arch) for arch in request.param]
     processes.spawn(worker, (str(folder), trials, a_trial("dt", dropout=0.2)), nprocs=2)
     return trials, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -80,10 +82,10 @@ def test_two_workers_resume_exactly_with_dropout(learnt):
     assert found != pytest.approx(alone, rel=1e-4)  # dropout differs by worker: why their count is recorded
 
 
-@pytest.mark.parametrize("name, changes", CASES)
-def test_a_loss_is_a_mean_over_real_steps(name, changes):
+@pytest.mark.parametrize("name, overrides", CASES)
+def test_a_loss_is_a_mean_over_real_steps(name, overrides):
     """What lets workers share a batch: the parts' losses, each by its share of the real steps, are the whole's."""
-    model, data = make(name, changes).eval(), batch()
+    model, data = make(name, overrides).eval(), batch()
     counts = data.mask.sum(1)
     assert len(set(counts.tolist())) > 1, "all rows are alike"
     whole = model.loss(model(data), data)
@@ -98,5 +100,5 @@ def test_a_batch_of_one_worker_is_left_alone():
     from dmm.training import ddp as parallel
 
     data = batch()
-    assert parallel.own(data) == (data, 1.0) and parallel.shared({"x": 1}) == {"x": 1}
+    assert parallel.local_rows(data) == (data, 1.0) and parallel.broadcast_state({"x": 1}) == {"x": 1}
     assert (parallel.rank(), parallel.workers()) == (0, 1)

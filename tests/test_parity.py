@@ -72,7 +72,7 @@ def hugging_face_twin(model, config):
         )
     )  # fmt: skip
     twin.encoder.wpe.weight.data.zero_()
-    copy(model.embed.returns, twin.embed_return)
+    copy(model.embed.returns_to_go, twin.embed_return)
     copy(model.embed.states, twin.embed_state)
     copy(model.embed.actions, twin.embed_action)
     copy(model.embed.norm, twin.embed_ln)
@@ -84,14 +84,14 @@ def hugging_face_twin(model, config):
 
 
 def test_dt_is_transformers_dt():
-    for changes in ({}, {"heads": 4}, {"layers": 1, "heads": 2, "activation": "gelu"}):
+    for overrides in ({}, {"heads": 4}, {"layers": 1, "heads": 2, "activation": "gelu"}):
         torch.manual_seed(0)
-        model = build("dt", {"width": HIDDEN, **changes}, S, A, K).eval()
+        model = build("dt", {"width": HIDDEN, **overrides}, S, A, K).eval()
         for parameter in model.parameters():  # initial weights are small and biases zero: give every one a part
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
         batch, twin = padded_batch(), hugging_face_twin(model, model.config)
         expected = twin(
-            states=batch.states, actions=batch.actions, returns_to_go=batch.returns[..., None], timesteps=batch.steps,
+            states=batch.states, actions=batch.actions, returns_to_go=batch.returns_to_go[..., None], timesteps=batch.steps,
             attention_mask=batch.mask.long(), rewards=None, return_dict=True,
         ).action_preds  # fmt: skip
         got = model(batch)
@@ -110,7 +110,7 @@ def mamba_pair(width):
 
     torch.manual_seed(0)
     theirs = MambaMixer(MambaConfig(hidden_size=width, state_size=16, expand=2, conv_kernel=4), layer_idx=0)
-    ours = SelectiveSSM(width, 2, ConvMixer(2 * width, window=4, filters=1))
+    ours = SelectiveSSM(width, 2, ConvMixer(2 * width, kernel_size=4, filters=1))
     for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):
         copy(getattr(ours, name), getattr(theirs, name))
     theirs.A_log.data.copy_(ours.A_log + 0.1)
@@ -181,14 +181,20 @@ def test_mamba_2_is_transformers_mamba_2(width, expand):
 def test_dm_is_transformers_mamba(preset):
     """Tokens laid out one by one, then the trunk of a Mamba language model."""
     torch.manual_seed(0)
-    model = build("dm", {**find("dm").presets[preset], "width": HIDDEN, "layers": 2}, S, A, K).eval()
+    model = build(
+        "decision_mamba_correia",
+        {**find("decision_mamba_correia").presets[preset], "width": HIDDEN, "layers": 2},
+        S,
+        A,
+        K,
+    ).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     twin = mamba_twin(model.blocks, model.norm, HIDDEN)
     batch, sequence = padded_batch(padding=(0,)), []
     for k in range(K):
         if preset == "DM+R":
-            sequence.append(linear(model.embed_returns, batch.returns[:, k : k + 1]))
+            sequence.append(linear(model.embed_returns, batch.returns_to_go[:, k : k + 1]))
         sequence.append(linear(model.embed_states, batch.states[:, k]))
         before = batch.previous_actions[:, k]
         sequence.append(linear(model.embed_actions, before))
@@ -202,22 +208,22 @@ def test_dm_is_transformers_mamba(preset):
 # the mixers against the published procedure: every filter over the whole padded sequence, then a choice by position
 
 
-@pytest.mark.parametrize("filters, window", [(3, 6), (2, 6), (1, 4), (3, 1), (3, 9)])
-def test_conv_mixer_is_the_published_procedure(filters, window):
+@pytest.mark.parametrize("filters, kernel_size", [(3, 6), (2, 6), (1, 4), (3, 1), (3, 9)])
+def test_conv_mixer_is_the_published_procedure(filters, kernel_size):
     torch.manual_seed(0)
-    mixer, x = ConvMixer(5, window, filters), torch.randn(2, 6 * filters, 5)
-    padded = F.pad(x.mT, (window - 1, 0))
+    mixer, x = ConvMixer(5, kernel_size, filters), torch.randn(2, 6 * filters, 5)
+    padded = F.pad(x.mT, (kernel_size - 1, 0))
     whole = [F.conv1d(padded, w.unsqueeze(1), b, groups=5).mT for w, b in zip(mixer.weight, mixer.bias, strict=True)]
     expected = torch.stack([whole[t % filters][:, t] for t in range(x.shape[1])], 1)
     torch.testing.assert_close(mixer(x), expected)
 
 
-@pytest.mark.parametrize("filters, window", [(3, 6), (1, 6), (3, 2)])
-def test_linear_mixer_is_the_published_procedure(filters, window):
+@pytest.mark.parametrize("filters, kernel_size", [(3, 6), (1, 6), (3, 2)])
+def test_linear_mixer_is_the_published_procedure(filters, kernel_size):
     torch.manual_seed(0)
-    mixer, x = LinearMixer(5, window, filters), torch.randn(2, 12, 5)
-    padded = torch.cat([torch.zeros(2, window - 1, 5), x], 1)
-    rows = [mixer.filters[t % filters].weight @ padded[:, t : t + window].flatten(1).mT for t in range(12)]
+    mixer, x = LinearMixer(5, kernel_size, filters), torch.randn(2, 12, 5)
+    padded = torch.cat([torch.zeros(2, kernel_size - 1, 5), x], 1)
+    rows = [mixer.filters[t % filters].weight @ padded[:, t : t + kernel_size].flatten(1).mT for t in range(12)]
     torch.testing.assert_close(mixer(x), torch.stack(rows, 0).permute(2, 0, 1))
 
 
@@ -269,7 +275,7 @@ def tokens(embed, batch, modalities="Rsa"):
     sequence = []
     for k in range(batch.mask.shape[1]):
         step = {
-            "R": linear(embed.returns, batch.returns[:, k : k + 1]),
+            "R": linear(embed.returns_to_go, batch.returns_to_go[:, k : k + 1]),
             "s": linear(embed.states, batch.states[:, k]),
             "a": linear(embed.actions, batch.actions[:, k]),
         }
@@ -363,7 +369,7 @@ def dmm_frozen_gelu_trunk(model, x):
 
 
 @pytest.mark.parametrize(
-    "name, preset, changes, trunk",
+    "name, preset, overrides, trunk",
     [
         ("dc", "", {}, dc_trunk),
         ("dc", "", {"action_tokens": False}, dc_trunk),
@@ -375,12 +381,12 @@ def dmm_frozen_gelu_trunk(model, x):
         ("metamamba", "DMM-DL", {}, dmm_double_trunk),
         ("metamamba", "DMM v2", {}, dmm_v2_trunk),
         ("metamamba", "DMM v2 Mamba-2", {}, dmm_mamba2_trunk),
-        ("metamamba", "DMM v2", {"mixers": "frozen-shared", "activation": "gelu"}, dmm_frozen_gelu_trunk),
+        ("metamamba", "DMM v2", {"mixer_sharing": "frozen-shared", "activation": "gelu"}, dmm_frozen_gelu_trunk),
     ],
 )
-def test_models_are_their_equations(name, preset, changes, trunk):
+def test_models_are_their_equations(name, preset, overrides, trunk):
     torch.manual_seed(0)
-    model = build(name, {**find(name).presets.get(preset, {}), **changes, "width": 32}, S, A, K).eval()
+    model = build(name, {**find(name).presets.get(preset, {}), **overrides, "width": 32}, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     batch, modalities = padded_batch(), "Rsa" if model.embed.action_tokens else "Rs"

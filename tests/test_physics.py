@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dmm.environments.vector_env import Lane, advance
+from dmm.environments.vector_env import SubEnv, step_all
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from dmm.environments.vector_env import Lane, advance
 def test_steps_are_those_of_gymnasium(name, options, runner):
     """Until the first lane falls and beyond: a fallen lane goes on here, as Gymnasium's environments do."""
     count, steps = 4, 150
-    lanes = [Lane(gym.make(name, disable_env_checker=True, **options), 1000 if runner else 50) for _ in range(count)]
+    lanes = [SubEnv(gym.make(name, disable_env_checker=True, **options), 1000 if runner else 50) for _ in range(count)]
     envs = [gym.make(name, disable_env_checker=True, **options) for _ in range(count)]
     assert [lane.rules.get("kind", "") for lane in lanes] == [runner] * count
     for seed, (lane, env) in enumerate(zip(lanes, envs, strict=True)):
@@ -29,7 +29,7 @@ def test_steps_are_those_of_gymnasium(name, options, runner):
     generator, fallen = np.random.default_rng(0), 0
     for _ in range(steps if runner else 49):
         actions = generator.uniform(-1, 1, (count, *envs[0].action_space.shape)).astype(np.float32)
-        states, rewards, over = advance(lanes, actions)
+        states, rewards, over = step_all(lanes, actions)
         outcomes = [env.step(action) for env, action in zip(envs, actions, strict=True)]
         assert np.array_equal(states, np.stack([outcome[0] for outcome in outcomes]))
         assert rewards.tolist() == [float(outcome[1]) for outcome in outcomes]
@@ -39,9 +39,9 @@ def test_steps_are_those_of_gymnasium(name, options, runner):
 
 
 def test_beyond_its_time_limit_or_behind_another_wrapper_an_environment_steps_itself():
-    assert Lane(gym.make("Hopper-v5"), 1000).rules == {}  # the checker of arguments is one
-    assert Lane(gym.make("Hopper-v5", disable_env_checker=True, max_episode_steps=5), 6).rules == {}
-    short = Lane(gym.make("Hopper-v5", disable_env_checker=True, max_episode_steps=2), 3)
+    assert SubEnv(gym.make("Hopper-v5"), 1000).rules == {}  # the checker of arguments is one
+    assert SubEnv(gym.make("Hopper-v5", disable_env_checker=True, max_episode_steps=5), 6).rules == {}
+    short = SubEnv(gym.make("Hopper-v5", disable_env_checker=True, max_episode_steps=2), 3)
     short.reset(seed=0)
-    overs = [bool(advance([short], np.zeros((1, 3), np.float32))[2][0]) for _ in range(2)]
+    overs = [bool(step_all([short], np.zeros((1, 3), np.float32))[2][0]) for _ in range(2)]
     assert overs == [False, True]

@@ -3,13 +3,13 @@
 import json
 from dataclasses import replace
 
-import handmade
 import pytest
+from helpers import handmade_results as handmade
 
 from dmm.base.lock import hold
 from dmm.sweeps import progress
 from dmm.sweeps.progress import PAUSE, Progress
-from dmm.tracking.mlflow_store import RecordError
+from dmm.tracking.mlflow_store import TrackingError
 from dmm.trials.storage import folder, trial_lock
 
 TRIALS = handmade.TABLE.trials()
@@ -24,7 +24,7 @@ class Store:
     def push(self, found, tables) -> None:
         self.tries += 1
         if self.away or found["id"] in self.poison:
-            raise RecordError("no answer")
+            raise TrackingError("no answer")
         self.taken[found["id"]] = (found["status"], found["update"])
 
 
@@ -36,9 +36,9 @@ def clock(monkeypatch):
     return now
 
 
-def write(trial, status: str = "finished", **changes) -> None:
+def write(trial, status: str = "finished", **overrides) -> None:
     folder(trial).mkdir(parents=True, exist_ok=True)
-    found = handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status) | changes
+    found = handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status) | overrides
     (folder(trial) / "result.json").write_text(json.dumps(found))
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER, TINY
+from helpers.reacher import REACHER, TINY
 
 from dmm import data
 from dmm.base.paths import home
@@ -21,7 +21,7 @@ from dmm.data.trajectories import check_task
 # D4RL files
 
 
-def arrays(**changes) -> dict[str, np.ndarray | None]:
+def arrays(**overrides) -> dict[str, np.ndarray | None]:
     """Six rows: an episode that terminates, one that times out, a piece that does neither. None leaves a key out."""
     return {
         "observations": np.arange(12, dtype=np.float32).reshape(6, 2),
@@ -29,28 +29,28 @@ def arrays(**changes) -> dict[str, np.ndarray | None]:
         "rewards": np.arange(6, dtype=np.float32),
         "terminals": np.array([0, 1, 0, 0, 0, 0], bool),
         "timeouts": np.array([0, 0, 0, 0, 1, 0], bool),
-        **changes,
+        **overrides,
     }
 
 
-def write(path: Path, **changes) -> str:
+def write(path: Path, **overrides) -> str:
     with h5py.File(path, "w") as file:
-        for key, value in arrays(**changes).items():
+        for key, value in arrays(**overrides).items():
             if value is not None:
                 file[key] = value
     return f"d4rl:{path}"
 
 
 def with_value(key: str, row: int, value: float) -> np.ndarray:
-    changed = arrays()[key].copy()
-    changed[row] = value
-    return changed
+    with_overrides = arrays()[key].copy()
+    with_overrides[row] = value
+    return with_overrides
 
 
 def test_d4rl_is_cut_at_terminals_and_timeouts(tmp_path):
     found = data.load((write(tmp_path / "a.hdf5"),))
     assert found.offsets.tolist() == [0, 2, 5] and found.terminated.tolist() == [True, False]
-    assert found.returns.tolist() == [1, 1, 9, 7, 4]  # row 5 is dropped
+    assert found.returns_to_go.tolist() == [1, 1, 9, 7, 4]  # row 5 is dropped
     assert found.states.tolist() == arrays()["observations"][:5].tolist()
     assert found.state_mean.tolist() == [4, 5]
 
@@ -88,9 +88,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("changes, said", BAD.values(), ids=BAD)
-def test_bad_d4rl_files_are_one_clear_error(tmp_path, changes, said):
-    dataset_id = write(tmp_path / "bad.hdf5", **changes)
+@pytest.mark.parametrize("overrides, said", BAD.values(), ids=BAD)
+def test_bad_d4rl_files_are_one_clear_error(tmp_path, overrides, said):
+    dataset_id = write(tmp_path / "bad.hdf5", **overrides)
     with pytest.raises(ValueError) as error:
         data.load((dataset_id,))
     for word in (str(tmp_path / "bad.hdf5"), *said):
@@ -204,7 +204,7 @@ def test_several_ids_are_one_dataset(tmp_path, monkeypatch):
     both = data.load((expert, medium))
     assert both.offsets.tolist() == [0, 2, 5, 7, 10] and both.terminated.tolist() == [True, False] * 2
     assert both.episode_returns.tolist() == [20, 30, 1, 9]
-    assert both.returns.tolist() == [20, 10, 30, 20, 10, 1, 1, 9, 7, 4]
+    assert both.returns_to_go.tolist() == [20, 10, 30, 20, 10, 1, 1, 9, 7, 4]
     expected = np.tile(arrays()["observations"][:5], (2, 1))
     assert np.array_equal(both.states, expected) and np.allclose(both.state_std, expected.std(0))
     assert both.window(torch.tensor([4]), TINY, 1.0).mask.tolist() == [
@@ -223,7 +223,7 @@ def test_datasets_of_different_dimensions_are_not_one(tmp_path):
 # Minari
 
 
-def make_minari(name: str, states: int = 2, action_space=None, **changes) -> None:
+def make_minari(name: str, states: int = 2, action_space=None, **overrides) -> None:
     """Three episodes by Minari's own means: terminated, unfinished, truncated."""
     import gymnasium as gym
     import minari
@@ -233,7 +233,7 @@ def make_minari(name: str, states: int = 2, action_space=None, **changes) -> Non
         minari.data_collector.EpisodeBuffer(
             observations=np.full((length + 1, states), float(length)),
             actions=np.zeros((length, 1), np.float32) if action_space is None else np.zeros(length, np.int64),
-            rewards=changes.get("rewards", np.arange(length, dtype=float)),
+            rewards=overrides.get("rewards", np.arange(length, dtype=float)),
             terminations=np.array([False] * (length - 1) + [end[0]]),
             truncations=np.array([False] * (length - 1) + [end[1]]),
             infos={},

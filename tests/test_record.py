@@ -10,14 +10,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import handmade
 import pytest
+from helpers import handmade_results as handmade
 from mlflow import MlflowClient
 
 from dmm.results import report
 from dmm.results.score import summarise
 from dmm.tracking import mlflow_store as record
-from dmm.tracking.mlflow_store import Recorder, RecordError
+from dmm.tracking.mlflow_store import Recorder, TrackingError
 
 TRIAL = handmade.TABLE.trials()[1]  # DMM, seed 0
 RISING = {1.0: [10.0, 40.0, 30.0], 0.5: [5.0, 6.0, 7.0]}
@@ -56,10 +56,10 @@ def history(uri: str, run, key: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.info.run_id, key)]
 
 
-def partial(evaluations: int, **changes) -> dict:
+def partial(evaluations: int, **overrides) -> dict:
     """TRIAL after some of its evaluations."""
     scores = {target: values[:evaluations] for target, values in RISING.items()}
-    return handmade.result(TRIAL, scores, **{"status": "running", **changes})
+    return handmade.result(TRIAL, scores, **{"status": "running", **overrides})
 
 
 def finished() -> dict:
@@ -135,7 +135,7 @@ def test_a_push_that_breaks_off_between_two_requests_is_made_good(uri, monkeypat
         MlflowClient(uri).log_batch(run_id, **batch)
 
     monkeypatch.setattr(recorder._client, "log_batch", broken)
-    with pytest.raises(RecordError, match="connection lost"):
+    with pytest.raises(TrackingError, match="connection lost"):
         recorder.push(finished(), ["handmade"])
     assert runs(uri)[0].info.status == "RUNNING"
     Recorder(uri).push(finished(), ["handmade"])
@@ -229,7 +229,7 @@ def test_a_store_that_goes_away_loses_nothing(uri, tmp_path):
     recorder.push(partial(1), [])
     kept = (tmp_path / "mlflow.db").read_bytes()
     (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 1000)
-    with pytest.raises(RecordError, match="cannot be used"):
+    with pytest.raises(TrackingError, match="cannot be used"):
         recorder.push(partial(2), [])
     (tmp_path / "mlflow.db").write_bytes(kept)
     recorder.push(finished(), [])
@@ -276,7 +276,7 @@ def test_a_server_that_is_not_there_is_said_within_seconds():
         port = free.getsockname()[1]
     began = time.monotonic()
     with pytest.raises(
-        RecordError, match=f"http://127.0.0.1:{port} cannot be used: .*A tracking URI is http://HOST:PORT"
+        TrackingError, match=f"http://127.0.0.1:{port} cannot be used: .*A tracking URI is http://HOST:PORT"
     ):
         Recorder(f"http://127.0.0.1:{port}")
     assert time.monotonic() - began < 10
@@ -293,7 +293,7 @@ def test_an_address_that_cannot_be_used_is_said_at_once(address):
 def test_a_file_that_is_no_database_and_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "text.db").write_text("this is a text, not a database, and long enough to tell\n" * 50)
     for address in (f"sqlite:///{tmp_path / 'text.db'}", f"sqlite:///{tmp_path / 'text.db' / 'mlflow.db'}"):
-        with pytest.raises(RecordError, match="cannot be used"):
+        with pytest.raises(TrackingError, match="cannot be used"):
             Recorder(address)
 
 

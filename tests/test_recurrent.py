@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import REACHER, TINY
-from test_models import CASES, A, S
+from helpers.models import CASES, A, S
+from helpers.reacher import REACHER, TINY
 
 import dmm.models.attention_ssm
 import dmm.models.dt
-from dmm.batch import Batch, Past
+from dmm.batch import Batch, RecurrentState
 from dmm.models import build, find
 from dmm.rollouts.rollout import Statistics, rollout
-from dmm.training.fit import fresh_model
+from dmm.training.fit import init_model
 
 RECURRENT = [case for case in CASES if find(case.values[0]).recurrent]
 LENGTH, K = 200, 5
@@ -24,12 +24,12 @@ def banded(real, like):
     return torch.where((age >= 0) & (age < 3 * K - 1), 0.0, -torch.inf).expand(len(like), 1, -1, -1)
 
 
-@pytest.mark.parametrize("name, changes", RECURRENT)
-def test_steps_equal_the_full_history(name, changes, monkeypatch):
+@pytest.mark.parametrize("name, overrides", RECURRENT)
+def test_steps_equal_the_full_history(name, overrides, monkeypatch):
     for module in (dmm.models.dt, dmm.models.attention_ssm):
         monkeypatch.setattr(module, "attention_bias", banded)
     torch.manual_seed(0)
-    model = build(name, changes, S, A, K).eval()
+    model = build(name, overrides, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     states, actions, returns = torch.randn(2, LENGTH, S), torch.rand(2, LENGTH, A) * 2 - 1, torch.rand(2, LENGTH)
@@ -37,32 +37,32 @@ def test_steps_equal_the_full_history(name, changes, monkeypatch):
     steps, mask = torch.arange(LENGTH).expand(2, -1), torch.ones(2, LENGTH, dtype=torch.bool)
     with torch.inference_mode():
         expected = model(Batch(states, actions, returns, steps, mask, previous_actions=previous))
-        past, found = Past(), []
+        past, found = RecurrentState(), []
         for t in range(LENGTH):
             now = (value[:, t : t + 1] for value in (states, 0 * actions, returns, steps, mask))
             found.append(model.step(Batch(*now, previous_actions=previous[:, t : t + 1]), past))
     torch.testing.assert_close(torch.stack(found, 1), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ["dt", "metamamba", "dm", "ds4"])
+@pytest.mark.parametrize("arch", ["dt", "metamamba", "decision_mamba_correia", "ds4"])
 def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, tiny_trial):
     """Without pads there is nothing in which they could differ until the window is full; the DT family pads, so K = T."""
     steps = 6
     task = replace(REACHER, horizon=steps)
-    protocol = TINY.changed(context_length=steps, padding="right", rollout="recurrent")
+    protocol = TINY.with_overrides(context_length=steps, padding="right", rollout="recurrent")
     norm = Statistics(torch.zeros(task.state_dim).numpy(), torch.ones(task.state_dim).numpy())
-    model = fresh_model(replace(tiny_trial, arch=arch, changes=(), protocol=protocol))
+    model = init_model(replace(tiny_trial, arch=arch, overrides=(), protocol=protocol))
     one = rollout(model, task, protocol, norm, [-5.0, -9.0], [1, 2])
-    other = rollout(model, task, protocol.changed(rollout="window"), norm, [-5.0, -9.0], [1, 2])
+    other = rollout(model, task, protocol.with_overrides(rollout="windowed"), norm, [-5.0, -9.0], [1, 2])
     assert one[0] == pytest.approx(other[0], abs=1e-5) and one[1] == other[1] == [steps, steps]
 
 
 def test_a_lane_that_ends_leaves_the_others_their_past():
-    past = Past({torch.nn.Identity(): torch.arange(3)})
-    past.keep(torch.tensor([0, 2]))
+    past = RecurrentState({torch.nn.Identity(): torch.arange(3)})
+    past.drop_finished(torch.tensor([0, 2]))
     assert [value.tolist() for value in past.values()] == [[0, 2]]
 
 
 def test_a_model_without_recurrence_says_so(tiny_trial):
     with pytest.raises(ValueError, match="bc has no recurrent rollout.*dt"):
-        replace(tiny_trial, arch="bc", changes=(), protocol=TINY.changed(rollout="recurrent"))
+        replace(tiny_trial, arch="bc", overrides=(), protocol=TINY.with_overrides(rollout="recurrent"))

@@ -5,8 +5,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import handmade
 import pytest
+from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, Column, Table
 from dmm.results.report import results_in, write
@@ -71,7 +71,7 @@ def test_return_asked_for_and_got(tmp_path):
     mean, half = (handmade.raw(50) + handmade.raw(60)) / 2, (handmade.raw(25) + handmade.raw(30)) / 2
     assert high[:4] == ["DMM", "hopper-medium", "x1", "3600"] and high[4].startswith(f"{mean:.1f} ± ")
     assert low[:4] == ["DMM", "hopper-medium", "x0.5", "1800"] and low[4].startswith(f"{half:.1f} ± ")
-    one = handmade.PROTOCOL.changed(targets=(1.0,))
+    one = handmade.PROTOCOL.with_overrides(targets=(1.0,))
     table = replace(handmade.TABLE, protocol=one)
     found = summaries([handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials()])
     assert "asked" not in report(tmp_path, table, found)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER, TINY
+from helpers.reacher import REACHER, TINY
 
 from dmm.data.trajectories import assemble
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import History, Statistics, evaluate, rollout, shards
+from dmm.rollouts.rollout import Statistics, WindowedHistory, evaluate, rollout, shards
 from dmm.tasks import find_task
 
 HOPPER = find_task("hopper")
@@ -28,7 +28,7 @@ class Scripted(DecisionModel):
 
     def forward(self, batch):
         actions = self.action_dim
-        return torch.tanh(batch.states[..., :actions] + batch.returns[..., None] / 7)
+        return torch.tanh(batch.states[..., :actions] + batch.returns_to_go[..., None] / 7)
 
 
 def statistics(task) -> Statistics:
@@ -55,11 +55,11 @@ def test_history_equals_training_window(padding, pad_state):
     data = assemble("test", states, actions, rewards, np.array([0, steps]), np.array([False]))
     norm = Statistics(data.state_mean, data.state_std + protocol.std_offset)
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
-    history = History(REACHER, protocol, norm, [float(data.returns[0])], needs)
+    history = WindowedHistory(REACHER, protocol, norm, [float(data.returns_to_go[0])], needs)
     for t in range(steps):
         history.observe(states[t : t + 1])
         seen = history.window()
-        expected = data.window(torch.tensor([t]), replace(protocol, window="end"), REACHER.scale, needs)
+        expected = data.window(torch.tensor([t]), replace(protocol, window_anchor="end"), REACHER.return_scale, needs)
         now = int(expected.now)
         for field in fields(expected):
             want, got = getattr(expected, field.name), getattr(seen, field.name)
@@ -69,19 +69,19 @@ def test_history_equals_training_window(padding, pad_state):
                 getattr(history, field.name)[:, t] = chosen
             if want is not None:
                 torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5, check_dtype=True)
-        history.take(rewards[t : t + 1])
+        history.record_rewards(rewards[t : t + 1])
 
 
 def plain_loop(model, task, norm, target, seed) -> tuple[float, int]:
     """One episode as anybody would write it."""
     env = task.make()
     state, _ = env.reset(seed=seed)
-    left, total, length = target / task.scale, 0.0, 0
+    left, total, length = target / task.return_scale, 0.0, 0
     while True:
         seen = torch.tensor((state - norm.mean) / norm.std, dtype=torch.float32)
         action = torch.tanh(seen[: task.action_dim] + torch.tensor(left, dtype=torch.float32) / 7).numpy()
         state, reward, terminated, truncated, _ = env.step(action)
-        total, length, left = total + float(reward), length + 1, left - float(reward) / task.scale
+        total, length, left = total + float(reward), length + 1, left - float(reward) / task.return_scale
         if terminated or truncated or length == task.horizon:
             return total, length
 

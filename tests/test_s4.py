@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import REACHER, TINY
+from helpers.models import A, K, S, batch, make
+from helpers.reacher import REACHER, TINY
+from helpers.synthetic_episodes import episodes
 from scipy.special import erf
-from test_golden import episodes
-from test_models import A, K, S, batch, make
 
 from dmm.config import Trial
 from dmm.kernels.s4 import diagonalised, hippo, parallel, reference, resume
@@ -168,7 +168,7 @@ def written_out(model, data):
     parts = [
         linear("embed_states", data.states.double().numpy()),
         linear("embed_actions", data.previous_actions.double().numpy()),
-        linear("embed_returns", data.returns.double().numpy()[..., None]),
+        linear("embed_returns", data.returns_to_go.double().numpy()[..., None]),
     ]
     x = linear("project", np.concatenate([np.tanh(part) if model.config.tanh else part for part in parts], -1))
     for layer in range(model.config.layers):
@@ -191,9 +191,9 @@ def written_out(model, data):
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
-@pytest.mark.parametrize("changes", [{}, {"residual": False, "tanh": True}], ids=str)
-def test_ds4_is_its_equations(changes, padding):
-    model = make("ds4", {"width": 6, "layers": 2, "state_size": 4, "embedding": 5, **changes}).train()
+@pytest.mark.parametrize("overrides", [{}, {"residual": False, "tanh": True}], ids=str)
+def test_ds4_is_its_equations(overrides, padding):
+    model = make("ds4", {"width": 6, "layers": 2, "state_size": 4, "embedding": 5, **overrides}).train()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.head.weight.data.mul_(10)  # some actions to clip
@@ -201,7 +201,7 @@ def test_ds4_is_its_equations(changes, padding):
     expected = written_out(model, data)
     close(model(data), expected, 1e-5)
     wide = dataclasses.replace(
-        data, **{name: getattr(data, name).double() for name in ("states", "returns", "previous_actions")}
+        data, **{name: getattr(data, name).double() for name in ("states", "returns_to_go", "previous_actions")}
     )
     close(model.double()(wide), expected, 1e-8)
     torch.testing.assert_close(model.eval()(wide), expected.clamp(-1, 1))
@@ -244,13 +244,13 @@ def test_ds4_starts_at_hippo_with_log_uniform_steps():
 def test_frozen_dynamics_leave_c_and_d_to_learn():
     model = make("ds4", {"width": 16, "layers": 1, "dynamics": "frozen"})
     learn = {name for name, value in model.blocks[0].s4.named_parameters() if value.requires_grad}
-    assert learn == {"C", "D"} and len(model.unread()) == len(DYNAMICS)
+    assert learn == {"C", "D"} and len(model.unused_parameters()) == len(DYNAMICS)
 
 
 def test_the_loss_of_ds4_falls():
-    changes = (("width", 32), ("layers", 2))
-    protocol = TINY.changed(updates=50, evaluations=1)
-    trial = Trial(arch="ds4", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, changes=changes)
+    overrides = (("width", 32), ("layers", 2))
+    protocol = TINY.with_overrides(updates=50, num_evaluations=1)
+    trial = Trial(arch="ds4", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
     _, state = fit(trial, episodes(), lambda model, evaluation: [])
     losses = [loss for _, loss in state["progress"]["loss"]]
     assert losses[-1] < 0.5 * losses[0]

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import write_reacher_file
-from sweeping import TESTS, dmm, environment, free_port, kill_tree, results, start_mlflow
+from helpers.reacher import write_reacher_file
+from helpers.sweep_process import TESTS, dmm, environment, free_port, kill_tree, results, start_mlflow
 
-MANY = str(TESTS / "many.py")
+MANY = str(TESTS / "helpers/many_trials_table.py")
 
 
 def peak_mib(pid: int) -> float:
@@ -40,7 +40,7 @@ def test_many_trials(tmp_path, trials):
         out = tmp_path / "measured.json"
         with open(tmp_path / "sweep.log", "wb") as log:
             code = subprocess.run(
-                [sys.executable, TESTS / "measured.py", out], env=env, cwd=tmp_path, stdout=log, stderr=log
+                [sys.executable, TESTS / "helpers/measure_sweep.py", out], env=env, cwd=tmp_path, stdout=log, stderr=log
             ).returncode
         assert code == 0, (tmp_path / "sweep.log").read_text()[-5000:]
         found = json.loads(out.read_text())

@@ -4,12 +4,12 @@ import json
 import math
 from functools import partial
 
-import handmade
 import numpy as np
 import pytest
+from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
-from dmm.results.score import gather, interval, iqm, parameters_per_score, read, seed_value, summarise
+from dmm.results.score import gather, interval, iqm, parameters_per_score, read, summarise, trial_score
 
 TRIALS = handmade.TABLE.trials()
 SEED_0 = {1.0: [10.0, 40.0, 30.0], 0.5: [20.0, 5.0, 60.0]}  # scores of three evaluations, by target
@@ -17,8 +17,8 @@ SEED_1 = {1.0: [0.0, 10.0, 20.0], 0.5: [2.0, 4.0, 6.0]}
 BELOW = {1.0: [-3.0, -2.0, -1.0], 0.5: [-9.0, -9.0, -9.0]}
 
 
-def summary(scores: dict, **changes) -> dict:
-    return summarise(handmade.result(TRIALS[0], scores, **changes))
+def summary(scores: dict, **overrides) -> dict:
+    return summarise(handmade.result(TRIALS[0], scores, **overrides))
 
 
 @pytest.mark.parametrize(
@@ -27,16 +27,16 @@ def summary(scores: dict, **changes) -> dict:
         (LAST, 30.0),
         (BEST, 40.0),
         (PAPER_MAX, 60.0),
-        (Reading(name="w", at="window", window=2), 35.0),
+        (Reading(name="w", checkpoint="average", average_last=2), 35.0),
         (Reading(name="low", target=0.5), 60.0),
         (Reading(name="all", target="mean"), 45.0),
-        (Reading(name="best of all", at="best", target="mean"), 50.0),
-        (Reading(name="window of all", at="window", window=2, target="max"), 35.0),
+        (Reading(name="best of all", checkpoint="best", target="mean"), 50.0),
+        (Reading(name="window of all", checkpoint="average", average_last=2, target="max"), 35.0),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_one_trial(reading, expected):
-    assert seed_value(summary(SEED_0), reading, handmade.HOPPER) == pytest.approx(expected)
+    assert trial_score(summary(SEED_0), reading, handmade.HOPPER) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_only_finished_trials_count():
     ("reading", "said"),
     [
         (Reading(name="far", target=2.0), "'far' wants target x2; the trials were asked for x1, x0.5"),
-        (Reading(name="long", at="window", window=4), "'long' wants 4 evaluations; the trials have 3"),
+        (Reading(name="long", checkpoint="average", average_last=4), "'long' wants 4 evaluations; the trials have 3"),
     ],
 )
 def test_a_reading_of_what_was_not_evaluated_is_an_error(reading, said):

@@ -13,7 +13,7 @@ import pytest
 from dmm.base.lock import Held, describe, hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.trials import run, storage
-from dmm.trials.storage import folder, load_checkpoint, result, trial_lock
+from dmm.trials.storage import folder, load_checkpoint, load_result, trial_lock
 
 
 class Killed(BaseException):
@@ -25,7 +25,7 @@ def trial(tiny_trial):
     """A trial of four evaluations."""
     from dataclasses import replace
 
-    return replace(tiny_trial, protocol=tiny_trial.protocol.changed(evaluations=4))
+    return replace(tiny_trial, protocol=tiny_trial.protocol.with_overrides(num_evaluations=4))
 
 
 @pytest.fixture
@@ -105,17 +105,17 @@ def test_a_trial_whose_checkpoints_are_gone_does_not_begin_anew(trial):
         (folder(trial) / name).unlink()
     with pytest.raises(ValueError, match="was at update 6, and its checkpoints are gone"):
         run.run(trial)
-    assert result(trial)["update"] == 6
+    assert load_result(trial)["update"] == 6
 
 
 @pytest.mark.parametrize("update", [4, 8])
 def test_a_cut_result_is_rebuilt_from_the_checkpoint(trial, whole, update):
     stop_at(trial, update)
     cut(folder(trial) / "result.json")
-    assert result(trial) is None
+    assert load_result(trial) is None
     seen, done = go_on(trial)
     assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
-    assert curves(result(trial)) == curves(whole)
+    assert curves(load_result(trial)) == curves(whole)
 
 
 def test_a_cut_result_without_a_checkpoint_is_an_error(trial):
@@ -149,7 +149,7 @@ def test_a_full_disk_at_a_checkpoint_is_said_and_leaves_usable_files(trial, whol
     with pytest.raises(OSError, match="cannot write checkpoint.pt.*No space left"):
         run.run(trial)
     monkeypatch.setattr(os, "fsync", fsync)
-    assert result(trial)["update"] == 4 and not list(folder(trial).glob(".*"))
+    assert load_result(trial)["update"] == 4 and not list(folder(trial).glob(".*"))
     assert "No space left" in (folder(trial) / "log.txt").read_text()
     seen, done = go_on(trial)
     assert seen == [6, 8] and curves(done) == curves(whole)
@@ -166,18 +166,18 @@ def test_a_failed_trial_keeps_to_its_last_checkpoint(trial, whole, monkeypatch):
     monkeypatch.setattr(run, "evaluate", broken)
     with pytest.raises(FloatingPointError):
         run.run(trial)
-    found = result(trial)
+    found = load_result(trial)
     assert (found["status"], found["error"], found["update"]) == ("failed", "FloatingPointError: the loss is nan", 4)
     assert found["loss"] == [point for point in whole["loss"] if point[0] <= 4]
 
 
 def test_a_trial_that_died_is_marked_from_outside(trial):
     assert run.fail(trial, "its process died")["update"] == 0
-    assert result(trial)["status"] == "failed"
+    assert load_result(trial)["status"] == "failed"
     stop_at(trial, 4)
-    assert result(trial)["error"] is None
+    assert load_result(trial)["error"] is None
     run.fail(trial, "its process died")
-    assert (result(trial)["update"], result(trial)["error"]) == (4, "its process died")
+    assert (load_result(trial)["update"], load_result(trial)["error"]) == (4, "its process died")
 
 
 def test_atomic_writes_keep_the_one_before(tmp_path):
@@ -223,16 +223,16 @@ def test_a_lock_says_who_holds_it_and_a_dead_holders_is_free(tmp_path, other):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert not is_held(path)
-    with hold(path, "the thing") as still_ours:
-        still_ours()
+    with hold(path, "the thing") as assert_lock_held:
+        assert_lock_held()
         assert f"process {os.getpid()}" in describe(path)
 
 
 def test_who_waits_gets_the_lock(tmp_path, other):
     other(tmp_path / "lock", seconds=3)
     said = []
-    with hold(tmp_path / "lock", "the thing", wait=True, say=said.append) as still_ours:
-        still_ours()
+    with hold(tmp_path / "lock", "the thing", wait=True, say=said.append) as assert_lock_held:
+        assert_lock_held()
     assert len(said) == 1 and said[0].endswith("; waiting")
 
 
@@ -244,7 +244,7 @@ def test_a_trial_that_another_process_took_over_is_not_written(trial, monkeypatc
 
     with pytest.raises(RuntimeError, match="was taken over by .*@far"):
         run.run(trial, progress=stolen)
-    assert result(trial)["update"] == 4 and result(trial)["status"] == "running"
+    assert load_result(trial)["update"] == 4 and load_result(trial)["status"] == "running"
 
 
 def race(trial, ready) -> None:
@@ -260,5 +260,5 @@ def test_two_at_once_run_a_trial_once(trial):
     assert ready.wait(60)
     here = run.run(trial)
     process.join(60)
-    assert process.exitcode == 0 and here["status"] == "finished" and result(trial) == here
+    assert process.exitcode == 0 and here["status"] == "finished" and load_result(trial) == here
     assert (folder(trial) / "log.txt").read_text().count("training from") == 1

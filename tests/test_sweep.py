@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import write_reacher_file
-from sweeping import TOY, dmm, environment, results
+from helpers.reacher import write_reacher_file
+from helpers.sweep_process import TOY, dmm, environment, results
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dmm.base import paths as home
-from dmm.training.fit import fit, fresh_model
+from dmm.training.fit import fit, init_model
 from dmm.trials.run import dataset, run
-from dmm.trials.storage import folder, result
+from dmm.trials.storage import folder, load_result
 
 
 def entries(model, evaluation: int) -> list[dict]:
@@ -46,19 +46,23 @@ def test_a_fit_is_deterministic_in_its_seed_and_leaves_the_generators_alone(tiny
 
 def test_the_first_update_is_the_learning_rate_over_the_warm_up(tiny_trial):
     """AdamW's first step moves each weight that has a gradient by the learning rate, whatever the gradient's size."""
-    protocol = tiny_trial.protocol.changed(updates=1, evaluations=1, warmup=10, learning_rate=0.01, weight_decay=0.0)
+    protocol = tiny_trial.protocol.with_overrides(
+        updates=1, num_evaluations=1, warmup=10, learning_rate=0.01, weight_decay=0.0
+    )
     trial = replace(tiny_trial, protocol=protocol)
-    start = fresh_model(trial)
+    start = init_model(trial)
     model, _ = fit(trial, dataset(trial.dataset), entries)
     moved = [float((a - b).detach().abs().max()) for a, b in zip(model.parameters(), start.parameters(), strict=True)]
     assert max(moved) == pytest.approx(0.01 / 10, rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial_with_its_place(tiny_trial):
-    trial = replace(tiny_trial, protocol=tiny_trial.protocol.changed(learning_rate=1e30, warmup=1, clip=1e30))
+    trial = replace(
+        tiny_trial, protocol=tiny_trial.protocol.with_overrides(learning_rate=1e30, warmup=1, grad_clip_norm=1e30)
+    )
     with pytest.raises(FloatingPointError, match="between updates"):
         run(trial)
-    kept = result(trial)
+    kept = load_result(trial)
     assert kept["status"] == "failed" and kept["error"].startswith("FloatingPointError: the loss is nan")
 
 
@@ -66,7 +70,7 @@ def test_run_keeps_every_episode_and_is_not_run_again(tiny_trial):
     seen = []
     done = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
     assert seen == [4, 8]
-    assert done == result(tiny_trial) == json.loads((folder(tiny_trial) / "result.json").read_text())
+    assert done == load_result(tiny_trial) == json.loads((folder(tiny_trial) / "result.json").read_text())
     assert done["status"] == "finished" and done["id"] == tiny_trial.id
     assert [(e["update"], e["target"]) for e in done["evaluations"]] == [(4, 1.0), (4, 2.0), (8, 1.0), (8, 2.0)]
     assert all(len(e["returns"]) == len(e["lengths"]) == 5 and e["lengths"] == [50] * 5 for e in done["evaluations"])
@@ -77,7 +81,7 @@ def test_run_keeps_every_episode_and_is_not_run_again(tiny_trial):
 def test_a_fraction_is_learnt_from_and_the_data_stay_the_same(tiny_trial):
     whole = dataset(tiny_trial.dataset)
     trial = replace(
-        tiny_trial, protocol=tiny_trial.protocol.changed(top_fraction=0.25)
+        tiny_trial, protocol=tiny_trial.protocol.with_overrides(top_fraction=0.25)
     )  # of twelve episodes of 50 steps
     done = run(trial)
     assert (done["data"]["episodes"], done["data"]["steps"], done["data"]["sha256"]) == (3, 150, whole.sha256)
@@ -99,7 +103,7 @@ def test_run_goes_on_from_its_checkpoint(tiny_trial, monkeypatch):
 
     with pytest.raises(Killed):
         run(tiny_trial, progress=die)
-    assert result(tiny_trial)["status"] == "running"
+    assert load_result(tiny_trial)["status"] == "running"
     seen = []
     resumed = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
     assert seen == [8]

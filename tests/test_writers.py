@@ -5,10 +5,10 @@ import os
 import time
 from dataclasses import replace
 
-import handmade
 import pytest
+from helpers import handmade_results as handmade
+from helpers.sweep_process import free_port, start_mlflow
 from mlflow import MlflowClient
-from sweeping import free_port, start_mlflow
 
 from dmm.tracking.mlflow_store import Recorder
 

@@ -9,19 +9,21 @@ PROTOCOL = Protocol(
     updates=2_000,
     warmup=200,
     learning_rate=1e-3,
-    evaluations=2,
-    episodes=20,
-    shard=20,
+    num_evaluations=2,
+    episodes_per_evaluation=20,
+    rollout_batch_size=20,
 )
 SHORT = {"context_length": 8}
-CORREIA = {"sampling": "episodes", "window": "end", "padding": "right", "pad_action": 0.0}
-ELASTIC = {"sampling": "episodes", "window": "whole", "padding": "right", "pad_state": "normalised zero",
+CORREIA = {"sampling": "episodes", "window_anchor": "end", "padding": "right", "pad_action": 0.0}
+ELASTIC = {"sampling": "episodes", "window_anchor": "whole", "padding": "right", "pad_state": "normalised zero",
            "pad_action": 0.0}  # fmt: skip
 
 
-def small(label: str, arch: str, preset: str = "", protocol: dict | None = None, **changes) -> Row:
+def small(label: str, arch: str, preset: str = "", protocol: dict | None = None, **overrides) -> Row:
     """A row at width 64; its presets' widths and depths are overruled."""
-    return Row(label=label, arch=arch, preset=preset, changes={"width": 64, **changes}, protocol=protocol or {})
+    return Row(
+        label=label, arch=arch, preset=preset, overrides={"width": 64, **overrides}, protocol_overrides=protocol or {}
+    )
 
 
 TABLE = Table(
@@ -35,8 +37,8 @@ TABLE = Table(
         small("EDT", "edt", protocol=ELASTIC, layers=3),
         small("DMamba", "decision_mamba", "DMamba"),
         small("DMamba RC", "decision_mamba", "DMamba RC"),
-        small("DM (Correia)", "dm", "DM", CORREIA, layers=3),
-        small("DM+R (Correia)", "dm", "DM+R", CORREIA, layers=3),
+        small("DM (Correia)", "decision_mamba_correia", "DM", CORREIA, layers=3),
+        small("DM+R (Correia)", "decision_mamba_correia", "DM+R", CORREIA, layers=3),
         small("HDM", "hdm", protocol=CORREIA, layers=3),
         small("HDT", "hdt", protocol=CORREIA),
         small("SA + SSM", "attention_ssm"),

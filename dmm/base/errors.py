@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def unknown(kind: str, given: str, known: Iterable[str], where: str = "") -> ValueError:
+def unknown_name(kind: str, given: str, known: Iterable[str], where: str = "") -> ValueError:
     """Returns the ValueError for a name that does not exist, to be raised by the caller."""
     known = sorted(known)
     close = get_close_matches(given, known, n=1, cutoff=0.5)

@@ -1,6 +1,6 @@
 """dmm bench: our speed beside the peers', in one run on one machine, as ratios.
 
-`timing` measures, `baselines` are the peers, `contests` says who does what, `concurrent` and `growth` have their own
+`timing` measures, `baselines` are the peers, `cases` says who does what, `concurrent` and `growth` have their own
 tables. Results go to bench.md and bench.csv.
 """
 
@@ -14,19 +14,19 @@ import torch
 
 from dmm import kernels
 from dmm.base import provenance
-from dmm.base.errors import unknown
-from dmm.bench import contests
+from dmm.base.errors import unknown_name
+from dmm.bench import cases
 from dmm.bench.concurrent import sharing, together
 from dmm.bench.growth import growth
-from dmm.bench.timing import Effort, Row, clock_of, compare, interleaved, sgemm
+from dmm.bench.timing import Row, TimingBudget, clock_of, compare, interleaved, sgemm
 
-TABLES: dict[str, tuple[str, Callable, Effort]] = {
-    "sample": ("Sampling windows", contests.sampling, Effort(rounds=7)),
-    "scan": ("Selective scan, forward and backward", contests.scanning, Effort(rounds=5)),
-    "train": ("One update", contests.training, Effort(rounds=5, least=1)),
-    "rollout": ("Rollouts", contests.rolling, Effort(rounds=3, least=1)),
+TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {
+    "sample": ("Sampling windows", cases.sampling, TimingBudget(rounds=7)),
+    "scan": ("Selective scan, forward and backward", cases.scanning, TimingBudget(rounds=5)),
+    "train": ("One update", cases.training, TimingBudget(rounds=5, least=1)),
+    "rollout": ("Rollouts", cases.rolling, TimingBudget(rounds=3, least=1)),
 }
-QUICK = Effort(rounds=2, least=0, quick=True)
+QUICK = TimingBudget(rounds=2, least=0, quick=True)
 COLUMNS = ("work", "unit", "baseline", "ours", "baseline ms", "ours ms", "ratio", "spread")
 
 
@@ -34,7 +34,7 @@ def bench(what: str, out: Path, device: str, quick: bool, say: Callable[[str], N
     """Runs one table, or all of them but `growth`; prints them and gives the files that it wrote."""
     known = [*TABLES, "trials", "growth", "all"]
     if what not in known:
-        raise unknown("bench", what, known)
+        raise unknown_name("bench", what, known)
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: torch sees no GPU here; there is cpu")
     torch.set_num_threads(1)
@@ -47,10 +47,10 @@ def bench(what: str, out: Path, device: str, quick: bool, say: Callable[[str], N
         title, table, effort = TABLES[name]
         say(f"\n## {title}\n")
         found, notes = [], []
-        for contest in table(QUICK if quick else effort, device):
-            workers = {**contest.peers, **contest.ours}
-            found += compare(name, contest, interleaved(workers, QUICK if quick else effort, clock))
-            notes += [f"{contest.work}: without {who}: {why}." for who, why in contest.absent.items()]
+        for case in table(QUICK if quick else effort, device):
+            workers = {**case.peers, **case.ours}
+            found += compare(name, case, interleaved(workers, QUICK if quick else effort, clock))
+            notes += [f"{case.work}: without {who}: {why}." for who, why in case.absent.items()]
         text.append(f"## {title}\n\n{markdown(found)}" + "".join(f"\n{note}" for note in notes))
         say(text[-1].split("\n\n", 1)[1])
         rows += found

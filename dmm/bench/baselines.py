@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from dmm.batch import Batch
 from dmm.data.trajectories import Trajectories
 from dmm.kernels import scan
-from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, Some, TokenEmbedding
+from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, TokenSubset
 from dmm.models.metamamba import LinearMixer
 
 STATISTICS = 0.1, 1.1  # mean and standard deviation of made-up states
@@ -77,13 +77,15 @@ class PeerSSM(nn.Module):
         super().__init__()
         self.ours, self.scan, self.conv = ours, scan, None
         if isinstance(ours.mixer, ConvMixer):
-            (width, window), mixer = ours.mixer.weight.shape[1:], ours.mixer
-            self.conv = nn.Conv1d(width, width, window, groups=width, padding=window - 1)
+            (width, kernel_size), mixer = ours.mixer.weight.shape[1:], ours.mixer
+            self.conv = nn.Conv1d(width, width, kernel_size, groups=width, padding=kernel_size - 1)
             self.conv.weight.data.copy_(rearrange(mixer.weight.data, "1 d w -> d 1 w"))
             assert self.conv.bias is not None
             self.conv.bias.data.copy_(mixer.bias.data[0])
 
-    def forward(self, x: Float[Tensor, "B T H"], past: None = None, some: Some | None = None) -> Float[Tensor, "B T H"]:
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: None = None, subset: TokenSubset | None = None
+    ) -> Float[Tensor, "B T H"]:
         ours, (rows, length, _) = self.ours, x.shape
         x, z = rearrange(ours.in_proj(x), "b t d -> b d t").chunk(2, dim=1)
         if self.conv is not None:
@@ -102,10 +104,10 @@ class PeerMixer(nn.Module):
     def __init__(self, ours: LinearMixer) -> None:
         super().__init__()
         assert len(ours.filters) == 1
-        self.window, self.linear = ours.window, ours.filters[0]
+        self.kernel_size, self.linear = ours.kernel_size, ours.filters[0]
 
     def forward(self, x: Float[Tensor, "B T H"], past: None = None) -> Float[Tensor, "B T H"]:
-        windows = F.pad(x, (0, 0, self.window - 1, 0)).unfold(1, self.window, 1)  # B T H window
+        windows = F.pad(x, (0, 0, self.kernel_size - 1, 0)).unfold(1, self.kernel_size, 1)  # B T H window
         return self.linear(windows.transpose(2, 3).flatten(2))
 
 
@@ -116,8 +118,8 @@ class PeerHead(nn.Module):
         super().__init__()
         self.ours = ours
 
-    def reads(self, x: Float[Tensor, "B T H"], past: None = None) -> Some:
-        return Some(slice(None), x.shape[1])
+    def reads(self, x: Float[Tensor, "B T H"], past: None = None) -> TokenSubset:
+        return TokenSubset(slice(None), x.shape[1])
 
     def read(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B K A"]:
         return self.ours(x)
@@ -155,7 +157,7 @@ class PeerTransformer(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
         return self.model(
-            states=batch.states, actions=batch.actions, rewards=None, returns_to_go=batch.returns.unsqueeze(2),
+            states=batch.states, actions=batch.actions, rewards=None, returns_to_go=batch.returns_to_go.unsqueeze(2),
             timesteps=batch.steps, attention_mask=batch.mask.long(), return_dict=True,
         ).action_preds  # fmt: skip
 
@@ -201,7 +203,7 @@ def returns_to_go(rewards: np.ndarray, discount: float = 1.0) -> np.ndarray:
     return total
 
 
-def peer_learner(model: nn.Module, draw: Callable[[int], Batch], device: str) -> Callable[[], float]:
+def make_peer_update(model: nn.Module, draw: Callable[[int], Batch], device: str) -> Callable[[], float]:
     """A function that makes one update as the scripts do and gives its loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda steps: min((steps + 1) / 10_000, 1))

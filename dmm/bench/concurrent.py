@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from dmm.bench.contests import SIZES, made_up, made_up_trial, updates
+from dmm.bench.cases import SIZES, synthetic_data, synthetic_trial, updates
 from dmm.bench.timing import clock_of
 from dmm.rollouts.rollout import Statistics, evaluate
 from dmm.training.fit import fit
@@ -26,10 +26,12 @@ WORKS = [work for work in SIZES if not work.startswith("Decision")]
 def trial_seconds(work: str, threads: int, quick: bool, start: Callable[[], object]) -> float:
     """Seconds from the start of a small whole trial to its end: updates, then an evaluation."""
     torch.set_num_threads(threads)
-    arch, k, changes = SIZES[work]
+    arch, k, overrides = SIZES[work]
     count = 2 if quick else 40 if arch == "dt" else 200
-    trial = made_up_trial(arch, k, changes, updates=count, evaluations=1, episodes=2 if quick else 10)
-    data = made_up(20)
+    trial = synthetic_trial(
+        arch, k, overrides, updates=count, num_evaluations=1, episodes_per_evaluation=2 if quick else 10
+    )
+    data = synthetic_data(20)
     statistics = Statistics(np.full(data.state_dim, 0.1), np.full(data.state_dim, 1.1))
     start()
     began = time.perf_counter()
@@ -40,8 +42,8 @@ def trial_seconds(work: str, threads: int, quick: bool, start: Callable[[], obje
 def update_seconds(work: str, device: str, count: int, start: Callable[[], object]) -> float:
     """Seconds of so many updates, after the first."""
     torch.set_num_threads(1)
-    arch, k, changes = SIZES[work]
-    update, clock = updates(made_up_trial(arch, k, changes), made_up(20), device), clock_of(device)
+    arch, k, overrides = SIZES[work]
+    update, clock = updates(synthetic_trial(arch, k, overrides), synthetic_data(20), device), clock_of(device)
     for _ in range(WARM):
         update()
     start()

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from dmm.batch import Batch, Past
-from dmm.bench.contests import HOPPER, made_up, made_up_trial
-from dmm.bench.timing import Clock, Effort, clock_of, interleaved
+from dmm.batch import Batch, RecurrentState
+from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial
+from dmm.bench.timing import Clock, TimingBudget, clock_of, interleaved
 from dmm.data import cache
 from dmm.models import DecisionModel
-from dmm.training.fit import fresh_model
+from dmm.training.fit import init_model
 
 LENGTHS = (8, 20, 60, 120, 300, 1000)
 BATCH_STEPS = 1280  # of all windows together, so 64 of 20
@@ -50,7 +50,7 @@ def train_once(model: DecisionModel, k: int, device: str) -> Callable[[], int]:
 
 def act_once(model: DecisionModel, k: int, recurrent: bool, device: str) -> Callable[[], int]:
     """Work: one action; a recurrent rollout has k steps behind it, and is set back to there each time."""
-    window, now, behind = steps(1, k, device), steps(1, 1, device), Past()
+    window, now, behind = steps(1, k, device), steps(1, 1, device), RecurrentState()
     with torch.inference_mode():
         model.eval()
         for _ in range(k if recurrent else 0):
@@ -60,7 +60,7 @@ def act_once(model: DecisionModel, k: int, recurrent: bool, device: str) -> Call
         model.eval()
         with torch.inference_mode():
             if recurrent:
-                model.step(now, Past(behind))
+                model.step(now, RecurrentState(behind))
             else:
                 model.act(window)
         return 1
@@ -68,19 +68,19 @@ def act_once(model: DecisionModel, k: int, recurrent: bool, device: str) -> Call
     return work
 
 
-def measure(lengths: tuple[int, ...], effort: Effort, device: str, clock: Clock) -> list[dict]:
+def measure(lengths: tuple[int, ...], effort: TimingBudget, device: str, clock: Clock) -> list[dict]:
     """A row for every model, kind of rollout and context length."""
     rows = []
     for k in lengths:
         workers = {}
         for name, (arch, width) in WIDTHS.items():
-            model = fresh_model(made_up_trial(arch, k, {"width": width})).to(device)
+            model = init_model(synthetic_trial(arch, k, {"width": width})).to(device)
             workers[f"{name} train"] = train_once(model, k, device)
-            workers[f"{name} window"] = act_once(model, k, False, device)
+            workers[f"{name} windowed"] = act_once(model, k, False, device)
             workers[f"{name} recurrent"] = act_once(model, k, True, device)
         times = {key: 1e3 * median(found) for key, found in interleaved(workers, effort, clock).items()}
         for name in WIDTHS:
-            for kind in ("window", "recurrent"):
+            for kind in ("windowed", "recurrent"):
                 values = (name, kind, k, times[f"{name} train"], times[f"{name} {kind}"])
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
@@ -95,12 +95,12 @@ def figure(rows: list[dict], path: Path) -> None:
 
     drawn, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for color, name in enumerate(WIDTHS):
-        for kind, style in (("window", "-"), ("recurrent", "--")):
+        for kind, style in (("windowed", "-"), ("recurrent", "--")):
             mine = [row for row in rows if (row["model"], row["rollout"]) == (name, kind)]
             lengths = [row["K"] for row in mine]
             again = "K/V cache" if kind == "recurrent" and name.startswith("DT") else kind
             right.plot(lengths, [row["act ms"] for row in mine], f"C{color}{style}", label=f"{name}, {again}")
-            if kind == "window":
+            if kind == "windowed":
                 left.plot(lengths, [row["train ms/sample"] for row in mine], f"C{color}", label=name)
     for axes, title in ((left, "training, CPU ms a sample"), (right, "acting, CPU ms an action")):
         axes.set(xscale="log", yscale="log", xlabel="context length K, steps", title=title)
@@ -111,13 +111,13 @@ def figure(rows: list[dict], path: Path) -> None:
 
 def hold(folder: Path, barrier, results) -> None:
     """A trial's process: opens the cached data, touches all of them, makes some updates, and says what it holds."""
-    from dmm.bench.contests import updates
+    from dmm.bench.cases import updates
 
     data = cache.read(folder, [])
     assert data is not None
     float(data.table.sum())
     torch.set_num_threads(1)
-    work = updates(made_up_trial("metamamba", 8, {}), data, "cpu")
+    work = updates(synthetic_trial("metamamba", 8, {}), data, "cpu")
     for _ in range(5):
         work()
     barrier.wait()
@@ -147,7 +147,7 @@ def memory(counts: tuple[int, ...], episodes: int) -> list[tuple[int, float, flo
     context, rows = get_context("spawn"), []
     with TemporaryDirectory() as place:
         folder = Path(place) / "data"
-        cache.write(folder, ["made up"], made_up(episodes), [])
+        cache.write(folder, ["made up"], synthetic_data(episodes), [])
         for count in counts:
             barrier, results = context.Barrier(count), context.Queue()
             started = [context.Process(target=hold, args=(folder, barrier, results)) for _ in range(count)]
@@ -162,7 +162,7 @@ def memory(counts: tuple[int, ...], episodes: int) -> list[tuple[int, float, flo
 
 def growth(out: Path, device: str, quick: bool, head: str, say: Callable[[str], None]) -> list[Path]:
     """Measures both, prints them and writes growth.md, growth.csv and growth.png."""
-    effort = Effort(rounds=1, least=0, quick=True) if quick else Effort(rounds=3, least=0.3)
+    effort = TimingBudget(rounds=1, least=0, quick=True) if quick else TimingBudget(rounds=3, least=0.3)
     rows = measure(LENGTHS[:2] if quick else LENGTHS, effort, device, clock_of(device))
     lines = [
         head,
@@ -182,7 +182,7 @@ def growth(out: Path, device: str, quick: bool, head: str, say: Callable[[str], 
             "| trials at once | resident in one, MB | data in all together, MB |",
             "|---|---|---|",
         ]
-        size = made_up(20 if quick else 1000).table.nbytes / 2**20
+        size = synthetic_data(20 if quick else 1000).table.nbytes / 2**20
         for count, rss, share in memory((1, 2) if quick else (1, 2, 4), 20 if quick else 1000):
             lines.append(f"| {count} | {rss:.0f} | {share:.1f} |")
         lines.append(f"\nThe table of the data has {size:.1f} MB; a trial: DMM v2 in training.")

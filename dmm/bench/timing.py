@@ -18,7 +18,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class BenchmarkCase:
     """One kind of work, by those who do it."""
 
     work: str
@@ -46,8 +46,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long a contest goes on."""
+class TimingBudget:
+    """How long a case goes on."""
 
     rounds: int = 5
     least: float = 0.5  # seconds that a worker's turn takes at least
@@ -66,7 +66,7 @@ def clock_of(device: str) -> Clock:
     return wall
 
 
-def interleaved(workers: Mapping[str, Work], effort: Effort, clock: Clock) -> dict[str, list[float]]:
+def interleaved(workers: Mapping[str, Work], effort: TimingBudget, clock: Clock) -> dict[str, list[float]]:
     """Seconds a unit of each worker, round by round; first turns only say how often a later one repeats."""
 
     def turn(work: Work, repeats: int) -> tuple[float, int]:
@@ -87,17 +87,17 @@ def interleaved(workers: Mapping[str, Work], effort: Effort, clock: Clock) -> di
     return times
 
 
-def compare(table: str, contest: Contest, times: Mapping[str, list[float]]) -> list[Row]:
+def compare(table: str, case: BenchmarkCase, times: Mapping[str, list[float]]) -> list[Row]:
     """A row for every peer beside every one of ours."""
     rows = []
-    for peer in contest.peers:
-        for ours in contest.ours:
+    for peer in case.peers:
+        for ours in case.ours:
             ratios = [theirs / mine for theirs, mine in zip(times[peer], times[ours], strict=True)]
             rows.append(
                 Row(
                     table=table,
-                    work=contest.work,
-                    unit=contest.unit,
+                    work=case.work,
+                    unit=case.unit,
                     baseline=peer,
                     ours=ours,
                     baseline_ms=1e3 * median(times[peer]),

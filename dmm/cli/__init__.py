@@ -71,14 +71,14 @@ def show(table: TABLE) -> None:
     """Shows a table's trials, their ids, where they stand and what they will cost here. Example: `dmm show quickstart`."""
     from dmm.tables import find_table
     from dmm.trials.estimate import estimates
-    from dmm.trials.storage import result
+    from dmm.trials.storage import load_result
 
     found = find_table(table)
     cost, lines = estimates(found), []
     for row in found.rows:
         for column in found.columns:
             for trial in found.cell(row, column):
-                so_far = result(trial) or {"status": "pending", "update": 0}
+                so_far = load_result(trial) or {"status": "pending", "update": 0}
                 lines.append(
                     {
                         "id": trial.id,

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 from dmm.data import cache
 from dmm.data import readers as sources
 from dmm.data.trajectories import Trajectories, join
@@ -29,7 +29,7 @@ def reader(dataset_id: str) -> ModuleType:
     """The reader of a dataset's source."""
     prefix = re.split("[/:]", dataset_id, maxsplit=1)[0]
     if prefix == dataset_id or prefix not in readers():
-        raise unknown("dataset", dataset_id, here())
+        raise unknown_name("dataset", dataset_id, here())
     return readers()[prefix]
 
 

@@ -18,7 +18,7 @@ import torch
 
 from dmm import data
 from dmm.base import provenance
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 from dmm.base.paths import home
 from dmm.data import cache
 from dmm.data.readers import minari
@@ -145,7 +145,7 @@ def parse(dataset_id: str) -> Collection:
         found = Collection(part["task"], part["policy"], int(part["steps"] or STEPS), int(part["seed"] or SEED))
         if found.policy_name in policies():
             return found
-    raise unknown("dataset", dataset_id, known())
+    raise unknown_name("dataset", dataset_id, known())
 
 
 def collectable() -> list[str]:
@@ -210,7 +210,7 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: dict, made: dict) 
 
     environment, versions = card["environment"], provenance.versions()
     task = next((task for task in TASKS.values() if task.environment == environment), None)
-    reference = {"ref_min_score": task.low, "ref_max_score": task.high} if task else {}
+    reference = {"ref_min_score": task.ref_min_score, "ref_max_score": task.ref_max_score} if task else {}
     metadata = {
         "dataset_id": dataset_id,
         "minari_version": versions["minari"],

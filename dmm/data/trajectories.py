@@ -18,7 +18,7 @@ from torch.nn.functional import embedding
 
 from dmm.batch import Batch
 from dmm.data.goals import goal_rows
-from dmm.kernels.sampling import windows
+from dmm.kernels.sampling import gather_windows
 from dmm.tasks import Task
 
 GOALS = {"goals", "previous_goals"}
@@ -26,7 +26,7 @@ NEEDS = {"rewards", "next_states", "previous_actions", *GOALS}  # what a window 
 ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # what a dataset is; all else follows
 
 
-class Form(NamedTuple):
+class DeviceTable(NamedTuple):
     """The table on one device, with the constants that turn its rows into a batch's."""
 
     table: Tensor
@@ -49,7 +49,7 @@ class Trajectories:
     offsets: Int64[np.ndarray, " E+1"]
     state_mean: Float64[np.ndarray, " S"]
     state_std: Float64[np.ndarray, " S"]  # Protocol.std_offset is added where it is used
-    forms: dict[tuple, Form] = field(default_factory=dict, init=False)
+    device_tables: dict[tuple, DeviceTable] = field(default_factory=dict, init=False)
 
     @property
     def state_dim(self) -> int:
@@ -77,7 +77,7 @@ class Trajectories:
         return self.table[:-1, -3]
 
     @property
-    def returns(self) -> Float32[np.ndarray, " N"]:
+    def returns_to_go(self) -> Float32[np.ndarray, " N"]:
         """Returns-to-go, undiscounted and unscaled."""
         return self.table[:-1, -2]
 
@@ -99,7 +99,7 @@ class Trajectories:
     @property
     def episode_returns(self) -> Float32[np.ndarray, " E"]:
         """Return of each episode."""
-        return self.returns[self.offsets[:-1]]
+        return self.returns_to_go[self.offsets[:-1]]
 
     @cached_property
     def goals(self) -> Int64[np.ndarray, " rows"]:
@@ -129,11 +129,11 @@ class Trajectories:
         table = self.table[np.append(rows, True)]  # the row of zeros stays last
         return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
 
-    def form(self, device: torch.device, protocol, scale: float, with_goals: bool = False) -> Form:
+    def on_device(self, device: torch.device, protocol, scale: float, with_goals: bool = False) -> DeviceTable:
         """The table and a protocol's constants on a device: a view on the CPU, elsewhere copied there once."""
         values = (protocol.context_length, protocol.std_offset, protocol.pad_state, protocol.pad_action)
         key = (device, *values, scale, with_goals)
-        if key not in self.forms:
+        if key not in self.device_tables:
             others = self.action_dim + 3
             shift = np.array([*self.state_mean, *[0.0] * others])
             divisor = np.array([*(self.state_std + protocol.std_offset), *[1.0] * others])
@@ -145,41 +145,50 @@ class Trajectories:
             views = (torch.from_numpy(array) for array in (self.table, self.offsets))
             place = torch.arange(protocol.context_length)
             goals = torch.from_numpy(self.goals if with_goals else self.offsets[:0])
-            self.forms[key] = Form(*(tensor.to(device) for tensor in (*views, place, *constants, goals)))
-        return self.forms[key]
+            self.device_tables[key] = DeviceTable(*(tensor.to(device) for tensor in (*views, place, *constants, goals)))
+        return self.device_tables[key]
 
     def window(self, drawn: Int[Tensor, " B"], protocol, scale: float, needs: frozenset[str] = frozenset()) -> Batch:
         """The K steps from each drawn row on, or up to it, cut at the episode's bounds and padded as the protocol says.
 
         It runs where `drawn` lies. Padded returns, steps and rewards are 0.
         """
-        needs = needs - {"draws"}  # those are for rollouts
+        needs = needs - {"uniform_samples"}  # those are for rollouts
         assert needs <= NEEDS, f"no such field of Batch to be read from data: {set(needs) - NEEDS}"
-        form, k = self.form(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)), protocol.context_length
-        following = torch.searchsorted(form.offsets, drawn, right=True)  # the episode after a row's own
-        if protocol.window != "end":
-            start, end = drawn, form.offsets.index_select(0, following)
+        device_table, k = (
+            self.on_device(drawn.device, protocol, scale, not needs.isdisjoint(GOALS)),
+            protocol.context_length,
+        )
+        following = torch.searchsorted(device_table.offsets, drawn, right=True)  # the episode after a row's own
+        if protocol.window_anchor != "end":
+            start, end = drawn, device_table.offsets.index_select(0, following)
         else:
             end = drawn + 1
-            start = torch.maximum(end - k, form.offsets.index_select(0, following - 1))
+            start = torch.maximum(end - k, device_table.offsets.index_select(0, following - 1))
 
         split = self.state_dim, self.action_dim, 3
 
         def gather(rows: Tensor, real: Tensor) -> tuple[Tensor, ...]:
-            found = embedding(rows, form.table).sub_(form.shift).div_(form.divisor)
-            found.addcmul_(form.pad, (~real)[..., None].float())  # an eighth of the time of torch.where
+            found = embedding(rows, device_table.table).sub_(device_table.shift).div_(device_table.divisor)
+            found.addcmul_(device_table.pad, (~real)[..., None].float())  # an eighth of the time of torch.where
             return found.split(split, -1)
 
         left, simple = protocol.padding == "left", needs <= {"rewards"}
-        made = windows(form.table, start, end, k, left, (form.shift, form.divisor, form.pad)) if simple else None
+        made = (
+            gather_windows(
+                device_table.table, start, end, k, left, (device_table.shift, device_table.divisor, device_table.pad)
+            )
+            if simple
+            else None
+        )
         if made is not None:
             (states, actions, rest), mask = made[0].split(split, -1), made[1]
         else:
             if left:
-                rows = torch.minimum(start, end - k)[:, None] + form.place  # B K
+                rows = torch.minimum(start, end - k)[:, None] + device_table.place  # B K
                 mask = rows >= start[:, None]
             else:
-                rows = start[:, None] + form.place
+                rows = start[:, None] + device_table.place
                 mask = rows < end[:, None]
             rows = torch.where(mask, rows, self.steps)
             states, actions, rest = gather(rows, mask)
@@ -191,14 +200,14 @@ class Trajectories:
         before = mask & (batch.steps > 0)
         earlier = torch.where(before, rows - 1, self.steps)
         if "next_states" in needs:
-            last = form.offsets.index_select(0, following)[:, None] - 1
+            last = device_table.offsets.index_select(0, following)[:, None] - 1
             later = torch.where(mask, (rows + 1).minimum(last), rows)
             more["next_states"] = gather(later, mask)[0]
         if "previous_actions" in needs:
             more["previous_actions"] = torch.where(before[..., None], gather(earlier, before)[1], 0.0)
         if needs & GOALS:
-            more["goals"] = gather(form.goals[rows], mask)[0]
-            more["previous_goals"] = gather(form.goals[earlier], before)[0]
+            more["goals"] = gather(device_table.goals[rows], mask)[0]
+            more["previous_goals"] = gather(device_table.goals[earlier], before)[0]
         return replace(batch, **{name: value for name, value in more.items() if name in needs})
 
 
@@ -220,11 +229,11 @@ def sample(
     if protocol.sampling == "steps":
         drawn = torch.randint(trajectories.steps, (batch_size,), generator=generator, device=device)
     else:
-        offsets = trajectories.form(device, protocol, scale).offsets
+        offsets = trajectories.on_device(device, protocol, scale).offsets
         episode = torch.randint(trajectories.episodes, (batch_size,), generator=generator, device=device)
         part = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float64)
         choices = offsets[episode + 1] - offsets[episode]
-        if protocol.window == "whole":
+        if protocol.window_anchor == "whole":
             choices = (choices - protocol.context_length + 1).clamp(min=1)
         drawn = offsets[episode] + (part * choices).long()
     return trajectories.window(drawn, protocol, scale, needs)

@@ -17,7 +17,7 @@ RUNNERS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5")
 PLAIN = ("TimeLimit", "OrderEnforcing")  # wrappers that add nothing within the time limit
 
 
-class Lane:
+class SubEnv:
     """An environment, simulated by `run` if it is one of the runners and `steps` from a reset stay within its time limit."""
 
     def __init__(self, env: "gym.Env", steps: int) -> None:
@@ -48,7 +48,7 @@ def rules_of(env: "gym.Env", steps: int) -> dict[str, Any]:
     return made.arguments | {"dt": layer.dt, "kind": spec.id}
 
 
-def advance(lanes: Sequence[Lane], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def step_all(lanes: Sequence[SubEnv], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Takes an action in each lane: next states [lanes, S], rewards [lanes], and which lanes' episodes are over."""
     if lanes[0].rules:
         return run(lanes, actions, lanes[0].rules)
@@ -57,8 +57,10 @@ def advance(lanes: Sequence[Lane], actions: np.ndarray) -> tuple[np.ndarray, np.
     return np.stack(states), np.array(rewards, float), np.array(terminated) | np.array(truncated)
 
 
-def run(lanes: Sequence[Lane], actions: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`advance` of runners of one kind."""
+def run(
+    lanes: Sequence[SubEnv], actions: np.ndarray, rules: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`step_all` of runners of one kind."""
     from mujoco import mj_step
 
     before, frames = np.array([lane.place[0] for lane in lanes]), rules["frame_skip"]

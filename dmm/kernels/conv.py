@@ -20,38 +20,40 @@ def dense(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tens
 
 def unfolded(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
     """`dense` to read: each token's window is copied out."""
-    window = weight.shape[1] // x.shape[2]
-    windows = F.pad(x, (0, 0, window - 1, 0)).unfold(1, window, 1)  # B T H window
+    kernel_size = weight.shape[1] // x.shape[2]
+    windows = F.pad(x, (0, 0, kernel_size - 1, 0)).unfold(1, kernel_size, 1)  # B T H kernel_size
     return F.linear(windows.transpose(2, 3).flatten(2), weight)
 
 
 def convolved(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
     """`dense` as a convolution with channels last, which reads the windows where they are."""
-    window = weight.shape[1] // x.shape[2]
-    padded = F.pad(x, (0, 0, window - 1, 0)).transpose(1, 2)  # B H P
-    taps = weight.unflatten(1, (window, -1)).transpose(1, 2)  # M H window
+    kernel_size = weight.shape[1] // x.shape[2]
+    padded = F.pad(x, (0, 0, kernel_size - 1, 0)).transpose(1, 2)  # B H P
+    taps = weight.unflatten(1, (kernel_size, -1)).transpose(1, 2)  # M H kernel_size
     return F.conv2d(padded.unsqueeze(2), taps.unsqueeze(2)).squeeze(2).transpose(1, 2)
 
 
 def depthwise(
-    x: Float[Tensor, "B T H"], weight: Float[Tensor, "filters H window"], bias: Float[Tensor, "filters H"]
+    x: Float[Tensor, "B T H"], weight: Float[Tensor, "filters H kernel_size"], bias: Float[Tensor, "filters H"]
 ) -> Float[Tensor, "B T H"]:
-    """A sum over the last `window` tokens, channel by channel, with token t taking filter t mod `filters`."""
+    """A sum over the last `kernel_size` tokens, channel by channel, with token t taking filter t mod `filters`."""
     x, tokens = x.to(weight.dtype), x.shape[1]
     if missing := -tokens % len(weight):  # of the last step
         x = F.pad(x, (0, 0, 0, missing))
     return Depthwise.apply(x, weight, bias)[:, :tokens]
 
 
-def widen(x: Float[Tensor, "B T R"], weight: Float[Tensor, "D R"], bias: Float[Tensor, " D"]) -> Float[Tensor, "B T D"]:
+def narrow_linear(
+    x: Float[Tensor, "B T R"], weight: Float[Tensor, "D R"], bias: Float[Tensor, " D"]
+) -> Float[Tensor, "B T D"]:
     """nn.Linear from a few inputs to many outputs: on a CPU with gradients several times as fast."""
     if torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled():
         return F.linear(x, weight, bias)
-    return Widen.apply(x, weight, bias)
+    return NarrowLinear.apply(x, weight, bias)
 
 
-class Widen(torch.autograd.Function):
-    """`widen`; in both products of the gradient the few come first, which BLAS does far better than last."""
+class NarrowLinear(torch.autograd.Function):
+    """`narrow_linear`; in both products of the gradient the few come first, which BLAS does far better than last."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
@@ -93,8 +95,8 @@ class Depthwise(torch.autograd.Function):
         return grad_x[:, len(taps) - 1 :], torch.stack(grad_taps, 2), grad_y.flatten(0, 1).sum(0)
 
 
-def delayed(x: Float[Tensor, "B T H"], window: int, filters: int) -> list[Float[Tensor, "B K M H"]]:
-    """The sequence delayed by window - 1, ..., 1, 0 tokens, zeros moving in."""
-    padded, length = F.pad(x, (0, 0, window - 1, 0)), x.shape[1]
-    views = (padded[:, start : start + length] for start in range(window))
+def delayed(x: Float[Tensor, "B T H"], kernel_size: int, filters: int) -> list[Float[Tensor, "B K M H"]]:
+    """The sequence delayed by kernel_size - 1, ..., 1, 0 tokens, zeros moving in."""
+    padded, length = F.pad(x, (0, 0, kernel_size - 1, 0)), x.shape[1]
+    views = (padded[:, start : start + length] for start in range(kernel_size))
     return [rearrange(view, "b (k m) h -> b k m h", m=filters) for view in views]

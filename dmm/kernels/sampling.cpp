@@ -57,7 +57,7 @@ struct Twister {
 }  // namespace
 
 // noise: value where 53 random bits, as a number in [0, 1), are below keep; else 0. Two words a number, the high one first.
-extern "C" void dmm_noise(void* generator, double keep, float value, int64_t count, float* noise) {
+extern "C" void dmm_dropout_mask(void* generator, double keep, float value, int64_t count, float* noise) {
     Twister twister(*static_cast<Generator*>(generator));
     const uint64_t limit = uint64_t(keep * 9007199254740992.0);  // 2^53 keep, whole for every double in [1/2, 1]
     int64_t i = 0;
@@ -84,7 +84,7 @@ struct Windows {
     bool* mask;    // batch K
 };
 
-extern "C" void dmm_windows(const Windows* of) {
+extern "C" void dmm_gather_windows(const Windows* of) {
     const int64_t C = of->columns;
     float* to = of->found;
     for (int64_t b = 0; b < of->batch; b++) {

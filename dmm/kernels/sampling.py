@@ -15,7 +15,7 @@ from torch import Tensor
 from dmm.kernels.build import library
 
 
-class Windows(ctypes.Structure):
+class WindowArguments(ctypes.Structure):
     """As in draw.cpp."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("batch", "K", "columns", "left")] + [
@@ -23,7 +23,7 @@ class Windows(ctypes.Structure):
     ]
 
 
-def windows(
+def gather_windows(
     table: Float[Tensor, "rows C"],
     start: Int64[Tensor, " B"],
     end: Int64[Tensor, " B"],
@@ -41,37 +41,39 @@ def windows(
     found = table.new_empty(len(start), length, table.shape[1])
     mask = torch.empty(found.shape[:2], dtype=torch.bool)
     tensors = (start.contiguous(), end.contiguous(), table, *constants, found, mask)
-    kernel.dmm_windows(ctypes.byref(Windows(*found.shape, left, *(tensor.data_ptr() for tensor in tensors))))
+    kernel.dmm_gather_windows(
+        ctypes.byref(WindowArguments(*found.shape, left, *(tensor.data_ptr() for tensor in tensors)))
+    )
     return found, mask
 
 
-def noise(*shape: int, p: float, like: Tensor) -> Tensor:
+def dropout_mask(*shape: int, p: float, like: Tensor) -> Tensor:
     """What dropout multiplies by: 0 with probability p, else 1 / (1 - p); from torch's global generator."""
-    if like.device.type != "cpu" or like.dtype == torch.float64 or not is_torch(p):
+    if like.device.type != "cpu" or like.dtype == torch.float64 or not matches_torch(p):
         return F.dropout(like.new_ones(shape), p)
-    return compiled_noise(shape, p, torch.default_generator).to(like.dtype)
+    return compiled_dropout_mask(shape, p, torch.default_generator).to(like.dtype)
 
 
-def compiled_noise(shape: tuple[int, ...], p: float, generator: torch.Generator) -> Tensor:
-    """`noise` in C++, in float32."""
+def compiled_dropout_mask(shape: tuple[int, ...], p: float, generator: torch.Generator) -> Tensor:
+    """`dropout_mask` in C++, in float32."""
     state, found = generator.get_state(), torch.empty(shape)
     keep, value = ctypes.c_double(1 - p), ctypes.c_float(float(torch.ones(1).div_(1 - p)))
     kernel = library()[0]
     assert kernel is not None
-    kernel.dmm_noise(ctypes.c_void_p(state.data_ptr()), keep, value, ctypes.c_int64(found.numel()),
+    kernel.dmm_dropout_mask(ctypes.c_void_p(state.data_ptr()), keep, value, ctypes.c_int64(found.numel()),
                            ctypes.c_void_p(found.data_ptr()))  # fmt: skip
     generator.set_state(state)
     return found
 
 
 @cache
-def is_torch(p: float) -> bool:
+def matches_torch(p: float) -> bool:
     """Whether the C++ noise is there and is torch's, bit for bit, with the generator left at the same place."""
     if library()[0] is None or not 0 < p <= 0.5:
         return False
     ours, theirs = (torch.Generator().manual_seed(0) for _ in range(2))
     for count in (1, 1000, 313):
         expected = torch.empty(count).bernoulli_(1 - p, generator=theirs).div_(1 - p)
-        if not torch.equal(compiled_noise((count,), p, ours), expected):
+        if not torch.equal(compiled_dropout_mask((count,), p, ours), expected):
             return False
     return torch.equal(torch.rand(3, generator=ours), torch.rand(3, generator=theirs))

@@ -10,42 +10,42 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
+from dmm.batch import Batch, RecurrentState
 from dmm.kernels import resume, selective_scan
-from dmm.kernels.conv import depthwise, widen
-from dmm.kernels.sampling import noise
+from dmm.kernels.conv import depthwise, narrow_linear
+from dmm.kernels.sampling import dropout_mask
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
 
 
-def at_least_one(config, *names: str) -> None:
+def check_at_least_one(config, *names: str) -> None:
     """Refuses a Config in which one of these counts is below 1."""
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
 
 
-class Some(NamedTuple):
-    """Some tokens of a longer sequence: those that anything reads further on."""
+class TokenSubset(NamedTuple):
+    """TokenSubset tokens of a longer sequence: those that anything reads further on."""
 
-    which: slice
+    index: slice
     tokens: int  # of the whole sequence
 
 
-def pick(x: Float[Tensor, "B T H"], some: Some | None) -> Float[Tensor, "B M H"]:
+def select_tokens(x: Float[Tensor, "B T H"], subset: TokenSubset | None) -> Float[Tensor, "B M H"]:
     """Those tokens, or all."""
-    return x if some is None else x[:, some.which]
+    return x if subset is None else x[:, subset.index]
 
 
 class Dropout(nn.Dropout):
     """Dropout under which some tokens have the mask that they have in the whole sequence: fewer tokens, same numbers."""
 
-    def forward(self, x: Float[Tensor, "B M H"], some: Some | None = None) -> Float[Tensor, "B M H"]:
+    def forward(self, x: Float[Tensor, "B M H"], subset: TokenSubset | None = None) -> Float[Tensor, "B M H"]:
         if not (self.training and self.p):
             return x
-        if some is None:
-            return x * noise(*x.shape, p=self.p, like=x)
-        return x * noise(len(x), some.tokens, x.shape[2], p=self.p, like=x)[:, some.which]
+        if subset is None:
+            return x * dropout_mask(*x.shape, p=self.p, like=x)
+        return x * dropout_mask(len(x), subset.tokens, x.shape[2], p=self.p, like=x)[:, subset.index]
 
 
 class TokenEmbedding(nn.Module):
@@ -67,7 +67,7 @@ class TokenEmbedding(nn.Module):
         action_tokens: bool = True,  # False: R_1 s_1 R_2 ...; the embedding of actions stays, unread, as published
     ) -> None:
         super().__init__()
-        self.returns = nn.Linear(1, width)
+        self.returns_to_go = nn.Linear(1, width)
         self.states = nn.Linear(state_dim, width)
         self.actions = nn.Linear(action_dim, width)
         self.time = nn.Embedding(TIME_STEPS, width) if time_table else None
@@ -75,9 +75,9 @@ class TokenEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
         self.action_tokens = action_tokens
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B T H"]:
-        """With a Past, the tokens that have come since: the action before (but for the first step), return and state."""
-        tokens = [self.returns(rearrange(batch.returns, "b k -> b k 1")), self.states(batch.states)]
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        """With a RecurrentState, the new tokens: the action before (except at the first step), return and state."""
+        tokens = [self.returns_to_go(rearrange(batch.returns_to_go, "b k -> b k 1")), self.states(batch.states)]
         if self.action_tokens and past is None:
             tokens.append(self.actions(batch.actions))
         tokens = torch.stack(tokens, 2)  # B K M H, M tokens a step
@@ -87,8 +87,8 @@ class TokenEmbedding(nn.Module):
         if self.action_tokens and past is None and batch.mask.shape[1] > 1 and not self.last_action:
             tokens = tokens[:, :-1]
         if past is not None:
-            past.phase = 2 if past and self.action_tokens else 0
-            if past.phase:
+            past.token_offset = 2 if past and self.action_tokens else 0
+            if past.token_offset:
                 action = self.actions(batch.previous_actions)  # B 1 H
                 if self.time is not None:
                     action = action + self.time((batch.steps - 1).clamp(max=TIME_STEPS - 1))
@@ -105,12 +105,12 @@ class ActionHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, action_dim)
 
-    def reads(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Some:
-        """The state tokens of a sequence; with a Past the last token."""
-        return Some(slice(1, None, self.tokens) if past is None else slice(-1, None), x.shape[1])
+    def reads(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> TokenSubset:
+        """The state tokens of a sequence; with a RecurrentState the last token."""
+        return TokenSubset(slice(1, None, self.tokens) if past is None else slice(-1, None), x.shape[1])
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B K A"]:
-        return self.read(pick(x, self.reads(x, past)))
+    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        return self.read(select_tokens(x, self.reads(x, past)))
 
     def read(self, states: Float[Tensor, "B K H"]) -> Float[Tensor, "B K A"]:
         """The actions of state tokens."""
@@ -136,8 +136,8 @@ class MLP(nn.Module):
         self.dropout = Dropout(dropout)
         self.activation = getattr(F, activation)
 
-    def forward(self, x: Float[Tensor, "B M H"], some: Some | None = None) -> Float[Tensor, "B M H"]:
-        return self.dropout(self.down(self.activation(self.up(x))), some)
+    def forward(self, x: Float[Tensor, "B M H"], subset: TokenSubset | None = None) -> Float[Tensor, "B M H"]:
+        return self.dropout(self.down(self.activation(self.up(x))), subset)
 
 
 def attention_bias(real: Bool[Tensor, "B R"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
@@ -167,75 +167,75 @@ class Attention(nn.Module):
         self,
         x: Float[Tensor, "B T H"],
         bias: Float[Tensor, "B 1 T T"] | None,
-        past: Past | None = None,
-        some: Some | None = None,
+        past: RecurrentState | None = None,
+        subset: TokenSubset | None = None,
     ) -> Float[Tensor, "B M H"]:
         """All tokens, or some of them, attend to all."""
-        if some is None:
-            some = Some(slice(None), x.shape[1])
+        if subset is None:
+            subset = TokenSubset(slice(None), x.shape[1])
             q, k, v = self.qkv(x).chunk(3, -1)
         else:
             weights, biases = (
                 value.tensor_split((self.out.in_features,)) for value in (self.qkv.weight, self.qkv.bias)
             )
-            q = F.linear(x[:, some.which], weights[0], biases[0])
+            q = F.linear(x[:, subset.index], weights[0], biases[0])
             k, v = F.linear(x, weights[1], biases[1]).chunk(2, -1)
         q, k, v = (rearrange(value, "b t (heads e) -> b heads t e", heads=self.heads) for value in (q, k, v))
         if past is not None:
             k, v, bias = self.extend(k, v, past)
         assert bias is not None
-        bias = bias[:, :, some.which]
+        bias = bias[:, :, subset.index]
         if self.training and self.weight_dropout:
             scores = torch.softmax(q * q.shape[3] ** -0.5 @ k.mT + bias, -1)
-            mask = noise(*k.shape[:3], k.shape[2], p=self.weight_dropout, like=scores)[:, :, some.which]
+            mask = dropout_mask(*k.shape[:3], k.shape[2], p=self.weight_dropout, like=scores)[:, :, subset.index]
             x = scores * mask @ v
         else:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        x = self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"), some)
-        return self.dropout(self.out(x), some)
+        x = self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"), subset)
+        return self.dropout(self.out(x), subset)
 
-    def extend(self, k: Tensor, v: Tensor, past: Past) -> tuple[Tensor, Tensor, Tensor]:
+    def extend(self, k: Tensor, v: Tensor, past: RecurrentState) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values with those of earlier tokens before them, and the band of them that each token looks at."""
         tokens, kept = k.shape[2], torch.stack([k, v], 1)  # B 2 heads T e
         if self in past:
             kept = torch.cat([past[self], kept], 3)
-        past[self] = kept[:, :, :, max(kept.shape[3] - past.reach + 1, 0) :]
+        past[self] = kept[:, :, :, max(kept.shape[3] - past.attention_span + 1, 0) :]
         age = torch.arange(kept.shape[3] - tokens, kept.shape[3]).unsqueeze(1) - torch.arange(kept.shape[3])
-        band = torch.where((age >= 0) & (age < past.reach), 0.0, -torch.inf)
+        band = torch.where((age >= 0) & (age < past.attention_span), 0.0, -torch.inf)
         return kept[:, 0], kept[:, 1], band.to(k)[None, None]
 
 
 class ConvMixer(nn.Module):
-    """Causal depthwise convolution over the last `window` tokens, with token t taking filter t mod `filters`.
+    """Causal depthwise convolution over the last `kernel_size` tokens, with token t taking filter t mod `filters`.
 
     With one filter per modality each filter still sees all modalities, but writes only at its own. With a single filter
     it is the convolution of a stock Mamba block.
     """
 
-    def __init__(self, width: int, window: int, filters: int) -> None:
+    def __init__(self, width: int, kernel_size: int, filters: int) -> None:
         super().__init__()
-        bound = window**-0.5  # that of nn.Conv1d
-        self.weight = nn.Parameter(torch.empty(filters, width, window).uniform_(-bound, bound))
+        bound = kernel_size**-0.5  # that of nn.Conv1d
+        self.weight = nn.Parameter(torch.empty(filters, width, kernel_size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(filters, width).uniform_(-bound, bound))
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
         if past is None:
             return depthwise(x, self.weight, self.bias)
-        order = [(past.phase + token) % len(self.weight) for token in range(x.shape[1])]
+        order = [(past.token_offset + token) % len(self.weight) for token in range(x.shape[1])]
         taps, weights = shifted(x, self.weight.shape[2], past, self), self.weight[order].unbind(2)  # T H each
         return self.bias[order] + sum(tap * weight for tap, weight in zip(taps, weights, strict=True))
 
 
-def shifted(x: Float[Tensor, "B T H"], window: int, past: Past | None, layer: nn.Module) -> list[Tensor]:
-    """The sequence delayed by window - 1, ..., 1, 0 tokens; zeros move in, or what `past` kept for the layer."""
-    key = (layer, past.depth) if past is not None else None
+def shifted(x: Float[Tensor, "B T H"], kernel_size: int, past: RecurrentState | None, layer: nn.Module) -> list[Tensor]:
+    """The sequence delayed by kernel_size - 1, ..., 1, 0 tokens; zeros move in, or what `past` kept for the layer."""
+    key = (layer, past.layer_index) if past is not None else None
     if past is not None and key in past:
-        padded = torch.cat([past[key], x], 1)  # B T+window-1 H
+        padded = torch.cat([past[key], x], 1)  # B T+kernel_size-1 H
     else:
-        padded = F.pad(x, (0, 0, window - 1, 0))
+        padded = F.pad(x, (0, 0, kernel_size - 1, 0))
     if past is not None:
         past[key] = padded[:, x.shape[1] :]
-    return [padded[:, start : start + x.shape[1]] for start in range(window)]
+    return [padded[:, start : start + x.shape[1]] for start in range(kernel_size)]
 
 
 def stock_dt_bias(count: int) -> Float[Tensor, " count"]:
@@ -272,23 +272,23 @@ class SelectiveSSM(nn.Module):
         self.dt_proj.bias.data = stock_dt_bias(inner)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
         """All tokens are read; the gate is computed, and led back, where something reads it further on."""
         weight, gate = self.in_proj.weight.chunk(2)
-        z = F.linear(pick(x, some), gate)
+        z = F.linear(select_tokens(x, subset), gate)
         x = F.linear(x, weight)  # B T D
-        if some is not None:
+        if subset is not None:
             read, z = z, torch.zeros_like(x)
-            z[:, some.which] = read
+            z[:, subset.index] = read
         x = self.activation(x if self.mixer is None else self.mixer(x, past))
         dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
-        values = x, z, widen(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D
+        values = x, z, narrow_linear(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D
         if past is None:
             y = selective_scan(*values)
         else:
             y, past[self] = resume(*values, h=past.get(self))
-        return self.out_proj(pick(y, some))
+        return self.out_proj(select_tokens(y, subset))
 
 
 class TransformerBlock(nn.Module):
@@ -305,11 +305,11 @@ class TransformerBlock(nn.Module):
         self,
         x: Float[Tensor, "B T H"],
         bias: Float[Tensor, "B 1 T T"] | None,
-        past: Past | None = None,
-        some: Some | None = None,
+        past: RecurrentState | None = None,
+        subset: TokenSubset | None = None,
     ) -> Float[Tensor, "B M H"]:
-        x = pick(x, some) + self.attention(self.attention_norm(x), bias, past, some)
-        return x + self.mlp(self.mlp_norm(x), some)
+        x = select_tokens(x, subset) + self.attention(self.attention_norm(x), bias, past, subset)
+        return x + self.mlp(self.mlp_norm(x), subset)
 
 
 class MambaBlock(nn.Module):
@@ -318,15 +318,15 @@ class MambaBlock(nn.Module):
     def __init__(self, width: int, mlp: bool) -> None:
         super().__init__()
         self.ssm_norm = nn.RMSNorm(width, eps=1e-5)
-        self.ssm = SelectiveSSM(width, expand=2, mixer=ConvMixer(2 * width, window=4, filters=1))
+        self.ssm = SelectiveSSM(width, expand=2, mixer=ConvMixer(2 * width, kernel_size=4, filters=1))
         if mlp:
             self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
             self.mlp = GatedMLP(width)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
-        x = pick(x, some) + self.ssm(self.ssm_norm(x), past, some)
+        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), past, subset)
         return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
 
 
@@ -344,7 +344,7 @@ class GatedMLP(nn.Module):
         return self.down(x * F.silu(gate))
 
 
-def shrink_ways_back(model: nn.Module, branches: int) -> None:
+def scale_residual_projections(model: nn.Module, branches: int) -> None:
     """Divides what leads back into the residual stream by the square root of its branches, as GPT-2 and mamba-ssm do."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and name.endswith((".out", ".out_proj", ".down")):

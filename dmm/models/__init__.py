@@ -16,8 +16,8 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.base.errors import unknown
-from dmm.batch import Batch, Past
+from dmm.base.errors import unknown_name
+from dmm.batch import Batch, RecurrentState
 
 
 class DecisionModel(nn.Module, ABC):
@@ -33,7 +33,7 @@ class DecisionModel(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Mapping]] = {}  # a paper's name for a variant -> its changes of Config
     needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that it reads
 
-    recurrent: ClassVar[bool] = False  # `forward` takes a Past, which makes `step` work
+    recurrent: ClassVar[bool] = False  # `forward` takes a RecurrentState, which makes `step` work
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
@@ -52,20 +52,20 @@ class DecisionModel(nn.Module, ABC):
         )
 
     @abstractmethod
-    def forward(self, batch: Batch, past: Past | None = None):
-        """Predicts the action of every step [B K A]; with a Past, of the one step that comes after it."""
+    def forward(self, batch: Batch, past: RecurrentState | None = None):
+        """Predicts the action of every step [B K A]; with a RecurrentState, of the one step that comes after it."""
 
-    def parts(self) -> tuple[nn.Module, ...]:
+    def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
         """What is trained as one: the gradient of each part is clipped by its own norm. Two for a hierarchical model."""
         return (self,)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         """Prefixes of parameters that no gradient reaches, each a quirk in the docstring."""
         return ()
 
     def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error over real steps and action dimensions."""
-        return squared_error(pred, batch.actions, batch)
+        return masked_mse(pred, batch.actions, batch)
 
     def act(self, batch: Batch):
         """The action of the last real step of each row [B A].
@@ -75,20 +75,15 @@ class DecisionModel(nn.Module, ABC):
         """
         return batch.last(self(batch))
 
-    def step(self, now: Batch, past: Past) -> Float[Tensor, "B A"]:
+    def step(self, now: Batch, past: RecurrentState) -> Float[Tensor, "B A"]:
         """The action of one step [B 1 ...] that comes after all those that `past` has seen; `past` takes it in."""
         return self(now, past)[:, 0]
 
 
-def squared_error(pred: Float[Tensor, "B K M"], truth: Float[Tensor, "B K M"], batch: Batch) -> Float[Tensor, ""]:
+def masked_mse(pred: Float[Tensor, "B K M"], truth: Float[Tensor, "B K M"], batch: Batch) -> Float[Tensor, ""]:
     """Mean squared error over real steps and dimensions."""
     error = reduce((pred - truth) ** 2, "b k m -> b k", "mean")
     return (error * batch.mask).sum() / batch.mask.sum()
-
-
-def later(default):
-    """A field that was added after ids were published: left out of an id while it has the value it was introduced with."""
-    return dataclasses.field(default=default, metadata={"later": True})
 
 
 def models() -> list[str]:
@@ -100,7 +95,7 @@ def models() -> list[str]:
 def find(name: str) -> type[DecisionModel]:
     """Returns the architecture of that name."""
     if name not in models():
-        raise unknown("architecture", name, models(), "dmm/models")
+        raise unknown_name("architecture", name, models(), "dmm/models")
     module = importlib.import_module(f"dmm.models.{name}")
     (found,) = [
         value
@@ -113,21 +108,21 @@ def find(name: str) -> type[DecisionModel]:
 hints = functools.cache(typing.get_type_hints)  # slow, and asked for at each of a thousand trials
 
 
-def configure(name: str, changes: Mapping[str, object]):
+def make_config(name: str, overrides: Mapping[str, object]):
     """Returns the architecture's Config with some fields changed; a wrong field or type is one error."""
     config = find(name).Config
     types = hints(config)
-    for key in changes:
+    for key in overrides:
         if key not in types:
-            raise unknown(f"field of {name}", key, types, "its Config")
-    return config(**{key: checked(f"{name}.{key}", value, types[key]) for key, value in changes.items()})
+            raise unknown_name(f"field of {name}", key, types, "its Config")
+    return config(**{key: checked(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
 
 
 def checked(field: str, value: object, expected) -> object:
     """The value of a field; refuses one of the wrong type, or not among a Literal's. An int where a float is due is one."""
     if typing.get_origin(expected) is typing.Literal:
         if value not in typing.get_args(expected):
-            raise unknown(f"value of {field}", str(value), map(str, typing.get_args(expected)), "it")
+            raise unknown_name(f"value of {field}", str(value), map(str, typing.get_args(expected)), "it")
     elif expected is float and type(value) is int:
         return float(value)
     elif expected in (int, float, bool, str) and type(value) is not expected:
@@ -138,10 +133,10 @@ def checked(field: str, value: object, expected) -> object:
 
 
 def build(
-    name: str, changes: Mapping[str, object], state_dim: int, action_dim: int, context_length: int
+    name: str, overrides: Mapping[str, object], state_dim: int, action_dim: int, context_length: int
 ) -> DecisionModel:
     """Builds a freshly initialised architecture; its weights come from torch's global generator."""
-    return find(name)(configure(name, changes), state_dim, action_dim, context_length)
+    return find(name)(make_config(name, overrides), state_dim, action_dim, context_length)
 
 
 def count_parameters(model: nn.Module) -> int:

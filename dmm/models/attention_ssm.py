@@ -19,15 +19,15 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
+from dmm.batch import Batch, RecurrentState
 from dmm.layers import (
     ActionHead,
     Attention,
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
-    at_least_one,
     attention_bias,
+    check_at_least_one,
     initialise,
 )
 from dmm.models import DecisionModel
@@ -49,7 +49,7 @@ class AttentionSSM(DecisionModel):
         dropout: float = 0.1  # of tokens, attention weights and the residual branch of attention
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "heads")
+            check_at_least_one(self, "width", "layers", "heads")
             if self.width % self.heads:
                 raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
 
@@ -62,12 +62,15 @@ class AttentionSSM(DecisionModel):
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, past)  # B T H, T = 3 K - 1
         if past is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, past.reach = None, 3 * self.context_length - 1  # as a window of K steps has up to its last state
+            bias, past.attention_span = (
+                None,
+                3 * self.context_length - 1,
+            )  # as a window of K steps has up to its last state
         for block in self.blocks:
             x = block(x, bias, past)
         return self.head(x, past)
@@ -78,14 +81,14 @@ class Block(nn.Module):
 
     def __init__(self, config: AttentionSSM.Config) -> None:
         super().__init__()
-        mixer = ConvMixer(2 * config.width, window=4, filters=1) if config.conv else None
+        mixer = ConvMixer(2 * config.width, kernel_size=4, filters=1) if config.conv else None
         self.attention_norm = nn.LayerNorm(config.width)
         self.attention = Attention(config.width, config.heads, config.dropout)
         self.ssm_norm = nn.LayerNorm(config.width)
         self.ssm = SelectiveSSM(config.width, expand=2, mixer=mixer)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: Past | None = None
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: RecurrentState | None = None
     ) -> Float[Tensor, "B T H"]:
         x = x + self.attention(self.attention_norm(x), bias, past)
         return x + self.ssm(self.ssm_norm(x), past)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
-from dmm.layers import at_least_one
+from dmm.layers import check_at_least_one
 from dmm.models import DecisionModel
 
 
@@ -31,7 +31,7 @@ class BehaviourCloning(DecisionModel):
         layers: int = 2  # hidden ones
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers")
+            check_at_least_one(self, "width", "layers")
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)

@@ -8,8 +8,8 @@ Mixers: one short depthwise convolution per modality
 Differs: the official mixer runs each modality's filter over the whole sequence and throws two thirds away; here a
     filter runs at its own positions only. Same numbers. A window's last action is left out: see dt.
 Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient: weight[0] and
-    weight[2] of one parameter, which is why `unread` does not name them. There is no mask: padded steps run through the
-    filters. Without action tokens the embedding of actions stays, unread.
+    weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps run through
+    the filters. Without action tokens the embedding of actions stays, unread.
 Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128.
 """
 
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
-from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, at_least_one, initialise
+from dmm.batch import Batch, RecurrentState
+from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, check_at_least_one, initialise
 from dmm.models import DecisionModel
 
 
@@ -32,12 +32,12 @@ class DecisionConvFormer(DecisionModel):
     class Config:
         width: int = 128
         layers: int = 3
-        window: int = 6  # in tokens: two steps
+        kernel_size: int = 6  # in tokens: two steps
         action_tokens: bool = True
         dropout: float = 0.1  # of tokens and MLPs
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "window")
+            check_at_least_one(self, "width", "layers", "kernel_size")
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
@@ -48,10 +48,10 @@ class DecisionConvFormer(DecisionModel):
         self.head = ActionHead(config.width, action_dim, tokens=3 if config.action_tokens else 2)
         initialise(self.blocks)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         return () if self.config.action_tokens else ("embed.actions",)
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, past)  # B T H, T = 3 K - 1, or 2 K without action tokens
         for block in self.blocks:
             x = block(x, past)
@@ -64,10 +64,10 @@ class Block(nn.Module):
     def __init__(self, config: DecisionConvFormer.Config) -> None:
         super().__init__()
         self.mixer_norm = nn.LayerNorm(config.width)
-        self.mixer = ConvMixer(config.width, config.window, filters=3 if config.action_tokens else 2)
+        self.mixer = ConvMixer(config.width, config.kernel_size, filters=3 if config.action_tokens else 2)
         self.mlp_norm = nn.LayerNorm(config.width)
         self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
         x = x + self.mixer(self.mixer_norm(x), past)
         return x + self.mlp(self.mlp_norm(x))

@@ -18,8 +18,18 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
-from dmm.layers import MLP, ActionHead, ConvMixer, SelectiveSSM, Some, TokenEmbedding, at_least_one, initialise, pick
+from dmm.batch import Batch, RecurrentState
+from dmm.layers import (
+    MLP,
+    ActionHead,
+    ConvMixer,
+    SelectiveSSM,
+    TokenEmbedding,
+    TokenSubset,
+    check_at_least_one,
+    initialise,
+    select_tokens,
+)
 from dmm.models import DecisionModel
 
 
@@ -37,7 +47,7 @@ class DecisionMamba(DecisionModel):
         dropout: float = 0.1  # of tokens and MLPs
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers")
+            check_at_least_one(self, "width", "layers")
 
     presets = {"DMamba": {}, "DMamba RC": {"mlp": False}, "DMamba RC x2": {"mlp": False, "layers": 6}}
 
@@ -48,7 +58,7 @@ class DecisionMamba(DecisionModel):
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, past)  # B T H, T = 3 K - 1
         *blocks, last = self.blocks
         for block in blocks:
@@ -62,13 +72,13 @@ class Block(nn.Module):
     def __init__(self, config: DecisionMamba.Config) -> None:
         super().__init__()
         self.ssm_norm = nn.LayerNorm(config.width)
-        self.ssm = SelectiveSSM(config.width, expand=2, mixer=ConvMixer(2 * config.width, window=4, filters=1))
+        self.ssm = SelectiveSSM(config.width, expand=2, mixer=ConvMixer(2 * config.width, kernel_size=4, filters=1))
         if config.mlp:
             self.mlp_norm = nn.LayerNorm(config.width)
             self.mlp = MLP(config.width, config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
-        x = pick(x, some) + self.ssm(self.ssm_norm(x), past, some)
-        return x + self.mlp(self.mlp_norm(x), some) if hasattr(self, "mlp") else x
+        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), past, subset)
+        return x + self.mlp(self.mlp_norm(x), subset) if hasattr(self, "mlp") else x

@@ -26,9 +26,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
+from dmm.batch import Batch, RecurrentState
 from dmm.kernels.s4 import diagonalised, parallel, resume
-from dmm.layers import at_least_one
+from dmm.layers import check_at_least_one
 from dmm.models import DecisionModel
 
 DYNAMICS = ("log_dt", "log_decay", "frequency", "P", "B")  # of an S4 layer: all but C and D
@@ -52,7 +52,7 @@ class DecisionS4(DecisionModel):
         dynamics: Literal["learned", "frozen"] = "learned"  # step sizes, poles, P and B of the S4 layers
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "embedding", "state_size")
+            check_at_least_one(self, "width", "layers", "embedding", "state_size")
             if self.state_size % 2:
                 raise ValueError(f"state_size is {self.state_size}; it must be even: poles come in conjugate pairs")
 
@@ -64,16 +64,16 @@ class DecisionS4(DecisionModel):
         self.project = nn.Linear(3 * config.embedding, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, action_dim, bias=False)
-        for name in self.unread():
+        for name in self.unused_parameters():
             self.get_parameter(name).requires_grad_(False)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         if self.config.dynamics == "learned":
             return ()
         return tuple(f"blocks.{layer}.s4.{name}" for layer in range(self.config.layers) for name in DYNAMICS)
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
-        returns = rearrange(batch.returns, "b k -> b k 1")
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        returns = rearrange(batch.returns_to_go, "b k -> b k 1")
         parts = self.embed_states(batch.states), self.embed_actions(batch.previous_actions), self.embed_returns(returns)
         x = torch.cat(parts, -1)  # B K 3E
         x = self.project(x.tanh() if self.config.tanh else x)  # B K H
@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.linear = nn.Linear(config.width, config.width)
         self.residual = config.residual
 
-    def forward(self, x: Float[Tensor, "B K H"], past: Past | None = None) -> Float[Tensor, "B K H"]:
+    def forward(self, x: Float[Tensor, "B K H"], past: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
         y = F.gelu(self.linear(F.gelu(self.s4(x, past))))
         return x + y if self.residual else y
 
@@ -114,7 +114,7 @@ class S4(nn.Module):
         self.C = nn.Parameter(torch.randn(width, state_size // 2, 2) / math.sqrt(2))  # H M 2
         self.D = nn.Parameter(torch.randn(width))
 
-    def forward(self, x: Float[Tensor, "B K H"], past: Past | None = None) -> Float[Tensor, "B K H"]:
+    def forward(self, x: Float[Tensor, "B K H"], past: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
         P, B, C = map(torch.view_as_complex, (self.P, self.B, self.C))
         values = x, self.log_dt.exp(), torch.complex(-self.log_decay.exp(), self.frequency), P, B, C, self.D
         if past is None:

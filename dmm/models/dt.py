@@ -19,8 +19,8 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
-from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, at_least_one, attention_bias, initialise
+from dmm.batch import Batch, RecurrentState
+from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, attention_bias, check_at_least_one, initialise
 from dmm.models import DecisionModel
 
 
@@ -40,7 +40,7 @@ class DecisionTransformer(DecisionModel):
         unused_table: bool = True
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "heads")
+            check_at_least_one(self, "width", "layers", "heads")
             if self.width % self.heads:
                 raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
 
@@ -59,15 +59,18 @@ class DecisionTransformer(DecisionModel):
             self.word_table = nn.Embedding(1, config.width)
         initialise(self.blocks)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, past)  # B T H, T = 3 K - 1
         if past is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, past.reach = None, 3 * self.context_length - 1  # as a window of K steps has up to its last state
+            bias, past.attention_span = (
+                None,
+                3 * self.context_length - 1,
+            )  # as a window of K steps has up to its last state
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, bias, past)

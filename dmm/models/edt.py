@@ -10,8 +10,8 @@ Quirk: no token may look at a return token, but for that of the window's first s
     own step alone, along the residual stream. Rewards have an embedding and a head that nothing reads; they are counted.
     Attention drops what the heads give, not weights; tokens are not dropped. Between its two passes the official search feeds
     back the expectile returns, as here, but the official evaluation script always has it draw returns from the bins instead,
-    their logits tilted by 10 + 15 (HalfCheetah: 10 + 1): `tilt`. A drawn bin becomes a return by another width than the one by
-    which returns become bins, so that all but the lowest are read as the bin below.
+    their logits tilted by 10 + 15 (HalfCheetah: 10 + 1): `inverse_temperature`. A drawn bin becomes a return by another width
+    than the one by which returns become bins, so that all but the lowest are read as the bin below.
 Note: the official windows begin with a real step (padding on the right), so its first slot is the first real step; that is what
     "first" means here, on whichever side the pads are. No real step sees one, so the side moves no number. The range of
     returns is that of D4RL's reference scores over the return scale: a table sets it per task.
@@ -25,9 +25,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
-from dmm.layers import MLP, Attention, at_least_one, attention_bias
-from dmm.models import DecisionModel, squared_error
+from dmm.batch import Batch, RecurrentState
+from dmm.layers import MLP, Attention, attention_bias, check_at_least_one
+from dmm.models import DecisionModel, masked_mse
 
 RARE = 0.15  # share of the bins, the least likely, that are never drawn
 TIME_STEPS = 4096  # entries of the time table; later steps share the last one
@@ -50,12 +50,12 @@ class ElasticDecisionTransformer(DecisionModel):
         expectile_weight: float = 0.5
         bin_weight: float = 0.001
         stride: int = 2  # between the starts of the histories that are tried
-        tilt: float = (
+        inverse_temperature: float = (
             0.0  # fed back between the passes: expectile returns if 0, else returns drawn from the bins tilted by it
         )
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "heads", "stride")
+            check_at_least_one(self, "width", "layers", "heads", "stride")
             if self.width % self.heads:
                 raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
             if self.bins < 2 or self.return_low >= self.return_high:
@@ -66,7 +66,7 @@ class ElasticDecisionTransformer(DecisionModel):
             if not 0 < self.expectile < 1:
                 raise ValueError(f"expectile is {self.expectile}; it must be between 0 and 1")
 
-    needs = frozenset({"next_states", "draws"})
+    needs = frozenset({"next_states", "uniform_samples"})
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
@@ -84,7 +84,7 @@ class ElasticDecisionTransformer(DecisionModel):
         self.state_head = nn.Linear(width + action_dim, state_dim)
         self.reward_head = nn.Linear(width, 1)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         return "embed_rewards", "reward_head"
 
     def bins(self, returns: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -93,11 +93,11 @@ class ElasticDecisionTransformer(DecisionModel):
         return (returns.clamp(low, high) - low) // ((high - low) / (self.config.bins - 1))
 
     def forward(
-        self, batch: Batch, past: Past | None = None
+        self, batch: Batch, past: RecurrentState | None = None
     ) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"], Float[Tensor, "B K bins"], Float[Tensor, "B K"]]:
         """Actions, next states, logits of the return's bin and the expectile of the return."""
         half = self.config.bins / 2
-        returns = (self.bins(batch.returns) - half) / half  # B K, in [-1, 1)
+        returns = (self.bins(batch.returns_to_go) - half) / half  # B K, in [-1, 1)
         tokens = [
             self.embed_states(batch.states),
             self.embed_returns(rearrange(returns, "b k -> b k 1")),
@@ -122,13 +122,13 @@ class ElasticDecisionTransformer(DecisionModel):
         actions, next_states, logits, returns = pred
         assert batch.next_states is not None, "EDT learns from next states"
         config = self.config
-        error = batch.returns - returns
+        error = batch.returns_to_go - returns
         weight = torch.where(error > 0, config.expectile, 1 - config.expectile)
-        unlikely = F.cross_entropy(logits.mT, self.bins(batch.returns).long(), reduction="none")  # B K
+        unlikely = F.cross_entropy(logits.mT, self.bins(batch.returns_to_go).long(), reduction="none")  # B K
         each = config.expectile_weight * weight * error**2 + config.bin_weight * unlikely
         return (
-            squared_error(actions, batch.actions, batch)
-            + config.state_weight * squared_error(next_states, batch.next_states, batch)
+            masked_mse(actions, batch.actions, batch)
+            + config.state_weight * masked_mse(next_states, batch.next_states, batch)
             + (each * batch.mask).sum() / batch.mask.sum()
         )
 
@@ -139,13 +139,13 @@ class ElasticDecisionTransformer(DecisionModel):
         expectile comes out at the present step then is its promise; of equals, the longest history has it.
         """
         count, lane = batch.mask.sum(1), torch.arange(len(batch.mask), device=batch.mask.device)
-        promise, action = torch.full_like(batch.returns[:, 0], -torch.inf), torch.zeros_like(batch.actions[:, 0])
+        promise, action = torch.full_like(batch.returns_to_go[:, 0], -torch.inf), torch.zeros_like(batch.actions[:, 0])
         for skipped in range(0, int(count.max()), self.config.stride):
             window = self.history(batch, skipped)
             _, _, logits, returns = self(window)
-            if window.draws is not None:
-                returns = self.drawn(logits, window.draws)
-            actions, *_, returns = self(replace(window, returns=returns))
+            if window.uniform_samples is not None:
+                returns = self.drawn(logits, window.uniform_samples)
+            actions, *_, returns = self(replace(window, returns_to_go=returns))
             promised = returns[lane, window.now].where(count > skipped, -torch.inf)
             better = promised > promise
             promise = torch.where(better, promised, promise)
@@ -158,16 +158,22 @@ class ElasticDecisionTransformer(DecisionModel):
         place = torch.arange(skipped, int(real.max()), device=batch.mask.device)
         slots = (batch.now[:, None] + 1 - real + place).clamp(max=batch.mask.shape[1] - 1)  # B K - skipped, or fewer
         lane = torch.arange(len(slots), device=slots.device)[:, None]
-        names = ("states", "actions", "returns", "steps", *(["draws"] if self.config.tilt else []))
+        names = (
+            "states",
+            "actions",
+            "returns_to_go",
+            "steps",
+            *(["uniform_samples"] if self.config.inverse_temperature else []),
+        )
         return Batch(**{name: getattr(batch, name)[lane, slots] for name in names}, mask=place < real)
 
-    def drawn(self, logits: Float[Tensor, "B K bins"], draws: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    def drawn(self, logits: Float[Tensor, "B K bins"], uniform_samples: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """Returns drawn from the bins by uniform numbers: the more likely and the higher of them."""
         low, high, bins = self.config.return_low, self.config.return_high, self.config.bins
-        logits = logits + self.config.tilt * torch.linspace(0, 1, bins, device=logits.device)
+        logits = logits + self.config.inverse_temperature * torch.linspace(0, 1, bins, device=logits.device)
         rare = logits < torch.quantile(logits, RARE, dim=-1, keepdim=True)
         below = torch.softmax(logits.masked_fill(rare, -torch.inf), -1).cumsum(-1)
-        chosen = (below / below[..., -1:] <= draws[..., None]).sum(-1)
+        chosen = (below / below[..., -1:] <= uniform_samples[..., None]).sum(-1)
         return low + chosen * ((high - low) / bins)
 
 

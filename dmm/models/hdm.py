@@ -5,7 +5,7 @@ Official: meowatthemoon/HierarchicalDecisionMamba (42b1f0f).
 Tokens: high (previous goal, s), low (goal, s, previous a)
 Mixers: Mamba-1
 Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out. One AdamW trains both
-    levels, since its steps are each parameter's own; their gradients are clipped apart (`parts`), as by two optimisers.
+    levels, since its steps are each parameter's own; their gradients are clipped apart (`gradient_clip_groups`).
 Quirk: goals are normalised states and pass a tanh, so that none beyond one standard deviation can be set (`goal_tanh`).
     The low level learns from the labels of dmm/data/goals.py and acts on what the high level sets. The goal before the
     first is a raw zero in training and a normalised one in rollouts (Protocol.pad_state, rollout_pad_state). The action
@@ -22,8 +22,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch
-from dmm.layers import MambaBlock, Some, act_towards_goals, at_least_one, shrink_ways_back, zero_biases
-from dmm.models import DecisionModel, squared_error
+from dmm.layers import (
+    MambaBlock,
+    TokenSubset,
+    act_towards_goals,
+    check_at_least_one,
+    scale_residual_projections,
+    zero_biases,
+)
+from dmm.models import DecisionModel, masked_mse
 
 
 class HierarchicalDecisionMamba(DecisionModel):
@@ -37,7 +44,7 @@ class HierarchicalDecisionMamba(DecisionModel):
         goal_tanh: bool = True
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers")
+            check_at_least_one(self, "width", "layers")
 
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
 
@@ -48,9 +55,9 @@ class HierarchicalDecisionMamba(DecisionModel):
         sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
         self.low = Level(config, sizes, action_dim, tanh=True)
         zero_biases(self)
-        shrink_ways_back(self, branches=config.layers)
+        scale_residual_projections(self, branches=config.layers)
 
-    def parts(self) -> tuple[nn.Module, ...]:
+    def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
         return self.high, self.low
 
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
@@ -60,7 +67,7 @@ class HierarchicalDecisionMamba(DecisionModel):
         """The mean squared errors of actions and of goals, added; no parameter is in both."""
         actions, goals = pred
         assert batch.goals is not None
-        return squared_error(actions, batch.actions, batch) + squared_error(goals, batch.goals, batch)
+        return masked_mse(actions, batch.actions, batch) + masked_mse(goals, batch.goals, batch)
 
     def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
         return act_towards_goals(self.high, self.low, batch)
@@ -86,5 +93,5 @@ class Level(nn.Module):
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        output = self.head(self.norm(last(x, some=Some(slice(1, None, len(tokens)), x.shape[1]))))
+        output = self.head(self.norm(last(x, subset=TokenSubset(slice(1, None, len(tokens)), x.shape[1]))))
         return torch.tanh(output) if self.tanh else output

@@ -5,7 +5,7 @@ Official: meowatthemoon/HDT (3c9d052).
 Tokens: high (s, previous goal), low (goal, s, previous a)
 Mixers: self-attention
 Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out. One AdamW trains both
-    levels, since its steps are each parameter's own; their gradients are clipped apart (`parts`), as by two optimisers.
+    levels, since its steps are each parameter's own; their gradients are clipped apart (`gradient_clip_groups`).
     Both levels look away from padding, the official low one does not; padding is on the right, where causality hides it,
     so that no number can tell.
 Quirk: short windows are padded on the right, but their time steps on the left: in training the first steps of an
@@ -30,12 +30,12 @@ from dmm.layers import (
     Dropout,
     TransformerBlock,
     act_towards_goals,
-    at_least_one,
     attention_bias,
+    check_at_least_one,
     initialise,
-    shrink_ways_back,
+    scale_residual_projections,
 )
-from dmm.models import DecisionModel, squared_error
+from dmm.models import DecisionModel, masked_mse
 
 TIME_STEPS = 4096  # entries of the learned time table; later steps share the last one
 
@@ -52,7 +52,7 @@ class HierarchicalDecisionTransformer(DecisionModel):
         time_steps: Literal["published", "aligned"] = "published"
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "heads")
+            check_at_least_one(self, "width", "layers", "heads")
             if self.width % self.heads:
                 raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
 
@@ -65,10 +65,10 @@ class HierarchicalDecisionTransformer(DecisionModel):
         sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
         self.low = Level(config, sizes, action_dim, tanh=True)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         return "high.embed_returns", "high.word_table", "low.word_table"
 
-    def parts(self) -> tuple[nn.Module, ...]:
+    def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
         return self.high, self.low
 
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
@@ -80,7 +80,7 @@ class HierarchicalDecisionTransformer(DecisionModel):
         """The mean squared errors of actions and of goals, added; no parameter is in both."""
         actions, goals = pred
         assert batch.goals is not None
-        return squared_error(actions, batch.actions, batch) + squared_error(goals, batch.goals, batch)
+        return masked_mse(actions, batch.actions, batch) + masked_mse(goals, batch.goals, batch)
 
     def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
         return act_towards_goals(self.high, self.low, batch)
@@ -113,7 +113,7 @@ class Level(nn.Module):
         self.word_table = nn.Embedding(1, width)
         self.tanh = tanh
         initialise(self.blocks)
-        shrink_ways_back(self.blocks, branches=2 * layers)
+        scale_residual_projections(self.blocks, branches=2 * layers)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K M"]:
         time = self.time(batch.steps.clamp(max=TIME_STEPS - 1))

@@ -11,7 +11,7 @@ Differs: a filter runs at its own positions only: same numbers. v2's text was no
     out: see dt.
 Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
     (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list: shared by all layers, never trained, not
-    saved, with PyTorch's initialisation, absent from the official count (`mixers="frozen-shared"`; here it is saved and
+    saved, with PyTorch's initialisation, absent from the official count (`mixer_sharing="frozen-shared"`; here it is saved and
     counted, and the official count is that of the parameters that require a gradient). v2 has one pair of LayerNorms
     for all layers (`shared_norms`). The trunk's initialisation also reaches the SSM's step size (`dt_init`, see
     decision_mamba); that of Mamba-2 is a bare parameter, which keeps mamba-ssm's. v2 always creates Mamba-2's
@@ -31,22 +31,22 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
+from dmm.batch import Batch, RecurrentState
 from dmm.kernels.conv import dense
 from dmm.kernels.ssd import dual, resume
 from dmm.layers import (
     ActionHead,
     ConvMixer,
     SelectiveSSM,
-    Some,
     TokenEmbedding,
-    at_least_one,
+    TokenSubset,
+    check_at_least_one,
     initialise,
-    pick,
+    select_tokens,
     shifted,
     stock_dt_bias,
 )
-from dmm.models import DecisionModel, later
+from dmm.models import DecisionModel
 
 V1 = {"expand": 2, "shared_norms": False}
 HEAD, STATE = 16, 128  # channels of a head and size of its state in Mamba-2
@@ -62,8 +62,8 @@ class DecisionMetaMamba(DecisionModel):
         width: int = 64
         layers: int = 3
         mixer: Literal["conv", "linear", "dense"] = "dense"  # conv, linear: one filter per modality; dense: one for all
-        window: int = 6  # in tokens: two steps
-        mixers: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
+        kernel_size: int = 6  # in tokens: two steps
+        mixer_sharing: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
         double: bool = False  # a second mixer of the same kind inside each SSM
         expand: int = 1  # inner width of the SSM, in widths
         residual: bool = True  # around the SSM
@@ -71,15 +71,17 @@ class DecisionMetaMamba(DecisionModel):
         activation: Literal["silu", "gelu"] = "silu"
         dt_init: Literal["published", "stock"] = "published"
         dropout: float = 0.1
-        ssm: Literal["mamba1", "mamba2"] = later("mamba1")
-        ssm_conv: bool = later(False)  # the stock convolution inside each SSM
+        ssm: Literal["mamba1", "mamba2"] = "mamba1"
+        ssm_conv: bool = False  # the stock convolution inside each SSM
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers", "window", "expand")
-            if self.double and self.mixers != "per-layer":
-                raise ValueError(f"mixers={self.mixers!r} needs double=False: a second mixer stands inside each SSM")
-            if self.layers == 1 and self.mixers == "shared":
-                raise ValueError("mixers='shared' has no effect on one layer; leave it at 'per-layer'")
+            check_at_least_one(self, "width", "layers", "kernel_size", "expand")
+            if self.double and self.mixer_sharing != "per-layer":
+                raise ValueError(
+                    f"mixer_sharing={self.mixer_sharing!r} needs double=False: a second mixer stands inside each SSM"
+                )
+            if self.layers == 1 and self.mixer_sharing == "shared":
+                raise ValueError("mixer_sharing='shared' has no effect on one layer; leave it at 'per-layer'")
             if self.ssm_conv and self.double:
                 raise ValueError("ssm_conv=True needs double=False: the second mixer stands in the convolution's place")
             if self.ssm == "mamba2":
@@ -106,39 +108,39 @@ class DecisionMetaMamba(DecisionModel):
         self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
         # what layers share stands once in its list, so that it stands once in a checkpoint
         norms = layers[:1] if config.shared_norms else layers
-        mixers = layers if config.mixers == "per-layer" else layers[:1]
+        mixers = layers if config.mixer_sharing == "per-layer" else layers[:1]
         self.mixer_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
         self.ssm_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
         self.mixers = nn.ModuleList(token_mixer(config, width) for _ in mixers)
         self.ssms = nn.ModuleList(state_space(config) for _ in layers)
         self.head = ActionHead(width, action_dim)
         initialise(self.ssms, config.dt_init)
-        if config.mixers == "frozen-shared":
+        if config.mixer_sharing == "frozen-shared":
             self.mixers.requires_grad_(False)
         else:
             initialise(self.mixers)
 
-    def unread(self) -> tuple[str, ...]:
-        return ("mixers",) if self.config.mixers == "frozen-shared" else ()
+    def unused_parameters(self) -> tuple[str, ...]:
+        return ("mixers",) if self.config.mixer_sharing == "frozen-shared" else ()
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, past)  # B T H, T = 3 K - 1
         lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
         for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
             if past is not None:
-                past.depth = depth
-            some = self.head.reads(x, past) if depth == len(self.ssms) - 1 else None
+                past.layer_index = depth
+            subset = self.head.reads(x, past) if depth == len(self.ssms) - 1 else None
             x = x + mixer(mixer_norm(x), past)
-            y = ssm(ssm_norm(x), past, some)
-            x = pick(x, some) + y if self.config.residual else y
+            y = ssm(ssm_norm(x), past, subset)
+            x = select_tokens(x, subset) + y if self.config.residual else y
         return self.head.read(x)
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
     """A token mixer of the kind that a Config names."""
     if config.mixer == "conv":
-        return ConvMixer(width, config.window, filters=3)
-    return LinearMixer(width, config.window, filters=3 if config.mixer == "linear" else 1)
+        return ConvMixer(width, config.kernel_size, filters=3)
+    return LinearMixer(width, config.kernel_size, filters=3 if config.mixer == "linear" else 1)
 
 
 def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
@@ -149,26 +151,26 @@ def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
     if config.double:
         mixer = token_mixer(config, inner)
     else:
-        mixer = ConvMixer(inner, window=4, filters=1) if config.ssm_conv else None
+        mixer = ConvMixer(inner, kernel_size=4, filters=1) if config.ssm_conv else None
     return SelectiveSSM(config.width, config.expand, mixer, config.activation)
 
 
 class LinearMixer(nn.Module):
-    """A linear map of the last `window` tokens, oldest first, with token t taking filter t mod `filters`."""
+    """A linear map of the last `kernel_size` tokens, oldest first, with token t taking filter t mod `filters`."""
 
-    def __init__(self, width: int, window: int, filters: int) -> None:
+    def __init__(self, width: int, kernel_size: int, filters: int) -> None:
         super().__init__()
-        self.window = window
-        self.filters = nn.ModuleList(nn.Linear(window * width, width, bias=False) for _ in range(filters))
+        self.kernel_size = kernel_size
+        self.filters = nn.ModuleList(nn.Linear(kernel_size * width, width, bias=False) for _ in range(filters))
 
-    def forward(self, x: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
         if past is None and len(self.filters) == 1:
             return dense(x, next(self.filters.parameters()))
-        windows = torch.cat(shifted(x, self.window, past, self), dim=-1)  # B T W, W = window * H
+        windows = torch.cat(shifted(x, self.kernel_size, past, self), dim=-1)  # B T W, W = kernel_size * H
         if len(self.filters) == 1:
             return self.filters[0](windows)
         if past is not None:
-            tokens = enumerate(windows.unbind(1), past.phase)
+            tokens = enumerate(windows.unbind(1), past.token_offset)
             return torch.stack([self.filters[place % len(self.filters)](token) for place, token in tokens], 1)
         mixed = torch.empty_like(x)
         for start, mix in enumerate(self.filters):
@@ -184,7 +186,7 @@ class HeadedSSM(nn.Module):
         heads, mixed = inner // HEAD, inner + 2 * STATE
         self.sizes, self.mixed_sizes = [inner, mixed, heads], [inner, STATE, STATE]
         self.in_proj = nn.Linear(width, sum(self.sizes), bias=False)
-        self.mixer = ConvMixer(mixed, window=4, filters=1) if conv else None
+        self.mixer = ConvMixer(mixed, kernel_size=4, filters=1) if conv else None
         self.dt_bias = nn.Parameter(stock_dt_bias(heads))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(heads))
@@ -193,7 +195,7 @@ class HeadedSSM(nn.Module):
         self.activation = getattr(F, activation)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: Past | None = None, some: Some | None = None
+        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
         z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
         x = x if self.mixer is None else self.mixer(x, past)
@@ -204,5 +206,5 @@ class HeadedSSM(nn.Module):
             y = dual(*values)
         else:
             y, past[self] = resume(*values, past.get(self))
-        y = pick(rearrange(y, "b t heads p -> b t (heads p)"), some)
-        return self.out_proj(self.norm(y * F.silu(pick(z, some))))
+        y = select_tokens(rearrange(y, "b t heads p -> b t (heads p)"), subset)
+        return self.out_proj(self.norm(y * F.silu(select_tokens(z, subset))))

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from dmm.config import Column, Protocol, Table
-from dmm.results.score import Cell, Score, interval, iqm, papers_data, parameters_per_score, reason, state
+from dmm.results.score import Cell, Score, interval, iqm, is_papers_data, parameters_per_score, reason, state
 
 
 def markdown(table: Table, cells: list[Cell]) -> str:
@@ -45,13 +45,13 @@ def describe(protocol: Protocol) -> str:
     return (
         f"Protocol {protocol.name}: K={protocol.context_length}, {protocol.updates:,} updates of {protocol.batch_size} "
         f"windows, learning rate {protocol.learning_rate:g} after {protocol.warmup:,} updates of warm-up, "
-        f"{protocol.evaluations} evaluations of {protocol.episodes} episodes a target, targets {targets}"
+        f"{protocol.num_evaluations} evaluations of {protocol.episodes_per_evaluation} episodes a target, targets {targets}"
     )
 
 
 def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
     """One column of a table: every row under every reading, beside the published numbers, and the data."""
-    other = not papers_data(column)
+    other = not is_papers_data(column)
     published = any(column.label in cell.row.published for cell in cells)
     header = ["architecture", "parameters", *(reading.name for reading in table.readings)]
     header += ["published"] * published + ["parameters / score"]
@@ -68,7 +68,7 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
         parts.append(f"\\* published for other data than {', '.join(column.dataset)}: not comparable.")
     data = next((summary["data"] for cell in cells for summary in cell.finished), None)
     if data:
-        normalised = column.task.normalise(data["return_mean"])
+        normalised = column.task.normalised_score(data["return_mean"])
         parts.append(
             f"Data: {', '.join(data['ids'])}; sha256 {data['sha256'][:12]}; {data['episodes']:,} episodes, "
             f"{data['steps']:,} steps, mean return {data['return_mean']:.1f} (normalised {normalised:.1f})."
@@ -107,7 +107,9 @@ def readings(table: Table) -> list[str]:
     """What each number means."""
     lines = [f"{reading.name}: {reading.describe()}" for reading in table.readings]
     for task in {column.task.name: column.task for column in table.columns}.values():
-        lines.append(f"{task.name}: 0 is a return of {task.low:g}, 100 is {task.high:g} ({task.source})")
+        lines.append(
+            f"{task.name}: 0 is a return of {task.ref_min_score:g}, 100 is {task.ref_max_score:g} ({task.source})"
+        )
     lines += [
         "±: sample standard deviation over seeds (n - 1); a maximum over seeds has none",
         f"parameters / score: parameters per normalised point, at {table.readings[0].name}",
@@ -119,7 +121,7 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
     """Where a table, a row or a cell is not what the papers, or its neighbours, did."""
     lines = list(table.departures)
     for row in table.rows:
-        changed = ", ".join(f"{key} {value}" for key, value in row.protocol.items())
+        changed = ", ".join(f"{key} {value}" for key, value in row.protocol_overrides.items())
         lines += [f"{row.label}: {text}" for text in (row.note, changed) if text]
     for cell in cells:
         for field in ("device", "workers", "scan"):

@@ -17,7 +17,7 @@ import numpy as np
 from dmm.base.paths import check_writable, home, write_atomic
 from dmm.config import Reading, Table, canonical
 from dmm.results.markdown import markdown
-from dmm.results.score import Cell, gather, papers_data, parameters_per_score, state, summarise, target_name
+from dmm.results.score import Cell, gather, is_papers_data, parameters_per_score, state, summarise, target_label
 
 
 def results_in(table: Table, folder: Path | None = None) -> dict[str, dict]:
@@ -61,7 +61,7 @@ def scores_csv(table: Table, cells: list[Cell]) -> str:
                 "of": score.of,
                 "parameters_per_score": number(parameters_per_score(cell.parameters or 0, score.value)),
                 "published": cell.row.published.get(cell.column.label),
-                "published_data": "same" if papers_data(cell.column) else "other",
+                "published_data": "same" if is_papers_data(cell.column) else "other",
                 "data": "+".join(cell.column.dataset),
                 "data_sha256": cell.finished[0]["data"]["sha256"] if cell.finished else None,
             })  # fmt: skip
@@ -160,10 +160,10 @@ def learning_curve(cell: Cell, reading: Reading) -> tuple[list[int], np.ndarray]
     scores = []
     for summary in cell.finished:
         curve = summary["curve"]
-        names = curve if isinstance(reading.target, str) else [target_name(reading.target)]
+        names = curve if isinstance(reading.target, str) else [target_label(reading.target)]
         steps = [update for update, _ in curve[next(iter(names))]]
         returns = [[mean for _, mean in curve[name]] for name in names]
-        scores.append([cell.column.task.normalise(over_targets(at)) for at in zip(*returns)])
+        scores.append([cell.column.task.normalised_score(over_targets(at)) for at in zip(*returns)])
     return steps, np.array(scores)
 
 

@@ -34,7 +34,7 @@ class Score:
         return len(self.values)
 
 
-def target_name(target: float) -> str:
+def target_label(target: float) -> str:
     """How a multiple of the task's target is written: 1, 0.5."""
     return f"{target:g}"
 
@@ -45,7 +45,7 @@ def summarise(result: Mapping) -> dict:
     curve: dict[str, dict[int, float]] = {}
     asked = {}
     for entry in result["evaluations"]:
-        name = target_name(entry["target"])
+        name = target_label(entry["target"])
         asked[name] = entry["asked"]
         curve.setdefault(name, {})[entry["update"]] = fmean(entry["returns"])
     summary["error"] = result["error"] and result["error"][:ERROR_LENGTH]
@@ -54,23 +54,25 @@ def summarise(result: Mapping) -> dict:
     return summary
 
 
-def seed_value(summary: Mapping, reading: Reading, task: Task) -> float:
+def trial_score(summary: Mapping, reading: Reading, task: Task) -> float:
     """One trial's number: each target over its evaluations first, then over targets, then the floor."""
     curve = summary["curve"]
-    names = list(curve) if isinstance(reading.target, str) else [target_name(reading.target)]
+    names = list(curve) if isinstance(reading.target, str) else [target_label(reading.target)]
     values = []
     for name in names:
         if name not in curve:
             raise ValueError(
                 f"reading {reading.name!r} wants target x{name}; the trials were asked for x{', x'.join(curve)}"
             )
-        scores = [task.normalise(mean) for _, mean in curve[name]]
-        if reading.at == "window" and len(scores) < reading.window:
+        scores = [task.normalised_score(mean) for _, mean in curve[name]]
+        if reading.checkpoint == "average" and len(scores) < reading.average_last:
             raise ValueError(
-                f"reading {reading.name!r} wants {reading.window} evaluations; the trials have {len(scores)}"
+                f"reading {reading.name!r} wants {reading.average_last} evaluations; the trials have {len(scores)}"
             )
         values.append(
-            {"last": lambda s: s[-1], "best": max, "window": lambda s: fmean(s[-reading.window :])}[reading.at](scores)
+            {"last": lambda s: s[-1], "best": max, "average": lambda s: fmean(s[-reading.average_last :])}[
+                reading.checkpoint
+            ](scores)
         )
     value = fmean(values) if reading.target == "mean" else max(values)
     return value if reading.floor is None else max(value, reading.floor)
@@ -79,7 +81,7 @@ def seed_value(summary: Mapping, reading: Reading, task: Task) -> float:
 def read(summaries: Sequence[Mapping | None], reading: Reading, task: Task) -> Score:
     """A cell's number from its trials, one a seed, None where there is none yet; only finished ones count."""
     finished = [summary for summary in summaries if summary and summary["status"] == "finished"]
-    values = tuple(seed_value(summary, reading, task) for summary in finished)
+    values = tuple(trial_score(summary, reading, task) for summary in finished)
     value = std = math.nan
     if values and reading.seeds == "max":
         value = max(values)
@@ -157,7 +159,7 @@ def reason(summary: Mapping) -> str:
     return " ".join((summary["error"] or "no reason given").split())[:300]
 
 
-def papers_data(column: Column) -> bool:
+def is_papers_data(column: Column) -> bool:
     """Whether a column is learnt from the data on which papers publish, which D4RL names with a version."""
     return all(re.fullmatch(r"d4rl/.+-v\d+", name) for name in column.dataset)
 

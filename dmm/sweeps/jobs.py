@@ -15,7 +15,7 @@ from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.config import Table, Trial
 from dmm.results.score import reason
-from dmm.trials.storage import hold_table, standing, table_lock
+from dmm.trials.storage import hold_table, load_status, table_lock
 
 UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files, at which Ray's job server answers 413
 CARRIED = ("DMM_", "MLFLOW_TRACKING_", "MINARI_DATASETS_")  # variables that a job gets from here
@@ -23,7 +23,7 @@ STATES = ("finished", "running", "failed", "stopped", "pending")
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStatus:
     """Where a table's trials stand: by id, each trial, its name, and its result or summary."""
 
     table: Table
@@ -83,7 +83,7 @@ class Standing:
 
 def kind(trial: Trial) -> tuple:
     """Trials of one kind cost the same."""
-    return trial.arch, trial.changes, trial.task.name, trial.protocol
+    return trial.arch, trial.overrides, trial.task.name, trial.protocol
 
 
 def named(table: Table) -> tuple[dict[str, Trial], dict[str, str]]:
@@ -103,16 +103,16 @@ def status(table: Table, uri: str | None = None) -> list[str]:
     if uri:
         from dmm.tracking.mlflow_store import Recorder
 
-        return [*Standing(table, trials, names, Recorder(uri).summaries(table)).lines(), f"as recorded in {uri}"]
+        return [*SweepStatus(table, trials, names, Recorder(uri).summaries(table)).lines(), f"as recorded in {uri}"]
     found = {}
     for trial_id, trial in trials.items():
         try:
-            found[trial_id] = standing(trial)
+            found[trial_id] = load_status(trial)
         except ValueError as error:  # a damaged file
             found[trial_id] = {"status": "failed", "error": str(error), "update": 0}
     lock = table_lock(table)
     swept = f"swept by {describe(lock)}" if is_held(lock) else f"nobody sweeps it; `dmm sweep {table.name}` goes on"
-    return [*Standing(table, trials, names, found).lines(), f"{swept}, in {home()}"]
+    return [*SweepStatus(table, trials, names, found).lines(), f"{swept}, in {home()}"]
 
 
 def sync(table: Table, uri: str | None = None) -> int:
@@ -122,7 +122,7 @@ def sync(table: Table, uri: str | None = None) -> int:
     with hold_table(table):
         recorder, count = Recorder(uri), 0
         for trial in table.trials():
-            if found := standing(trial):
+            if found := load_status(trial):
                 recorder.push(found, [table.name])
                 count += 1
     return count
@@ -197,12 +197,12 @@ def submit(table: Table, words: list[str], *, address: str, folder: Path, uri: s
     say(f"head: {address}, Ray {client._server_ray_version}, RAY_AUTH_MODE {os.environ.get('RAY_AUTH_MODE', 'unset')}")
     variables = {key: value for key, value in os.environ.items() if key.startswith(CARRIED)} | {"PYTHONUNBUFFERED": "1"}
     if uri:
-        from dmm.tracking.mlflow_store import Recorder, RecordError
+        from dmm.tracking.mlflow_store import Recorder, TrackingError
 
         variables["MLFLOW_TRACKING_URI"] = uri
         try:
             say(f"MLflow: {Recorder(uri).uri}")
-        except RecordError as error:  # its name may be one of the cluster's
+        except TrackingError as error:  # its name may be one of the cluster's
             say(f"warning: from here, {error}; the job needs it from the head")
     else:
         say(f"MLflow: none given; the job records in {home() / 'mlflow.db'}, which only one node should write")

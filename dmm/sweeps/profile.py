@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 from dmm.config import Trial, check_fields
 
 
@@ -66,7 +66,7 @@ def find_profile(name: str) -> Profile:
     """Reads a profile: a path to a TOML file, or the name of one that ships with dmm."""
     path = Path(name) if name.endswith(".toml") else profiles().get(name)
     if path is None:
-        raise unknown("profile", name, profiles(), "cluster")
+        raise unknown_name("profile", name, profiles(), "cluster")
     if not path.is_file():
         raise ValueError(f"no profile at {path}")
     try:
@@ -76,7 +76,7 @@ def find_profile(name: str) -> Profile:
     known = {f.name for f in fields(Profile)} - {"name"}
     for key in values:
         if key not in known:
-            raise unknown("setting", key, known, f"profile {name}")
+            raise unknown_name("setting", key, known, f"profile {name}")
     return Profile(name=path.stem, **values)
 
 

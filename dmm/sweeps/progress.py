@@ -10,9 +10,9 @@ from contextlib import suppress
 from dmm.base.paths import home
 from dmm.config import Table, Trial
 from dmm.results.score import reason
-from dmm.tracking.mlflow_store import Recorder, RecordError
+from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.run import fail
-from dmm.trials.storage import folder, result, standing
+from dmm.trials.storage import folder, load_result, load_status
 
 PAUSE = 20  # seconds that MLflow is left alone after it did not answer
 LINE = 1  # seconds between two lines
@@ -53,7 +53,7 @@ class Progress:
     def push(self, trial_id: str) -> None:
         """Takes up a trial's result file, if there is one, and passes it to MLflow."""
         try:
-            found = result(self.trials[trial_id])
+            found = load_result(self.trials[trial_id])
         except (OSError, ValueError) as error:  # of storage that is away, or a damaged file: the trial itself will fail
             return self.say(f"{folder(self.trials[trial_id])}: {error}")
         if found is not None:
@@ -75,7 +75,7 @@ class Progress:
             del self.unsent[trial_id]
             try:
                 self.recorder.push(found, [self.table.name])
-            except RecordError as error:
+            except TrackingError as error:
                 if self.away < 0:
                     self.say(
                         f"MLflow does not answer ({error}); results are kept in {home() / 'trials'} and sent again"
@@ -113,7 +113,7 @@ class Progress:
         for trial_id, state in self.states.items():
             if state in ("pending", "running"):
                 with suppress(OSError, ValueError):
-                    found = standing(self.trials[trial_id])
+                    found = load_status(self.trials[trial_id])
                     if found and found["status"] == "stopped":
                         self.unsent[trial_id] = found
         self.send()

@@ -22,12 +22,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from dmm.base.paths import home
 from dmm.config import Trial
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import Shard, Statistics, in_process, roll_shard
+from dmm.rollouts.rollout import EpisodeBatch, Statistics, in_process, rollout_batch
 from dmm.sweeps.profile import Profile
 from dmm.training import ddp as parallel
-from dmm.training.fit import fit, fresh_model
-from dmm.trials.run import fail, finish_here, run, training_data
-from dmm.trials.storage import result as result_of
+from dmm.training.fit import fit, init_model
+from dmm.trials.run import fail, run, train_and_evaluate, training_data
+from dmm.trials.storage import load_result
 
 ENVIRONMENT = {  # of every worker: one thread each, and no spinning while others work
     "OMP_NUM_THREADS": "1",
@@ -47,11 +47,13 @@ PATIENCE = 24 * 3600  # seconds that a worker waits for the others; of one that 
 RETRIED = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
 
 
-def roll_copy(weights: dict, trial: Trial, statistics: Statistics, shard: Shard) -> tuple[list[float], list[int]]:
+def rollout_with_weights(
+    weights: dict, trial: Trial, statistics: Statistics, shard: EpisodeBatch
+) -> tuple[list[float], list[int]]:
     """Rolls one shard with a copy of a model on the CPU."""
-    model = fresh_model(trial)
+    model = init_model(trial)
     model.load_state_dict(weights)
-    return roll_shard(model, trial, statistics, shard)
+    return rollout_batch(model, trial, statistics, shard)
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
@@ -64,9 +66,11 @@ class RolloutActor:
     def ready(self) -> None:
         """Answers, once the actor has found a place."""
 
-    def roll(self, weights: dict, trial: Trial, statistics: Statistics, shard: Shard) -> tuple[list[float], list[int]]:
+    def roll(
+        self, weights: dict, trial: Trial, statistics: Statistics, shard: EpisodeBatch
+    ) -> tuple[list[float], list[int]]:
         """Rolls one shard."""
-        return roll_copy(weights, trial, statistics, shard)
+        return rollout_with_weights(weights, trial, statistics, shard)
 
 
 class RolloutPool:
@@ -83,12 +87,12 @@ class RolloutPool:
         self.coming = {actor.ready.remote(): actor for actor in self.actors}
 
     def __call__(
-        self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[Shard]
+        self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[EpisodeBatch]
     ) -> Iterable[tuple[list[float], list[int]]]:
         values = {name: value.cpu() for name, value in model.state_dict().items()}
         free = self.here()
         if not free:
-            return [roll_copy(values, trial, statistics, shard) for shard in work]
+            return [rollout_with_weights(values, trial, statistics, shard) for shard in work]
         weights, running, done = ray.put(values), {}, {}
         for index, shard in enumerate(work):
             if not free:
@@ -132,7 +136,7 @@ def train_trial(config: dict, trials: dict[str, Trial], profile: Profile) -> Non
             roll=pool or in_process,
             device=profile.device,
             progress=lambda result: tune.report({"trial": trial.id, "update": result["update"]}),
-            finish=finish_in_group(profile) if profile.group else None,
+            finish=train_in_group(profile) if profile.group else None,
         )
     except RETRIED:
         raise
@@ -151,7 +155,7 @@ def settle(place: dict) -> None:
         os.chdir(place["cwd"])
 
 
-def finish_in_group(profile: Profile) -> Callable[..., dict]:
+def train_in_group(profile: Profile) -> Callable[..., dict]:
     """A `finish` for dmm.run.run that uses the workers of a profile."""
     from ray import tune
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -160,7 +164,7 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
 
     from dmm.sweeps.rendezvous import AnnouncedTorchConfig
 
-    def finish(trial: Trial, before: dict | None, still_ours: Callable, *, roll, device: str, progress) -> dict:
+    def finish(trial: Trial, before: dict | None, assert_lock_held: Callable, *, roll, device: str, progress) -> dict:
         trainer = TorchTrainer(
             work,
             train_loop_config={
@@ -168,7 +172,7 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
                 "cwd": os.getcwd(),
                 "trial": trial,
                 "before": before,
-                "still_ours": still_ours,
+                "assert_lock_held": assert_lock_held,
                 "device": device,
                 "actors": profile.rollout_actors,
             },
@@ -188,7 +192,7 @@ def finish_in_group(profile: Profile) -> Callable[..., dict]:
             with ThreadPoolExecutor(1) as thread:
                 ended, seen = thread.submit(trainer.fit), 0
                 while not wait([ended], POLL).done:
-                    if (found := result_of(trial)) and found["update"] > seen:
+                    if (found := load_result(trial)) and found["update"] > seen:
                         seen = found["update"]
                         progress(found)
                 result = ended.result().return_value
@@ -219,10 +223,10 @@ def work(settings: dict) -> dict | None:
         return None
     pool = RolloutPool(settings["actors"], anywhere=True) if settings["actors"] else None
     try:
-        return finish_here(
+        return train_and_evaluate(
             trial,
             settings["before"],
-            settings["still_ours"],
+            settings["assert_lock_held"],
             roll=pool or in_process,
             device=device,
             progress=lambda result: None,  # the trial's Tune process reads the file

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -18,10 +18,10 @@ class Task:
     state_dim: int  # S
     action_dim: int  # A, continuous in [-1, 1]
     horizon: int  # steps after which an episode is cut
-    scale: float  # returns-to-go are divided by it
-    target: float  # the return asked for, x1
-    low: float  # return that counts as 0 ...
-    high: float  # ... and as 100
+    return_scale: float  # returns-to-go are divided by it
+    target_return: float  # the return asked for, x1
+    ref_min_score: float  # return that counts as 0 ...
+    ref_max_score: float  # ... and as 100
     source: str  # of target and reference scores
     options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
 
@@ -41,9 +41,9 @@ class Task:
             )
         return env
 
-    def normalise(self, value: float) -> float:
+    def normalised_score(self, value: float) -> float:
         """D4RL's normalised score: 0 is `low`, 100 is `high`."""
-        return 100 * (value - self.low) / (self.high - self.low)
+        return 100 * (value - self.ref_min_score) / (self.ref_max_score - self.ref_min_score)
 
 
 D4RL = "reference scores: D4RL's infos.py; target x1: Decision ConvFormer's scripts; environment: Gymnasium v5, not D4RL's v2"
@@ -51,11 +51,11 @@ TASKS = {
     task.name: task
     for task in (
         Task(name="hopper", environment="Hopper-v5", state_dim=11, action_dim=3, horizon=1000,
-             scale=1000.0, target=3600.0, low=-20.272305, high=3234.3, source=D4RL),
+             return_scale=1000.0, target_return=3600.0, ref_min_score=-20.272305, ref_max_score=3234.3, source=D4RL),
         Task(name="walker2d", environment="Walker2d-v5", state_dim=17, action_dim=6, horizon=1000,
-             scale=1000.0, target=5000.0, low=1.629008, high=4592.3, source=D4RL),
+             return_scale=1000.0, target_return=5000.0, ref_min_score=1.629008, ref_max_score=4592.3, source=D4RL),
         Task(name="halfcheetah", environment="HalfCheetah-v5", state_dim=17, action_dim=6, horizon=1000,
-             scale=1000.0, target=12000.0, low=-280.178953, high=12135.0, source=D4RL),
+             return_scale=1000.0, target_return=12000.0, ref_min_score=-280.178953, ref_max_score=12135.0, source=D4RL),
     )
 }  # fmt: skip
 
@@ -63,5 +63,5 @@ TASKS = {
 def find_task(name: str) -> Task:
     """Returns the task of that name."""
     if name not in TASKS:
-        raise unknown("task", name, TASKS, "dmm/tasks.py")
+        raise unknown_name("task", name, TASKS, "dmm/tasks.py")
     return TASKS[name]

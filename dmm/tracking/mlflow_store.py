@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 from dmm.base.lock import hold  # noqa: E402
 from dmm.base.paths import home  # noqa: E402
 from dmm.config import BEST, LAST, Table  # noqa: E402
-from dmm.results.score import seed_value, summarise, target_name  # noqa: E402
+from dmm.results.score import summarise, target_label, trial_score  # noqa: E402
 from dmm.tasks import Task  # noqa: E402
 
 EXPERIMENT = "dmm"
@@ -48,7 +48,7 @@ HINT = (
 )
 
 
-class RecordError(ValueError):
+class TrackingError(ValueError):
     """MLflow does not answer, or refuses."""
 
 
@@ -88,7 +88,7 @@ class Recorder:
                 if not (found := self._client.get_experiment_by_name(EXPERIMENT)):
                     raise
         if found.lifecycle_stage == "deleted":
-            raise RecordError(f"experiment {EXPERIMENT!r} of {self.uri} is deleted; restore it or delete it for good")
+            raise TrackingError(f"experiment {EXPERIMENT!r} of {self.uri} is deleted; restore it or delete it for good")
         return found.experiment_id
 
     def push(self, result: Mapping, tables: Sequence[str] = ()) -> None:
@@ -166,12 +166,12 @@ class Recorder:
 
     @contextmanager
     def _errors(self, hint: str = "") -> Iterator[None]:
-        """Turns every way in which a store can fail into a RecordError."""
+        """Turns every way in which a store can fail into a TrackingError."""
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
             cause = without_password(" ".join(str(error).split()).split("Caused by ")[-1])[:300]
-            raise RecordError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
+            raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
     def _known(self, trial_id: str) -> Known | None:
         """The run of a trial; all runs are looked up once."""
@@ -281,9 +281,9 @@ def curves(result: Mapping, losses: int, evaluations: int) -> list[tuple[str, fl
     task = task_of(result)
     points = [("train/loss", loss, update) for update, loss in result["loss"][losses:]]
     for entry in result["evaluations"][evaluations:]:
-        name, mean = target_name(entry["target"]), fmean(entry["returns"])
+        name, mean = target_label(entry["target"]), fmean(entry["returns"])
         points.append((f"eval/return_x{name}", mean, entry["update"]))
-        points.append((f"eval/score_x{name}", task.normalise(mean), entry["update"]))
+        points.append((f"eval/score_x{name}", task.normalised_score(mean), entry["update"]))
     return points
 
 
@@ -296,7 +296,7 @@ def totals(summary: Mapping) -> dict[str, float]:
     }
     target = 1.0 if "1" in summary["curve"] else summary["trial"]["protocol"]["targets"][0]
     for reading in (LAST, BEST):
-        found[f"score/{reading.name}"] = seed_value(summary, replace(reading, target=target), task_of(summary))
+        found[f"score/{reading.name}"] = trial_score(summary, replace(reading, target=target), task_of(summary))
     return found
 
 

@@ -1,7 +1,7 @@
-"""Work on a GPU without the host in between: some calls as they are, then the same work replayed as one CUDA graph.
+"""Work on a GPU without the host in between: some calls as they are, then the same work replay as one CUDA graph.
 
 A small model's update is hundreds of kernels of a few microseconds each, which a host cannot launch as fast as a GPU runs
-them. What is replayed must read and write tensors that stay where they are, and ask nothing of the host.
+them. What is replay must read and write tensors that stay where they are, and ask nothing of the host.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 EAGER = 3  # calls before the recording, so that all buffers exist: real ones, no call is lost
 
 
-def replayed(work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
+def capture_cuda_graph(work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
     """`work`, which draws from a CUDA generator (and torch's global one), as a graph from its fourth call on."""
     stream, graph, calls = torch.cuda.Stream(), torch.cuda.CUDAGraph(), 0
     graph.register_generator_state(generator)

@@ -27,14 +27,14 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def joined(model: DecisionModel) -> Callable:
+def wrap_ddp(model: DecisionModel) -> Callable:
     """The model's forward; among several workers its gradients become their mean, as the backward pass goes."""
     if workers() == 1:
         return model
-    return DistributedDataParallel(model, find_unused_parameters=bool(model.unread()))
+    return DistributedDataParallel(model, find_unused_parameters=bool(model.unused_parameters()))
 
 
-def own(batch: Batch) -> tuple[Batch, Tensor | float]:
+def local_rows(batch: Batch) -> tuple[Batch, Tensor | float]:
     """This worker's rows of a batch, and the factor of their loss with which the mean over workers is the whole's.
 
     A loss is a mean over real steps, of which the workers' rows do not hold equally many.
@@ -46,7 +46,7 @@ def own(batch: Batch) -> tuple[Batch, Tensor | float]:
     return mine, workers() * mine.mask.sum() / batch.mask.sum()
 
 
-def mean(value: Tensor) -> Tensor:
+def mean_over_workers(value: Tensor) -> Tensor:
     """The mean over workers, in place."""
     if workers() > 1:
         dist.all_reduce(value)
@@ -54,7 +54,7 @@ def mean(value: Tensor) -> Tensor:
     return value
 
 
-def shared(state: dict | None) -> dict | None:
+def broadcast_state(state: dict | None) -> dict | None:
     """The first worker's state, on every worker; it travels as bytes, which are read without unpickling code."""
     if workers() == 1:
         return state

@@ -11,7 +11,7 @@ from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
 from dmm.models import DecisionModel, build, count_parameters
 from dmm.training import ddp as parallel
-from dmm.training.cuda_graph import replayed
+from dmm.training.cuda_graph import capture_cuda_graph
 
 POINTS = 10  # of the loss curve, between two evaluations
 SAVE_SECONDS = 60  # between two checkpoints at most; resuming is exact, so this moves no number
@@ -22,16 +22,20 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def fresh_model(trial: Trial) -> DecisionModel:
+def init_model(trial: Trial) -> DecisionModel:
     """The trial's model at its initialisation; leaves torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(trial.seed, 0))
         return build(
-            trial.arch, dict(trial.changes), trial.task.state_dim, trial.task.action_dim, trial.protocol.context_length
+            trial.arch,
+            dict(trial.overrides),
+            trial.task.state_dim,
+            trial.task.action_dim,
+            trial.protocol.context_length,
         )
 
 
-def fresh_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:
+def init_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:
     """The protocol's optimizer, before its first step."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
@@ -45,7 +49,7 @@ def fresh_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Opt
     )
 
 
-def learner(
+def make_update(
     trial: Trial,
     trajectories: Trajectories,
     model: DecisionModel,
@@ -55,23 +59,23 @@ def learner(
     """What the loop does: a function that makes update 0, 1, ... of a model and gives its loss."""
     protocol, device = trial.protocol, next(model.parameters()).device
     half = torch.autocast(device.type, torch.bfloat16, enabled=protocol.dtype == "bfloat16")
-    network, loss = parallel.joined(model), torch.zeros((), device=device)
+    network, loss = parallel.wrap_ddp(model), torch.zeros((), device=device)
 
     def work() -> None:
-        batch = sample(trajectories, protocol, trial.task.scale, sampler, protocol.batch_size, model.needs)
-        batch, share = parallel.own(batch.to(device))
+        batch = sample(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
+        batch, share = parallel.local_rows(batch.to(device))
         with half:
             predicted = network(batch)
         error = model.loss(predicted, batch) * share
         optimizer.zero_grad()
         error.backward()
-        for part in model.parts():
-            nn.utils.clip_grad_norm_(part.parameters(), protocol.clip)
+        for part in model.gradient_clip_groups():
+            nn.utils.clip_grad_norm_(part.parameters(), protocol.grad_clip_norm)
         optimizer.step()
-        loss.copy_(parallel.mean(error.detach()))
+        loss.copy_(parallel.mean_over_workers(error.detach()))
 
     replay = device.type == "cuda" and parallel.workers() == 1
-    make, rate = (replayed(work, sampler), torch.zeros((), device=device)) if replay else (work, None)
+    make, rate = (capture_cuda_graph(work, sampler), torch.zeros((), device=device)) if replay else (work, None)
 
     def learn(update: int) -> torch.Tensor:
         value = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
@@ -106,9 +110,9 @@ def fit(
     the same bits as one that was not. `evaluate(model, i)` gives the entries of evaluation i, one a target.
     Several workers call it alike; the first one's state is what counts.
     """
-    protocol, state = trial.protocol, parallel.shared(state)
-    model = fresh_model(trial).to(device).train()
-    optimizer = fresh_optimizer(model, protocol)
+    protocol, state = trial.protocol, parallel.broadcast_state(state)
+    model = init_model(trial).to(device).train()
+    optimizer = init_optimizer(model, protocol)
     sampler = torch.Generator(device).manual_seed(derived_seed(trial.seed, 1))
     progress = blank_progress(count_parameters(model))
     total = torch.zeros((), device=device)  # of the losses since the last point
@@ -131,14 +135,14 @@ def fit(
                 "progress": progress,
             }
 
-        learn = learner(trial, trajectories, model, optimizer, sampler)
-        every = max(1, protocol.interval // POINTS)
+        learn = make_update(trial, trajectories, model, optimizer, sampler)
+        every = max(1, protocol.evaluation_interval // POINTS)
         began = saved = time.perf_counter()
         for update in range(progress["update"], protocol.updates):
             total += learn(update)
             done = progress["update"] = update + 1
-            evaluation = done % protocol.interval == 0
-            if done % protocol.interval % every == 0:
+            evaluation = done % protocol.evaluation_interval == 0
+            if done % protocol.evaluation_interval % every == 0:
                 last = progress["loss"][-1][0] if progress["loss"] else 0
                 mean = float(total) / (done - last)
                 if not np.isfinite(mean):
@@ -148,7 +152,7 @@ def fit(
             now = time.perf_counter()
             if evaluation:
                 progress["seconds"]["train"] += now - began
-                entries = evaluate(model, done // protocol.interval)
+                entries = evaluate(model, done // protocol.evaluation_interval)
                 progress["evaluations"] += [{"update": done, **entry} for entry in entries]
                 began = time.perf_counter()
                 progress["seconds"]["rollout"] += began - now

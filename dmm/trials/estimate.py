@@ -8,7 +8,7 @@ import torch
 from dmm.batch import Batch
 from dmm.config import Table, Trial
 from dmm.rollouts.rollout import shards
-from dmm.training.fit import fresh_model
+from dmm.training.fit import init_model
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -37,7 +37,7 @@ def random_batch(trial: Trial, rows: int) -> Batch:
         previous_actions=torch.rand(actions),
         goals=torch.randn(states),
         previous_goals=torch.randn(states),
-        draws=torch.rand(scalars),
+        uniform_samples=torch.rand(scalars),
     )
 
 
@@ -45,13 +45,13 @@ def estimate(trial: Trial) -> dict[str, float]:
     """Seconds that a trial takes on one core of this machine, physics apart: for training, and for rollouts at most."""
     protocol = trial.protocol
     torch.set_num_threads(1)
-    model = fresh_model(trial)
+    model = init_model(trial)
     batch = random_batch(trial, protocol.batch_size)
     update = seconds(lambda: model.loss(model(batch), batch).backward())
-    window = random_batch(trial, protocol.shard)
+    window = random_batch(trial, protocol.rollout_batch_size)
     with torch.inference_mode():
         act = seconds(lambda: model.eval().act(window))
-    calls = trial.task.horizon * len(shards(protocol, 0)) * protocol.evaluations
+    calls = trial.task.horizon * len(shards(protocol, 0)) * protocol.num_evaluations
     return {"train": update * protocol.updates, "rollout": act * calls}
 
 
@@ -59,7 +59,7 @@ def estimates(table: Table) -> dict[str, dict[str, float]]:
     """An estimate for every trial by its id; trials that differ in seed or data only are timed once."""
     known, found = {}, {}
     for trial in table.trials():
-        key = (trial.arch, trial.changes, trial.task, trial.protocol)
+        key = (trial.arch, trial.overrides, trial.task, trial.protocol)
         if key not in known:
             known[key] = estimate(trial)
         found[trial.id] = known[key]

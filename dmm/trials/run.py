@@ -20,7 +20,7 @@ from dmm.rollouts.rollout import Roll, Statistics, evaluate, in_process
 from dmm.tasks import Task
 from dmm.training import ddp as parallel
 from dmm.training.fit import blank_progress, fit
-from dmm.trials.storage import folder, load_checkpoint, note, result, save_checkpoint, trial_lock
+from dmm.trials.storage import append_log, folder, load_checkpoint, load_result, save_checkpoint, trial_lock
 
 
 @cache
@@ -37,7 +37,7 @@ def training_data(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
 
 def check_data(trial: Trial, trajectories: Trajectories) -> None:
     """Refuses to go on with, or to skip, a trial that was made with other data than are here now."""
-    found = result(trial)
+    found = load_result(trial)
     if found and found["data"]["sha256"] != trajectories.sha256:
         raise other_data(trial, found["data"]["sha256"], trajectories)
 
@@ -80,25 +80,25 @@ def run(
     """
     torch.set_num_threads(1)  # the count of threads moves float bits; cores are for other trials
     check(trial)
-    if (before := result(trial)) and before["status"] == "finished":
+    if (before := load_result(trial)) and before["status"] == "finished":
         return before
-    with hold(trial_lock(trial), f"trial {trial.id}", wait=True) as still_ours:
-        if (before := result(trial)) and before["status"] == "finished":
+    with hold(trial_lock(trial), f"trial {trial.id}", wait=True) as assert_lock_held:
+        if (before := load_result(trial)) and before["status"] == "finished":
             return before  # by the one for whom this process waited
-        work = finish or finish_here
-        return work(trial, before, still_ours, roll=roll, device=device, progress=progress)
+        work = finish or train_and_evaluate
+        return work(trial, before, assert_lock_held, roll=roll, device=device, progress=progress)
 
 
-def finish_here(
+def train_and_evaluate(
     trial: Trial,
     before: dict | None,
-    still_ours: Callable[[], None],
+    assert_lock_held: Callable[[], None],
     *,
     roll: Roll,
     device: str,
     progress: Callable[[dict], None],
 ) -> dict:
-    """Runs a trial that this process alone works on: `still_ours` is asked before each write."""
+    """Runs a trial that this process alone works on: `assert_lock_held` is asked before each write."""
     trajectories, state = training_data(trial.dataset, trial.protocol.top_fraction), load_checkpoint(trial)
     if state and state.get("data", trajectories.sha256) != trajectories.sha256:
         raise other_data(trial, state["data"], trajectories)
@@ -111,23 +111,23 @@ def finish_here(
     if device != "cpu" and roll is not in_process:
         record["provenance"]["device"] += ", rollouts on cpu"
     if before and state:
-        record["provenance"] = continued(before["provenance"], record["provenance"])
+        record["provenance"] = merge_provenance(before["provenance"], record["provenance"])
 
     def write(**changes) -> dict:
         nonlocal record
-        still_ours()
+        assert_lock_held()
         changed = record | changes
         write_atomic(folder(trial) / "result.json", json.dumps(changed, allow_nan=False).encode())
         record = changed
         return record
 
     def save(state: dict) -> None:
-        still_ours()
+        assert_lock_held()
         save_checkpoint(trial, state | {"data": trajectories.sha256})
         progress(write(**copy.deepcopy(state["progress"])))
 
     write()
-    note(trial, f"training from update {record['update']} on {device}")
+    append_log(trial, f"training from update {record['update']} on {device}")
     statistics = Statistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)
     try:
         fit(
@@ -139,16 +139,16 @@ def finish_here(
             device=device,
         )
     except Exception as error:
-        note(trial, traceback.format_exc())
+        append_log(trial, traceback.format_exc())
         with suppress(OSError):  # a full disk; the error itself says so
             write(status="failed", error=f"{type(error).__name__}: {error}")
         raise
     done = write(status="finished")
-    note(trial, "finished")
+    append_log(trial, "finished")
     return done
 
 
-def continued(before: dict, now: dict) -> dict:
+def merge_provenance(before: dict, now: dict) -> dict:
     """A provenance that tells of a change of what moves float bits: workers "1, then 2"."""
     told = {
         field: before[field] if str(before[field]).endswith(str(now[field])) else f"{before[field]}, then {now[field]}"
@@ -189,10 +189,10 @@ def fail(trial: Trial, reason: str) -> dict:
     failed = {"status": "failed", "error": reason}
     blank = blank_result(trial, training_data(trial.dataset, trial.protocol.top_fraction))
     try:
-        found = result(trial) or blank
+        found = load_result(trial) or blank
     except ValueError:  # a damaged file is the user's to put right
         return blank | failed
-    note(trial, reason)
+    append_log(trial, reason)
     with suppress(OSError, Held), hold(trial_lock(trial), f"trial {trial.id}"):
         write_atomic(folder(trial) / "result.json", json.dumps(found | failed, allow_nan=False).encode())
     return found | failed

@@ -27,7 +27,7 @@ def folder(trial: Trial) -> Path:
     return home() / "trials" / trial.id
 
 
-def result(trial: Trial) -> dict | None:
+def load_result(trial: Trial) -> dict | None:
     """What a trial has given so far; None where it has not begun, or where its checkpoint will give it again."""
     path = folder(trial) / "result.json"
     try:
@@ -43,15 +43,15 @@ def result(trial: Trial) -> dict | None:
         ) from error
 
 
-def standing(trial: Trial) -> dict | None:
+def load_status(trial: Trial) -> dict | None:
     """A trial's result; its status is "stopped" where the file says running, and nobody runs it."""
-    found = result(trial)
+    found = load_result(trial)
     if found and found["status"] == "running" and not is_held(trial_lock(trial)):
         found["status"] = "stopped"
     return found
 
 
-def note(trial: Trial, text: str) -> None:
+def append_log(trial: Trial, text: str) -> None:
     """Adds a line to a trial's log.txt, with time, machine and process; a log that cannot be written stops nothing."""
     with suppress(OSError), (folder(trial) / "log.txt").open("a") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S %z')} {socket.gethostname()} {os.getpid()}: {text}\n")
@@ -82,7 +82,7 @@ def load_checkpoint(trial: Trial) -> dict | None:
             continue
         for bad, reason in damaged:
             os.replace(bad, bad.with_suffix(".damaged"))
-            note(trial, f"{reason}; going on from the one before, at update {state['progress']['update']}")
+            append_log(trial, f"{reason}; going on from the one before, at update {state['progress']['update']}")
         return state
     if damaged:
         raise ValueError("; ".join(reason for _, reason in damaged) + "; move its folder away to run the trial anew")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 from dmm.base.paths import home
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
@@ -39,7 +39,7 @@ def absent(dataset_id: str) -> ValueError:
     if dataset_id.startswith("d4rl:"):
         file = path(dataset_id)
         return ValueError(f"{dataset_id}: {file} is {'a folder, not a file' if file.is_dir() else 'not there'}")
-    message = unknown("dataset", dataset_id, here(), str(folder()))
+    message = unknown_name("dataset", dataset_id, here(), str(folder()))
     return ValueError(f"{message} A file elsewhere is d4rl:PATH; DMM_D4RL names another folder.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmm.base.errors import unknown
+from dmm.base.errors import unknown_name
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
 PREFIXES = ("minari", "dmm")
@@ -41,7 +41,7 @@ def absent(dataset_id: str) -> ValueError:
     """The error for a dataset that is not here."""
     fetch = f"minari download {dataset_id.removeprefix('minari/')}"
     make = f"dmm data collect {dataset_id}" if dataset_id.startswith("dmm/") else fetch
-    return ValueError(f"{unknown('dataset', dataset_id, here(), str(root()))} To get it: {make}")
+    return ValueError(f"{unknown_name('dataset', dataset_id, here(), str(root()))} To get it: {make}")
 
 
 def read(dataset_id: str) -> Trajectories:

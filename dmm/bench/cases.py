@@ -9,13 +9,13 @@ import torch
 
 from dmm import kernels
 from dmm.bench import baselines
-from dmm.bench.timing import Contest, Effort, Work
+from dmm.bench.timing import BenchmarkCase, TimingBudget, Work
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, assemble, sample
 from dmm.kernels import scan
 from dmm.rollouts.rollout import Statistics, evaluate
 from dmm.tasks import find_task
-from dmm.training.fit import fresh_model, fresh_optimizer, learner
+from dmm.training.fit import init_model, init_optimizer, make_update
 
 HOPPER = replace(  # every episode has its 250 steps, whatever the policy does
     find_task("hopper"), horizon=250, options=(("terminate_when_unhealthy", False),)
@@ -38,7 +38,7 @@ def one(function: Callable[[], object]) -> Work:
 
 
 @cache
-def made_up(episodes: int) -> Trajectories:
+def synthetic_data(episodes: int) -> Trajectories:
     """Episodes of 200 to 1000 steps in Hopper's dimensions, all noise."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(200, 1001, episodes)
@@ -53,39 +53,41 @@ def made_up(episodes: int) -> Trajectories:
     )
 
 
-def made_up_trial(arch: str, k: int, changes: Mapping[str, object], **protocol) -> Trial:
+def synthetic_trial(arch: str, k: int, overrides: Mapping[str, object], **protocol) -> Trial:
     """A trial of an architecture on made-up data."""
     found = Protocol(name="bench", context_length=k, **protocol)
-    return Trial(arch=arch, task=HOPPER, dataset=("made up",), protocol=found, seed=0, changes=tuple(changes.items()))
+    return Trial(
+        arch=arch, task=HOPPER, dataset=("made up",), protocol=found, seed=0, overrides=tuple(overrides.items())
+    )
 
 
-def sampling(effort: Effort, device: str) -> Iterator[Contest]:
+def sampling(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """Drawing a batch of 64 windows."""
-    data = made_up(20 if effort.quick else 1000)
+    data = synthetic_data(20 if effort.quick else 1000)
     for k in (8, 20):
-        peer = baselines.PeerSampler(data, k, HOPPER.scale)
+        peer = baselines.PeerSampler(data, k, HOPPER.return_scale)
         protocol, generator = Protocol(name="bench", context_length=k), torch.Generator().manual_seed(0)
-        yield Contest(
+        yield BenchmarkCase(
             work=f"K {k}, batch 64",
             unit="batch",
             peers={"Python loop": one(lambda peer=peer: peer(64))},
-            ours={"one gather": one(lambda p=protocol, g=generator: sample(data, p, HOPPER.scale, g, 64))},
+            ours={"one gather": one(lambda p=protocol, g=generator: sample(data, p, HOPPER.return_scale, g, 64))},
         )
 
 
 SCANS = {"indexed loop": baselines.indexed_scan, "lean loop": baselines.lean_scan, "mambapy": baselines.mambapy_scan}
 
 
-def there() -> tuple[dict[str, baselines.Scan], dict[str, str]]:
+def installed_scans() -> tuple[dict[str, baselines.Scan], dict[str, str]]:
     """The peers' scans that are installed, and why the others are not there."""
     module, reason = baselines.package("mambapy")
     absent = {} if module else {"mambapy": reason}
     return {name: peer for name, peer in SCANS.items() if name not in absent}, absent
 
 
-def scanning(effort: Effort, device: str) -> Iterator[Contest]:
+def scanning(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """The selective scan, forward and backward, batch 64, 16 states."""
-    peers, absent = there()
+    peers, absent = installed_scans()
     for length, width in ((24, 64),) if effort.quick else ((24, 64), (60, 256)):
         shapes = [(64, length, width)] * 3 + [(width, 16)] + [(64, length, 16)] * 2 + [(width,)]
         values = [torch.randn(shape, device=device) for shape in shapes]
@@ -100,7 +102,7 @@ def scanning(effort: Effort, device: str) -> Iterator[Contest]:
         ours = {kernels.path(device): work(kernels.selective_scan, values)}
         if device == "cpu":
             ours["PyTorch, gradient by hand"] = work(scan.fast, values)
-        yield Contest(
+        yield BenchmarkCase(
             work=f"T {length}, D {width}",
             unit="call",
             peers={name: work(peer, channels_first) for name, peer in peers.items()},
@@ -111,37 +113,38 @@ def scanning(effort: Effort, device: str) -> Iterator[Contest]:
 
 def updates(trial: Trial, data: Trajectories, device: str) -> Work:
     """Our training loop's body."""
-    model = fresh_model(trial).to(device).train()
+    model = init_model(trial).to(device).train()
     generator = torch.Generator(device).manual_seed(0)
-    learn, done = learner(trial, data, model, fresh_optimizer(model, trial.protocol), generator), iter(range(10**9))
+    learn, done = make_update(trial, data, model, init_optimizer(model, trial.protocol), generator), iter(range(10**9))
     return one(lambda: learn(next(done)))
 
 
-def training(effort: Effort, device: str) -> Iterator[Contest]:
+def training(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """A whole update, batch 64: sampling, forward, backward, clip, optimizer."""
-    data = made_up(20 if effort.quick else 1000)
-    for work, (arch, k, changes) in SIZES.items():
-        trial = made_up_trial(arch, k, changes)
+    data = synthetic_data(20 if effort.quick else 1000)
+    for work, (arch, k, overrides) in SIZES.items():
+        trial = synthetic_trial(arch, k, overrides)
         ours = {"dmm": updates(trial, data, device)}
         if arch == "dt":
-            half = replace(trial, protocol=trial.protocol.changed(dtype="bfloat16"))
+            half = replace(trial, protocol=trial.protocol.with_overrides(dtype="bfloat16"))
             ours["dmm, bfloat16"] = updates(half, data, device)
         models, absent = peer_models(trial)
-        draw = baselines.PeerSampler(data, k, HOPPER.scale)
+        draw = baselines.PeerSampler(data, k, HOPPER.return_scale)
         peers = {
-            name: one(baselines.peer_learner(model.to(device).train(), draw, device)) for name, model in models.items()
+            name: one(baselines.make_peer_update(model.to(device).train(), draw, device))
+            for name, model in models.items()
         }
         if device != "cpu":
             peers["dmm, eager"] = one(eager(trial, data, device))
-        yield Contest(work=work, unit="update", peers=peers, ours=ours, absent=absent)
+        yield BenchmarkCase(work=work, unit="update", peers=peers, ours=ours, absent=absent)
 
 
 def eager(trial: Trial, data: Trajectories, device: str) -> Callable[[], float]:
     """Our model, kernels and sampler in the scripts' loop, which waits for the device at each update."""
     generator = torch.Generator(device).manual_seed(0)
-    model = fresh_model(trial).to(device).train()
-    return baselines.peer_learner(
-        model, lambda size: sample(data, trial.protocol, HOPPER.scale, generator, size, model.needs), device
+    model = init_model(trial).to(device).train()
+    return baselines.make_peer_update(
+        model, lambda size: sample(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs), device
     )
 
 
@@ -153,27 +156,29 @@ def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str
             return {}, {"transformers": reason}
         sizes = (HOPPER.state_dim, HOPPER.action_dim, trial.protocol.context_length, 128, 3)
         return {"transformers": baselines.PeerTransformer(*sizes)}, {}
-    scans, absent = there()
-    return {name: baselines.peer_model(fresh_model(trial), found) for name, found in scans.items()}, absent
+    scans, absent = installed_scans()
+    return {name: baselines.peer_model(init_model(trial), found) for name, found in scans.items()}, absent
 
 
-def rolling(effort: Effort, device: str) -> Iterator[Contest]:
+def rolling(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """Hopper without its early end, untrained policies: one episode after the other, or 100 in two shards of 50."""
     sizes = {name: size for name, size in SIZES.items() if size[0] != "decision_mamba"}
-    for work, (arch, k, changes) in sizes.items():
-        trial = made_up_trial(arch, k, changes, episodes=4 if effort.quick else 100)
+    for work, (arch, k, overrides) in sizes.items():
+        trial = synthetic_trial(arch, k, overrides, episodes_per_evaluation=4 if effort.quick else 100)
         statistics = Statistics(*(np.full(HOPPER.state_dim, value) for value in baselines.STATISTICS))
         trial = replace(trial, task=replace(HOPPER, horizon=10 if effort.quick else HOPPER.horizon))
-        model = fresh_model(trial).to(device)
+        model = init_model(trial).to(device)
 
         def roll(kind: str, trial: Trial = trial, model=model, statistics=statistics) -> int:
-            one_kind = replace(trial, protocol=trial.protocol.changed(rollout=kind))
+            one_kind = replace(trial, protocol=trial.protocol.with_overrides(rollout=kind))
             return sum(sum(entry["lengths"]) for entry in evaluate(model, one_kind, statistics, 0))
 
         def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
             task = trial.task
             k = trial.protocol.context_length
-            return baselines.peer_episode(peer, env, k, task.horizon, task.target, task.scale, 0, device)[1]
+            return baselines.peer_episode(peer, env, k, task.horizon, task.target_return, task.return_scale, 0, device)[
+                1
+            ]
 
         found, absent = peer_models(trial)
         peers = {
@@ -182,5 +187,8 @@ def rolling(effort: Effort, device: str) -> Iterator[Contest]:
             if name != "lean loop"
         }
         again = "K/V cache" if arch == "dt" else "recurrent"
-        ours = {"dmm, window": lambda roll=roll: roll("window"), f"dmm, {again}": lambda roll=roll: roll("recurrent")}
-        yield Contest(work=f"{work}, Hopper", unit="environment step", peers=peers, ours=ours, absent=absent)
+        ours = {
+            "dmm, windowed": lambda roll=roll: roll("windowed"),
+            f"dmm, {again}": lambda roll=roll: roll("recurrent"),
+        }
+        yield BenchmarkCase(work=f"{work}, Hopper", unit="environment step", peers=peers, ours=ours, absent=absent)

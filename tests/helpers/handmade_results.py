@@ -5,15 +5,15 @@ from dmm.tasks import find_task
 
 HOPPER, WALKER = find_task("hopper"), find_task("walker2d")
 PROTOCOL = Protocol(
-    name="by hand", context_length=8, updates=30, warmup=5, learning_rate=1e-3, evaluations=3, episodes=2,
+    name="by hand", context_length=8, updates=30, warmup=5, learning_rate=1e-3, num_evaluations=3, episodes_per_evaluation=2,
     targets=(1.0, 0.5),
 )  # fmt: skip
 TABLE = Table(
     name="handmade",
     title="Made by hand",
     rows=(
-        Row(label="DT", arch="dt", changes={"width": 64}, published={"hopper-medium": 68.4}, note="a note of DT"),
-        Row(label="DMM", arch="metamamba", changes={"width": 64}),
+        Row(label="DT", arch="dt", overrides={"width": 64}, published={"hopper-medium": 68.4}, note="a note of DT"),
+        Row(label="DMM", arch="metamamba", overrides={"width": 64}),
     ),
     columns=(Column(task=HOPPER, dataset="dmm/hopper/medium-v0", label="hopper-medium"),),
     seeds=(0, 1),
@@ -29,7 +29,7 @@ def raw(score: float) -> float:
     return -20.272305 + score / 100 * (3234.3 - -20.272305)
 
 
-def result(trial: Trial, scores: dict[float, list[float]], status: str = "finished", **changes) -> dict:
+def result(trial: Trial, scores: dict[float, list[float]], status: str = "finished", **overrides) -> dict:
     """A trial's result whose evaluations have these mean scores by target; two episodes each, 10 apart in return."""
     updates = [10, 20, 30][: max(len(values) for values in scores.values())]
     evaluations = [
@@ -59,7 +59,7 @@ def result(trial: Trial, scores: dict[float, list[float]], status: str = "finish
         "loss": [[update, 1 / update] for update in updates],
         "evaluations": evaluations,
         "seconds": {"train": 12.0, "rollout": 4.5},
-    } | changes  # fmt: skip
+    } | overrides  # fmt: skip
 
 
 def results() -> list[dict]:

@@ -20,12 +20,12 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, Past
-from dmm.layers import MambaBlock, Some, at_least_one, shrink_ways_back, zero_biases
+from dmm.batch import Batch, RecurrentState
+from dmm.layers import MambaBlock, TokenSubset, check_at_least_one, scale_residual_projections, zero_biases
 from dmm.models import DecisionModel
 
 
-class CorreiaDecisionMamba(DecisionModel):
+class DecisionMambaCorreia(DecisionModel):
     """Stock Mamba blocks behind RMSNorms over (returns-to-go,) states and previous actions."""
 
     recurrent = True
@@ -39,7 +39,7 @@ class CorreiaDecisionMamba(DecisionModel):
         unused_heads: bool = False
 
         def __post_init__(self) -> None:
-            at_least_one(self, "width", "layers")
+            check_at_least_one(self, "width", "layers")
 
     needs = frozenset({"previous_actions"})
     presets = {"DM": {}, "DM+R": {"return_tokens": True, "unused_heads": True}}
@@ -59,18 +59,18 @@ class CorreiaDecisionMamba(DecisionModel):
             self.state_head = nn.Linear(width, state_dim)
             self.return_head = nn.Linear(width, 1)
         zero_biases(self)
-        shrink_ways_back(self, branches=config.layers)
+        scale_residual_projections(self, branches=config.layers)
 
-    def unread(self) -> tuple[str, ...]:
+    def unused_parameters(self) -> tuple[str, ...]:
         return ("state_head", "return_head") if self.config.unused_heads else ()
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         tokens = [self.embed_states(batch.states), self.embed_actions(batch.previous_actions)]
         if self.config.return_tokens:
-            tokens.insert(0, self.embed_returns(rearrange(batch.returns, "b k -> b k 1")))
+            tokens.insert(0, self.embed_returns(rearrange(batch.returns_to_go, "b k -> b k 1")))
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, past)
-        states = last(x, past, Some(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
+        states = last(x, past, TokenSubset(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
         return torch.tanh(self.head(self.norm(states)))

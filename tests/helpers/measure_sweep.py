@@ -1,4 +1,4 @@
-"""A sweep of many.py in this process, by `python measured.py OUT`: its processor time and memory, as JSON."""
+"""A sweep of many_trials_table.py in this process, by `python measure_sweep.py OUT`: its processor time and memory, as JSON."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from dmm.sweeps.profile import find_profile
 from dmm.sweeps.sweep import sweep
 from dmm.tables import find_table
 
-URI = os.environ["MLFLOW_TRACKING_URI"]  # conftest, which the table imports, takes it away
+URI = os.environ["MLFLOW_TRACKING_URI"]
 began, marks = time.monotonic(), {}
 
 
@@ -22,7 +22,7 @@ def say(line: str) -> None:
         marks[done] = [time.monotonic() - began, time.process_time()]
 
 
-counts = sweep(find_table(str(Path(__file__).with_name("many.py"))), find_profile("laptop"), URI, say=say)
+counts = sweep(find_table(str(Path(__file__).with_name("many_trials_table.py"))), find_profile("laptop"), URI, say=say)
 usage = resource.getrusage(resource.RUSAGE_SELF)
 found = {
     "counts": counts,

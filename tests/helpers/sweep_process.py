@@ -15,8 +15,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-TESTS = Path(__file__).parent
-TOY = str(TESTS / "toy.py")
+TESTS = Path(__file__).parent.parent
+TOY = str(TESTS / "helpers/toy_table.py")
 SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "300"}  # six trials, each with evaluations at updates 100, 200, 300
 TRIALS = 6
 FILES = ("table.md", "table.csv")

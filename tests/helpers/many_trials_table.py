@@ -2,15 +2,16 @@
 
 import os
 
-from conftest import REACHER, TINY
-
 from dmm.config import Column, Row, Table
+from helpers.reacher import REACHER, TINY
 
 TABLE = Table(
     name="many",
     title="Many",
-    rows=(Row(label="DT", arch="dt", changes={"width": 8, "layers": 1}),),
+    rows=(Row(label="DT", arch="dt", overrides={"width": 8, "layers": 1}),),
     columns=(Column(task=REACHER, dataset="d4rl:" + os.environ["DMM_TOY_DATA"], label="reacher-random"),),
     seeds=tuple(range(int(os.environ["DMM_TOY_TRIALS"]))),
-    protocol=TINY.changed(updates=2, evaluations=1, episodes=1, shard=1, targets=(1.0,)),
+    protocol=TINY.with_overrides(
+        updates=2, num_evaluations=1, episodes_per_evaluation=1, rollout_batch_size=1, targets=(1.0,)
+    ),
 )

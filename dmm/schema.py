@@ -1,0 +1,236 @@
+"""The typed results. What a trial writes to result.json, and what reports and MLflow read.
+
+Every class here is plain JSON: `to_json` writes one, `from_json` reads it and refuses wrong fields and wrong types.
+Returns are undiscounted and in the environment's units. Scores are D4RL-normalised: 0 to 100 between reference policies.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from dmm.base.errors import unknown_name
+from dmm.tasks import Task
+
+Status = Literal["running", "finished", "failed", "stopped"]  # stopped: nobody runs it, and it is not finished
+T = TypeVar("T")
+
+
+class LossPoint(NamedTuple):
+    """A point of the loss curve."""
+
+    update: int  # updates done
+    loss: float  # mean training loss since the point before
+
+
+class ReturnPoint(NamedTuple):
+    """A point of the curve of returns at one target."""
+
+    update: int  # updates done
+    mean_return: float  # over the episodes of the evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """The episodes of one evaluation at one target."""
+
+    update: int  # updates done
+    target: float  # multiple of the task's target return
+    asked: float  # the return asked for: target x the task's target return
+    returns: list[float]  # one an episode
+    lengths: list[int]  # steps of each episode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """Wall time of a trial, in seconds."""
+
+    train: float = 0.0
+    rollout: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.train + self.rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a trial has given so far: the part of its result that training makes."""
+
+    parameters: int  # of one model, unused ones included
+    update: int = 0  # updates done
+    loss: list[LossPoint] = field(default_factory=list)
+    evaluations: list[EvaluationResult] = field(default_factory=list)  # by update, then by target
+    seconds: Seconds = Seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """What of a task is part of a trial's id."""
+
+    name: str
+    environment: str  # Gymnasium id
+    options: list[list[Any]]  # [name, value]: keyword arguments of gymnasium.make
+    horizon: int  # steps
+    return_scale: float  # returns-to-go are divided by it
+    target_return: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A trial as JSON: all that can move a number. Its hash is the trial's id."""
+
+    results_version: int
+    arch: str
+    config: dict[str, Any]  # every field of the architecture's Config
+    task: TaskRecord
+    dataset: list[str]  # ids
+    protocol: dict[str, Any]  # every field of the Protocol but its name
+    seed: int
+
+    @property
+    def context_length(self) -> int:
+        """K, in environment steps."""
+        return self.protocol["context_length"]
+
+    @property
+    def targets(self) -> list[float]:
+        """Multiples of the task's target return, in the protocol's order."""
+        return self.protocol["targets"]
+
+    @property
+    def width(self) -> int | None:
+        """Embedding width. None where the architecture has no such field."""
+        return self.config.get("width")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The data that a trial learnt from."""
+
+    ids: list[str]
+    sha256: str  # of the arrays
+    episodes: int
+    steps: int
+    return_mean: float  # over episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a result comes from. Not part of an id. A value reads "1, then 2" where a resumed trial changed it."""
+
+    commit: str
+    versions: dict[str, str]  # of installed packages
+    machine: str
+    device: str  # cpu or cuda
+    scan: str  # the kernel of the selective scan, which moves float bits
+    workers: str  # how many processes trained the model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult(Progress):
+    """result.json: all that a trial has given, episode by episode."""
+
+    id: str
+    trial: TrialRecord
+    task: Task
+    status: Status
+    error: str | None  # why it failed
+    data: DataRecord
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """A result without its episodes and losses. Every table is computed from these."""
+
+    id: str
+    trial: TrialRecord
+    task: Task
+    status: Status
+    error: str | None
+    data: DataRecord
+    provenance: Provenance
+    parameters: int
+    update: int
+    seconds: Seconds
+    asked: dict[str, float]  # target label ("1", "0.5") -> the return asked for
+    curve: dict[str, list[ReturnPoint]]  # target label -> its evaluations, by update
+    run_id: str | None = None  # of MLflow, where it was read from there
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSource:
+    """Where a report was read from, for its manifest."""
+
+    uri: str  # of the tracking store
+    experiment: str
+    query: str
+    commit: str  # of the code that made the report
+    versions: dict[str, str]
+
+
+def to_json(value: Any) -> Any:
+    """A JSON value with the same content. A dataclass becomes an object, a tuple a list."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(entry) for entry in value]
+    return value
+
+
+def from_json(expected: type[T], value: Any, where: str = "") -> T:
+    """The value of a type that `to_json` wrote. Raises ValueError with the place of the first wrong or missing field."""
+    where = where or expected.__name__
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {shown(value)}; it takes an object")
+    return read(expected, value, where)
+
+
+field_types = cache(typing.get_type_hints)
+
+
+def read(expected: Any, value: Any, where: str) -> Any:
+    """`from_json` for any type that the classes above use."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if expected is Any:
+        return value
+    if dataclasses.is_dataclass(expected) and isinstance(value, dict):
+        fields, known = {f.name: f for f in dataclasses.fields(expected)}, field_types(expected)
+        for name in value:
+            if name not in fields:
+                raise unknown_name("field", name, fields, where)
+        for name, f in fields.items():
+            if name not in value and f.default is f.default_factory is dataclasses.MISSING:
+                raise ValueError(f"{where} has no {name}")
+        return expected(**{name: read(known[name], entry, f"{where}.{name}") for name, entry in value.items()})
+    if isinstance(value, list) and isinstance(expected, type) and issubclass(expected, tuple):
+        parts = field_types(expected)  # of a NamedTuple
+        if len(parts) == len(value):
+            return expected(*(read(kind, entry, where) for kind, entry in zip(parts.values(), value, strict=True)))
+    if isinstance(value, list) and origin in (list, tuple):
+        return origin(read(arguments[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
+    if isinstance(value, dict) and origin is dict:
+        return {key: read(arguments[1], entry, f"{where}[{key!r}]") for key, entry in value.items()}
+    if origin is Literal and value in arguments:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else read(arguments[0], value, where)  # only `X | None` is used
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is expected:
+        return value
+    kind = " or ".join(map(str, arguments)) if origin is Literal else getattr(expected, "__name__", str(expected))
+    raise ValueError(f"{where} is {shown(value)}; it takes {kind}")
+
+
+def shown(value: Any) -> str:
+    """A value for an error message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,1 @@
+"""What tests share: tasks, data, models, results made by hand, sweeps in processes of their own."""
