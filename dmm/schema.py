@@ -209,12 +209,16 @@ def read(expected: Any, value: Any, where: str) -> Any:
         for name, f in fields.items():
             if name not in value and f.default is f.default_factory is dataclasses.MISSING:
                 raise ValueError(f"{where} has no {name}")
-        return expected(**{name: read(known[name], entry, f"{where}.{name}") for name, entry in value.items()})
+        return typing.cast(type, expected)(
+            **{name: read(known[name], entry, f"{where}.{name}") for name, entry in value.items()}
+        )
     if isinstance(value, list) and isinstance(expected, type) and issubclass(expected, tuple):
         parts = field_types(expected)  # of a NamedTuple
         if len(parts) == len(value):
             return expected(*(read(kind, entry, where) for kind, entry in zip(parts.values(), value, strict=True)))
-    if isinstance(value, list) and origin in (list, tuple):
+    if isinstance(value, list) and origin is tuple and arguments[-1] is not Ellipsis and len(arguments) == len(value):
+        return tuple(read(kind, entry, where) for kind, entry in zip(arguments, value, strict=True))
+    if isinstance(value, list) and (origin is list or arguments[-1:] == (Ellipsis,)):
         return origin(read(arguments[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
     if isinstance(value, dict) and origin is dict:
         return {key: read(arguments[1], entry, f"{where}[{key!r}]") for key, entry in value.items()}
