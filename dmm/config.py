@@ -1,10 +1,9 @@
-"""Protocol, Reading, Trial, Row, Table: what is run and how it is read, as frozen values.
+"""Protocol, Reading, Trial, Row, Column, Table: what is run and how it is read, as frozen values.
 
-Trial.id names a result. It hashes everything that can move a number and nothing else, so that a trial which three tables
-need is run once, and a finished one is never run again.
+`Trial.id` names a result. It hashes everything that can move a number, and nothing else. So two tables that need the same
+trial share its result, and a finished trial is never run again.
 """
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -15,55 +14,52 @@ from typing import Any, Literal
 
 from dmm.base.errors import unknown_name
 from dmm.models import checked, find, hints, make_config, models
+from dmm.schema import TaskRecord, TrialRecord, to_json
 from dmm.tasks import Task
 
-RESULTS_VERSION = 4  # raised by any change of code that can move a number: every id changes with it
+RESULTS_VERSION = 4  # raised by any change of code that can move a number. Every id changes with it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """All that changes a run and is not the architecture. The defaults are the DT family's gym scripts."""
+    """Every setting of a run that is not part of the architecture. The defaults are those of the DT family's gym scripts."""
 
-    name: str  # how tables speak of it; not part of an id
+    name: str  # shown in tables. Not part of an id
     context_length: int = 20  # K, in environment steps
-    # optimisation: AdamW on all parameters, linear warm-up, then constant
-    batch_size: int = 64
+    # optimisation: AdamW on all parameters, linear warm-up, then a constant learning rate
+    batch_size: int = 64  # windows
     updates: int = 100_000
     learning_rate: float = 1e-4
-    warmup: int = 10_000  # update u uses learning_rate * min((u + 1) / warmup, 1)
+    warmup: int = 10_000  # updates. Update u uses learning_rate * min((u + 1) / warmup, 1)
     weight_decay: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     grad_clip_norm: float = 0.25  # global gradient norm
-    dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: of matrix products in training; weights stay float32
-    # windows: a step drawn uniformly from an episode, and up to K steps from it on, or up to it; whole: drawn from the
-    # episode's steps that K - 1 others follow, or its first step where it has fewer than K
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training. Weights are always float32
+    # windows: one step is drawn from an episode, and the window has up to K steps around it
     top_fraction: float = 1.0  # of the data's steps: the episodes of highest return that fit into it (%BC)
-    window_anchor: Literal["start", "end", "whole"] = "start"  # what the drawn step is of its window
-    sampling: Literal["steps", "episodes"] = "steps"  # episodes drawn by their length, or uniformly
+    # the drawn step is the first of its window (start) or the last (end). whole: the first, drawn only from the steps that
+    # K - 1 others follow, or the episode's first step where the episode is shorter than K
+    window_anchor: Literal["start", "end", "whole"] = "start"
+    sampling: Literal["steps", "episodes"] = "steps"  # steps: all steps are equally likely. episodes: all episodes are
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
     pad_action: float = -10.0
     std_offset: float = 1e-6  # added to the standard deviation of the states
     # evaluation
-    num_evaluations: int = 10  # at equal distances, the last one after the last update
-    episodes_per_evaluation: int = 100  # per target and evaluation
-    targets: tuple[float, ...] = (1.0,)  # returns asked for, in multiples of the task's
-    rollout_batch_size: int = 50  # episodes rolled in lock-step; fixed, since a batch's composition moves float bits
+    num_evaluations: int = 10  # at equal distances. The last one is after the last update
+    episodes_per_evaluation: int = 100  # for each target
+    targets: tuple[float, ...] = (1.0,)  # returns asked for, as multiples of the task's target return
+    rollout_batch_size: int = 50  # episodes rolled out together. Fixed, because the batch size moves float bits
     rollout_pad_state: Literal["raw zero", "normalised zero"] = "normalised zero"
     rollout_pad_action: float = 0.0
-    rollout: Literal["windowed", "recurrent"] = "windowed"  # the last K steps anew each step, or state kept instead
+    # windowed: the model reads the last K steps anew at each step. recurrent: it keeps a state from step to step
+    rollout: Literal["windowed", "recurrent"] = "windowed"
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in (
-            "context_length",
-            "batch_size",
-            "updates",
-            "num_evaluations",
-            "episodes_per_evaluation",
-            "rollout_batch_size",
-        ):
+        counts = ("context_length", "batch_size", "updates", "num_evaluations", "episodes_per_evaluation")
+        for name in (*counts, "rollout_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Protocol.{name} is {getattr(self, name)}; it must be at least 1")
         if self.learning_rate <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0 or len(self.betas) != 2:
@@ -74,7 +70,7 @@ class Protocol:
         if self.updates % self.num_evaluations:
             raise ValueError(f"{self.updates} updates cannot be divided into {self.num_evaluations} evaluations")
         if self.window_anchor == "whole" and self.sampling != "episodes":
-            raise ValueError("Protocol.window_anchor 'whole' goes with sampling 'episodes'; it has sampling 'steps'")
+            raise ValueError("Protocol.window_anchor 'whole' needs sampling 'episodes'; it has sampling 'steps'")
         if not 0 < self.top_fraction <= 1:
             raise ValueError(f"Protocol.top_fraction is {self.top_fraction}; it must be above 0 and at most 1")
         if not self.targets or len(set(self.targets)) < len(self.targets):
@@ -86,7 +82,7 @@ class Protocol:
         return self.updates // self.num_evaluations
 
     def with_overrides(self, **overrides: Any) -> "Protocol":
-        """The same protocol with some fields changed; a wrong field is one error."""
+        """The same protocol with other values of some fields. Raises ValueError for an unknown field."""
         for key in overrides:
             if key not in self.__dataclass_fields__:
                 raise unknown_name("field", key, self.__dataclass_fields__, "Protocol")
@@ -94,28 +90,31 @@ class Protocol:
 
 
 def check_fields(value: Any) -> None:
-    """Refuses a dataclass with a field of the wrong type, as it is made."""
+    """Raises ValueError if a field of a dataclass has the wrong type. Called as the value is made."""
     for name, expected in hints(type(value)).items():
         object.__setattr__(value, name, checked(f"{type(value).__name__}.{name}", getattr(value, name), expected))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How one number is read from the finished runs of a cell. Not part of a run: two readings cost no extra run."""
+    """A rule that reads one number from the finished trials of a cell: checkpoint selection, target, seeds.
+
+    A reading is not part of a trial. A second reading of the same trials costs no extra run.
+    """
 
     name: str
-    checkpoint: Literal["last", "best", "average"] = "last"  # best: the highest evaluation
-    average_last: int = 1  # of "average": the mean of so many last evaluations
-    target: float | Literal["max", "mean"] = 1.0  # one target by its multiple, or over all targets
+    checkpoint: Literal["last", "best", "average"] = "last"  # best: the evaluation with the highest score
+    average_last: int = 1  # of "average": the mean of this many last evaluations
+    target: float | Literal["max", "mean"] = 1.0  # one target by its multiple, or the max or mean over all targets
     seeds: Literal["mean", "max"] = "mean"  # max has no spread
-    floor: float | None = None  # a score below counts as it
+    floor: float | None = None  # a lower score counts as this
 
     def __post_init__(self) -> None:
         check_fields(self)
 
     def describe(self) -> str:
         """One line for the foot of a table."""
-        at = {
+        checkpoint = {
             "last": "last evaluation",
             "best": "best evaluation",
             "average": f"mean of the last {self.average_last} evaluations",
@@ -123,23 +122,12 @@ class Reading:
         over = {"max": "best of all targets", "mean": "mean of all targets"}
         target = over[self.target] if isinstance(self.target, str) else f"target x{self.target:g}"
         floor = "" if self.floor is None else f", floored at {self.floor:g}"
-        return f"{at[self.checkpoint]}, {target}, {self.seeds} over seeds{floor}"
+        return f"{checkpoint[self.checkpoint]}, {target}, {self.seeds} over seeds{floor}"
 
 
 LAST = Reading(name="last")
 BEST = Reading(name="best", checkpoint="best")
 PAPER_MAX = Reading(name="max over everything", checkpoint="best", target="max", seeds="max", floor=0.0)
-
-
-def canonical(value: Any) -> Any:
-    """A JSON value with the same content: a dataclass becomes an object."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): canonical(entry) for key, entry in sorted(value.items())}
-    if isinstance(value, tuple | list):
-        return [canonical(entry) for entry in value]
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +145,7 @@ class Trial:
         object.__setattr__(self, "overrides", tuple(sorted(dict(self.overrides).items())))
         if self.seed < 0:
             raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
-        self.config  # noqa: B018  a wrong architecture or field is said here, before anything runs
+        self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
         if self.protocol.rollout == "recurrent" and not find(self.arch).recurrent:
             able = ", ".join(name for name in models() if find(name).recurrent)
             raise ValueError(
@@ -169,48 +157,50 @@ class Trial:
         """The architecture's Config of this trial."""
         return make_config(self.arch, dict(self.overrides))
 
-    def canonical(self) -> dict:
-        """All that can move a number, as JSON: every field of the Config and the Protocol, not only what was changed."""
-        protocol = canonical(self.protocol)
+    def record(self) -> TrialRecord:
+        """The trial as JSON: every field of Config and Protocol that can move a number, with defaults written out."""
+        protocol = to_json(self.protocol)
         del protocol["name"]
-        task = {
-            key: canonical(getattr(self.task, key))
-            for key in ("name", "environment", "options", "horizon", "return_scale", "target_return")
-        }
-        return {
-            "results": RESULTS_VERSION,
-            "arch": self.arch,
-            "config": canonical(self.config),
-            "task": task,
-            "dataset": list(self.dataset),
-            "protocol": protocol,
-            "seed": self.seed,
-        }
+        task = self.task
+        return TrialRecord(
+            results_version=RESULTS_VERSION,
+            arch=self.arch,
+            config=to_json(self.config),
+            task=TaskRecord(
+                name=task.name,
+                environment=task.environment,
+                options=to_json(task.options),
+                horizon=task.horizon,
+                return_scale=task.return_scale,
+                target_return=task.target_return,
+            ),
+            dataset=list(self.dataset),
+            protocol=protocol,
+            seed=self.seed,
+        )
 
     @cached_property
     def id(self) -> str:
-        """Sixteen hex digits."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        """Sixteen hex digits: the start of the sha256 of the record."""
+        text = json.dumps(to_json(self.record()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of a table: an architecture with its changes, and the numbers that its paper printed."""
+    """A line of a table: an architecture with overrides, and the numbers that its paper printed."""
 
     label: str
     arch: str
-    preset: str = ""  # a paper's name for a variant of the architecture; `overrides` come on top
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    protocol_overrides: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # fields in which this row departs from the table's
-    per_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # task name -> further changes of Config
-    published: Mapping[str, float] = field(default_factory=dict)  # dataset label -> score
+    preset: str = ""  # a paper's name for a variant of the architecture. `overrides` are applied on top
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # of the architecture's Config
+    protocol_overrides: Mapping[str, Any] = field(default_factory=dict)  # of the table's Protocol
+    per_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # task name -> more overrides of Config
+    published: Mapping[str, float] = field(default_factory=dict)  # column label -> score
     note: str = ""
 
     def config_overrides(self, task: Task) -> dict[str, Any]:
-        """The changes of Config on one task."""
+        """All overrides of Config on one task. Raises ValueError for an unknown preset."""
         presets = find(self.arch).presets
         if self.preset and self.preset not in presets:
             raise unknown_name("preset", self.preset, presets, f"dmm/models/{self.arch}.py")
@@ -219,7 +209,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A task and the data it is learnt from."""
+    """A task and its training data."""
 
     task: Task
     dataset: tuple[str, ...]
@@ -232,7 +222,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows x columns x seeds under one protocol, and the readings that it prints. A file of tune_spaces holds one: TABLE."""
+    """Rows x columns x seeds under one protocol, and the readings that are printed. A file of tune_spaces holds one: TABLE."""
 
     name: str
     title: str
@@ -280,10 +270,24 @@ class Table:
         )
 
     def cell(self, row: Row, column: Column) -> list[Trial]:
-        """The trials of a cell, one a seed."""
+        """The trials of a cell, one for each seed."""
         return [self.trial(row, column, seed) for seed in self.seeds]
 
     def trials(self) -> list[Trial]:
-        """All trials, each id once, seed by seed, so that an unfinished sweep has whole columns of seeds."""
+        """All trials, each id once. They are ordered by seed, so that an unfinished sweep has complete seeds."""
         every = [self.trial(row, column, seed) for seed in self.seeds for column in self.columns for row in self.rows]
         return list({trial.id: trial for trial in every}.values())
+
+    def names(self) -> dict[str, str]:
+        """A name for each trial by its id: `DT on hopper-medium, seed 0`. Rows may share a trial. Then the first names it."""
+        names: dict[str, str] = {}
+        for row in self.rows:
+            for column in self.columns:
+                for trial in self.cell(row, column):
+                    names.setdefault(trial.id, f"{cell_name(row, column)}, seed {trial.seed}")
+        return names
+
+
+def cell_name(row: Row, column: Column) -> str:
+    """The name of a cell in texts."""
+    return f"{row.label} on {column.label}"

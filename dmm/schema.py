@@ -218,6 +218,8 @@ def read(expected: Any, value: Any, where: str) -> Any:
             return expected(*(read(kind, entry, where) for kind, entry in zip(parts.values(), value, strict=True)))
     if isinstance(value, list) and origin is tuple and arguments[-1] is not Ellipsis and len(arguments) == len(value):
         return tuple(read(kind, entry, where) for kind, entry in zip(arguments, value, strict=True))
+    if isinstance(value, list) and origin is list and set(map(type, value)) <= {arguments[0]}:
+        return value  # numbers or text: thousands of them, so not one by one
     if isinstance(value, list) and (origin is list or arguments[-1:] == (Ellipsis,)):
         return origin(read(arguments[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
     if isinstance(value, dict) and origin is dict:

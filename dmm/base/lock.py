@@ -1,7 +1,8 @@
-"""Who works on what: a lock file that the kernel releases with its holder, and beside it who holds it and since when.
+"""Locks: a lock file that the kernel releases when its holder ends, and beside it a file that names the holder.
 
-flock works on local disks and, between machines, on NFS 4; a dead holder's lock is free at once, a lost machine's when its
-NFS lease ends. Each change of hands is written down, so that a holder which lost its lock finds out before it writes.
+flock works on local disks and, between machines, on NFS 4. The lock of a dead process is free at once. The lock of a lost
+machine is free when its NFS lease ends. Each new holder is written down, so a process that lost its lock notices it before
+it writes.
 """
 
 import getpass
@@ -12,33 +13,47 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dmm.base.paths import write_atomic
 
-POLL = 0.5  # seconds between two tries of one who waits
+POLL_SECONDS = 0.5  # between two tries to get a lock
 
 
 class Held(ValueError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
-def holder(path: Path) -> dict | None:
-    """Who took a lock last: token, user, host, pid, since; None where nobody has, or the file is damaged."""
+@dataclass(frozen=True)
+class Holder:
+    """The process that took a lock last."""
+
+    token: str  # unique
+    user: str
+    host: str
+    pid: int
+    since: str  # local time with its offset from UTC
+
+
+def holder(path: Path) -> Holder | None:
+    """The process that took a lock last. None if no process has, or if the file is damaged."""
     try:
-        return json.loads(path.with_suffix(".holder").read_bytes())
-    except (FileNotFoundError, ValueError):
+        return Holder(**json.loads(path.with_suffix(".holder").read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
 def describe(path: Path) -> str:
     """ann@node3, process 4711, since 2026-01-31 12:00:00 +0000"""
     found = holder(path)
-    return "{user}@{host}, process {pid}, since {since}".format(**found) if found else "a process that begins just now"
+    if found is None:
+        return "a process that has just begun"
+    return f"{found.user}@{found.host}, process {found.pid}, since {found.since}"
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody works under this lock now; where locks cannot be tried, whether somebody took it."""
+    """Whether a process holds this lock now. Where locks do not work, whether a process ever took it."""
     from filelock import FileLock, Timeout
 
     if not path.exists():
@@ -51,7 +66,7 @@ def is_held(path: Path) -> bool:
 
 
 def user() -> str:
-    """Who runs this; in a container a user may have no name."""
+    """The user's name. In a container a user may have none, then the number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -59,37 +74,39 @@ def user() -> str:
 
 
 @contextmanager
-def hold(path: Path, what: str, *, wait: bool = False, say: Callable[[str], None] = print) -> Iterator[Callable]:
-    """Holds a lock for the block; gives a function that raises once it is somebody else's.
+def hold(
+    path: Path, what: str, *, wait: bool = False, say: Callable[[str], None] = print
+) -> Iterator[Callable[[], None]]:
+    """Holds a lock for the block. Gives a function that raises RuntimeError once another process has taken the lock.
 
-    Where another has it, refuses with who and since when, or says so and waits.
+    If another process holds it, this one raises Held with the holder's name or, with `wait`, prints it and waits.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=2)  # a look at the lock holds it for a moment
+        lock.acquire(timeout=2)  # `is_held` holds the lock for a moment
     except Timeout:
         taken = f"{what} is run by {describe(path)}"
         if not wait:
             raise Held(taken) from None
         say(f"{taken}; waiting")
-        lock.acquire(poll_interval=POLL)
+        lock.acquire(poll_interval=POLL_SECONDS)
     try:
-        me = {
-            "token": uuid.uuid4().hex,
-            "user": user(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        }
-        write_atomic(path.with_suffix(".holder"), json.dumps(me).encode())
+        me = Holder(
+            token=uuid.uuid4().hex,
+            user=user(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            since=time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        )
+        write_atomic(path.with_suffix(".holder"), json.dumps(asdict(me)).encode())
 
-        def check() -> None:
+        def assert_lock_held() -> None:
             if holder(path) != me:
                 raise RuntimeError(f"{what} was taken over by {describe(path)}")
 
-        yield check
+        yield assert_lock_held
     finally:
         lock.release()

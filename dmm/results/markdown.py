@@ -1,13 +1,16 @@
-"""table.md: a table's cells as Markdown, with all that is needed to read them. No time, date, run id or URI."""
+"""table.md: a table's cells as Markdown, with everything that a reader needs. No time, date, run id or URI."""
 
 import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 
 import numpy as np
+from tabulate import tabulate
 
 from dmm.config import Column, Protocol, Table
-from dmm.results.score import Cell, Score, interval, iqm, is_papers_data, parameters_per_score, reason, state
+from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
+from dmm.results.statistics import bootstrap_interval, iqm
+from dmm.schema import TrialSummary
 
 
 def markdown(table: Table, cells: list[Cell]) -> str:
@@ -23,16 +26,18 @@ def markdown(table: Table, cells: list[Cell]) -> str:
         parts += [f"## All columns, {headline.name}", overview(table, cells)]
     for column in table.columns:
         parts += section(table, column, [cell for cell in cells if cell.column is column])
-    asked = [line for cell in cells for line in asked_and_got(cell)]
-    if len({line[2] for line in asked}) > 1:
+    returns = [line for cell in cells for line in asked_and_got(cell)]
+    if len({target for _, _, target, _, _ in returns}) > 1:
         parts += [
             "## Return asked for and return got",
             "At the last evaluation, mean ± standard deviation over seeds of the undiscounted return.",
-            grid(["architecture", "data", "target", "asked", "got"], asked),
+            text_table(["architecture", "data", "target", "asked", "got"], returns),
         ]
     lists = {"Readings": readings(table), "Departures from the papers": departures(table, cells)}
-    lists["Failed trials"] = [f"{name}: {reason(summary)}" for name, summary in trials_in(cells, "failed") if summary]
-    lists["Unfinished trials"] = [name for name, _ in trials_in(cells, "pending", "running", "stopped")]
+    lists["Failed trials"] = [
+        f"{name}: {failure_reason(summary.error)}" for name, summary in trials_with(cells, "failed") if summary
+    ]
+    lists["Unfinished trials"] = [name for name, _ in trials_with(cells, "pending", "running", "stopped")]
     for title, lines in lists.items():
         if lines:
             parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
@@ -50,7 +55,7 @@ def describe(protocol: Protocol) -> str:
 
 
 def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
-    """One column of a table: every row under every reading, beside the published numbers, and the data."""
+    """One column of a table: every row under every reading beside the published numbers, and the data."""
     other = not is_papers_data(column)
     published = any(column.label in cell.row.published for cell in cells)
     header = ["architecture", "parameters", *(reading.name for reading in table.readings)]
@@ -63,21 +68,21 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
             number = cell.row.published.get(column.label)
             line.append("-" if number is None else f"{number:g}{'*' if other else ''}")
         lines.append([*line, decimal(parameters_per_score(cell.parameters or 0, scores[0].value))])
-    parts = [f"## {column.label}", grid(header, lines)]
+    parts = [f"## {column.label}", text_table(header, lines)]
     if published and other:
         parts.append(f"\\* published for other data than {', '.join(column.dataset)}: not comparable.")
-    data = next((summary["data"] for cell in cells for summary in cell.finished), None)
+    data = next((summary.data for cell in cells for summary in cell.finished), None)
     if data:
-        normalised = column.task.normalised_score(data["return_mean"])
+        normalised = column.task.normalised_score(data.return_mean)
         parts.append(
-            f"Data: {', '.join(data['ids'])}; sha256 {data['sha256'][:12]}; {data['episodes']:,} episodes, "
-            f"{data['steps']:,} steps, mean return {data['return_mean']:.1f} (normalised {normalised:.1f})."
+            f"Data: {', '.join(data.ids)}; sha256 {data.sha256[:12]}; {data.episodes:,} episodes, "
+            f"{data.steps:,} steps, mean return {data.return_mean:.1f} (normalised {normalised:.1f})."
         )
     return parts
 
 
 def overview(table: Table, cells: list[Cell]) -> str:
-    """Rows x columns at the headline reading, with the interquartile mean of rows that are complete."""
+    """Rows x columns at the headline reading, with the interquartile mean of complete rows."""
     reading, lines = table.readings[0], []
     for row in table.rows:
         scores = [cell.score(reading) for cell in cells if cell.row is row]
@@ -86,25 +91,26 @@ def overview(table: Table, cells: list[Cell]) -> str:
             matrix = np.array([score.values for score in scores]).T  # seeds x tasks
             total = decimal(float(iqm(matrix.ravel())))
             if len(matrix) > 1:
-                low, high = interval(matrix, iqm, np.random.default_rng(0))
+                low, high = bootstrap_interval(matrix, iqm, np.random.default_rng(0))
                 total += f" [{low:.1f}, {high:.1f}]"
         lines.append([row.label, *map(score_text, scores), total])
-    return grid(["architecture", *(column.label for column in table.columns), "IQM [95 % bootstrap interval]"], lines)
+    labels = [column.label for column in table.columns]
+    return text_table(["architecture", *labels, "IQM [95 % bootstrap interval]"], lines)
 
 
 def asked_and_got(cell: Cell) -> list[list[str]]:
-    """One line a target: the return that was asked for, and what the last evaluation gave."""
+    """One line a target: the return that was asked for, and the return of the last evaluation."""
     lines = []
-    for target in cell.finished[0]["curve"] if cell.finished else ():
-        got = [summary["curve"][target][-1][1] for summary in cell.finished]
+    for target in cell.finished[0].curve if cell.finished else ():
+        got = [summary.curve[target][-1].mean_return for summary in cell.finished]
         spread = f" ± {stdev(got):.1f}" if len(got) > 1 else ""
-        asked = f"{cell.finished[0]['asked'][target]:g}"
+        asked = f"{cell.finished[0].asked[target]:g}"
         lines.append([cell.row.label, cell.column.label, f"x{target}", asked, f"{fmean(got):.1f}{spread}"])
     return lines
 
 
 def readings(table: Table) -> list[str]:
-    """What each number means."""
+    """The meaning of each number."""
     lines = [f"{reading.name}: {reading.describe()}" for reading in table.readings]
     for task in {column.task.name: column.task for column in table.columns}.values():
         lines.append(
@@ -118,29 +124,33 @@ def readings(table: Table) -> list[str]:
 
 
 def departures(table: Table, cells: list[Cell]) -> list[str]:
-    """Where a table, a row or a cell is not what the papers, or its neighbours, did."""
+    """Where a table, a row or a cell differs from the papers or from its neighbours."""
     lines = list(table.departures)
     for row in table.rows:
         changed = ", ".join(f"{key} {value}" for key, value in row.protocol_overrides.items())
         lines += [f"{row.label}: {text}" for text in (row.note, changed) if text]
     for cell in cells:
-        for field in ("device", "workers", "scan"):
-            kinds = sorted({str(summary["provenance"][field]) for summary in cell.finished})
-            if len(kinds) > 1 or any(", then " in kind for kind in kinds):
-                lines.append(f"{cell.name} mixes trials with {field} {' and '.join(kinds)}")
+        sources = [summary.provenance for summary in cell.finished]
+        for field, values in {
+            "device": {source.device for source in sources},
+            "workers": {source.workers for source in sources},
+            "scan": {source.scan for source in sources},
+        }.items():
+            if len(values) > 1 or any(", then " in value for value in values):
+                lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")
     return lines
 
 
-def trials_in(cells: list[Cell], *states: str) -> Iterator[tuple[str, dict | None]]:
-    """The trials in some states, by name."""
+def trials_with(cells: list[Cell], *statuses: str) -> Iterator[tuple[str, TrialSummary | None]]:
+    """The names and summaries of the trials with one of these statuses."""
     for cell in cells:
-        for trial, summary in zip(cell.trials, cell.found):
-            if state(summary) in states:
+        for trial, summary in zip(cell.trials, cell.summaries):
+            if status_of(summary) in statuses:
                 yield f"{cell.name}, seed {trial.seed}", summary
 
 
 def score_text(score: Score) -> str:
-    """45.2 ± 1.3 (2), or (1 of 2) where trials are missing."""
+    """45.2 ± 1.3 (2), or (1 of 2) if trials are missing."""
     spread = "" if math.isnan(score.std) else f" ± {score.std:.1f}"
     return f"{decimal(score.value)}{spread} ({score.n if score.n == score.of else f'{score.n} of {score.of}'})"
 
@@ -155,12 +165,7 @@ def decimal(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
 
 
-def grid(header: Sequence[str], lines: list[list[str]]) -> str:
-    """A Markdown table that is also aligned as text: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *lines)]
-    rule = ["-" * max(widths[0], 3), *("-" * (max(width, 3) - 1) + ":" for width in widths[1:])]
-    padded = [
-        [cell.ljust(len(rule[0])) if i == 0 else cell.rjust(len(rule[i])) for i, cell in enumerate(line)]
-        for line in (header, *lines)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (padded[0], rule, *padded[1:]))
+def text_table(header: Sequence[str], lines: list[list[str]]) -> str:
+    """A Markdown table, aligned as text too: the first column to the left, the others to the right."""
+    align = ["left", *["right"] * (len(header) - 1)]
+    return tabulate(lines, header, tablefmt="pipe", colalign=align, disable_numparse=True)

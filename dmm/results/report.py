@@ -1,181 +1,172 @@
-"""From finished trials to a table: Markdown, CSV, costs, learning curves and a manifest.
+"""A report: the files of a table, from the summaries of its trials.
 
-table.md and table.csv hold no time, date, run id or URI: the same trials give the same bytes, wherever they are read from.
-Timings are in cost.csv, provenance in manifest.json.
+table.md and table.csv contain no time, date, run id or URI. The same trials give the same bytes, from any store.
+cost.csv has the timings, manifest.json the provenance.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
-import numpy as np
-
-from dmm.base.paths import check_writable, home, write_atomic
-from dmm.config import Reading, Table, canonical
+from dmm.base.csv_text import csv_text
+from dmm.base.paths import check_writable, write_atomic
+from dmm.config import Table
 from dmm.results.markdown import markdown
-from dmm.results.score import Cell, gather, is_papers_data, parameters_per_score, state, summarise, target_label
+from dmm.results.plots import learning_curves
+from dmm.results.score import (
+    Cell,
+    gather_cells,
+    is_papers_data,
+    parameters_per_score,
+    status_of,
+    summarise,
+)
+from dmm.schema import ReportSource, TrialSummary, to_json
+from dmm.trials.storage import load_result
 
 
-def results_in(table: Table, folder: Path | None = None) -> dict[str, dict]:
+def load_summaries(table: Table) -> dict[str, TrialSummary]:
     """The summaries of a table's trials by id, from their result files."""
-    folder = folder or home() / "trials"
-    paths = {trial.id: folder / trial.id / "result.json" for trial in table.trials()}
-    return {id_: summarise(json.loads(path.read_text())) for id_, path in paths.items() if path.exists()}
+    results = (load_result(trial) for trial in table.trials())
+    return {result.id: summarise(result) for result in results if result}
 
 
-def write(table: Table, summaries: Mapping[str, dict], folder: Path, provenance: Mapping) -> list[Path]:
-    """Writes a table's files from the summaries of its trials by id; returns their paths."""
+def write_report(table: Table, summaries: Mapping[str, TrialSummary], folder: Path, source: ReportSource) -> list[Path]:
+    """Writes the files of a table from the summaries of its trials by id. Returns their paths.
+
+    Raises ValueError if the folder is not writable, or if there is no finished trial.
+    """
     check_writable(folder, "a report")
-    cells = gather(table, summaries)
+    cells = gather_cells(table, summaries)
     files = {
         "table.md": markdown(table, cells).encode(),
-        "table.csv": scores_csv(table, cells).encode(),
-        "cost.csv": cost_csv(cells).encode(),
-        "curves.png": curves(cells, table.readings[0]),
-        "manifest.json": manifest(table, cells, provenance).encode(),
+        "table.csv": csv_text(score_rows(table, cells)).encode(),
+        "cost.csv": csv_text(cost_rows(cells)).encode(),
+        "curves.png": learning_curves(cells, table.readings[0]),
+        "manifest.json": manifest(table, cells, source).encode(),
     }
     for name, data in files.items():
         write_atomic(folder / name, data)
     return [folder / name for name in files]
 
 
-def scores_csv(table: Table, cells: list[Cell]) -> str:
-    """table.csv: one line a cell and reading."""
-    lines = []
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """A line of table.csv: a cell under a reading. Scores are D4RL-normalised."""
+
+    column: str
+    row: str
+    arch: str
+    parameters: int | None
+    reading: str
+    score: str
+    std: str
+    n: int  # finished trials
+    of: int  # trials
+    parameters_per_score: str
+    published: float | None
+    published_data: str  # same: the paper's data. other: the numbers are not comparable
+    data: str
+    data_sha256: str | None
+
+
+def score_rows(table: Table, cells: list[Cell]) -> list[ScoreRow]:
+    """The lines of table.csv."""
+    rows = []
     for cell in cells:
         for reading in table.readings:
             score = cell.score(reading)
-            lines.append({
-                "column": cell.column.label,
-                "row": cell.row.label,
-                "arch": cell.row.arch,
-                "parameters": cell.parameters,
-                "reading": reading.name,
-                "score": number(score.value),
-                "std": number(score.std),
-                "n": score.n,
-                "of": score.of,
-                "parameters_per_score": number(parameters_per_score(cell.parameters or 0, score.value)),
-                "published": cell.row.published.get(cell.column.label),
-                "published_data": "same" if is_papers_data(cell.column) else "other",
-                "data": "+".join(cell.column.dataset),
-                "data_sha256": cell.finished[0]["data"]["sha256"] if cell.finished else None,
-            })  # fmt: skip
-    return csv_text(lines)
+            rows.append(
+                ScoreRow(
+                    column=cell.column.label,
+                    row=cell.row.label,
+                    arch=cell.row.arch,
+                    parameters=cell.parameters,
+                    reading=reading.name,
+                    score=number(score.value),
+                    std=number(score.std),
+                    n=score.n,
+                    of=score.of,
+                    parameters_per_score=number(parameters_per_score(cell.parameters or 0, score.value)),
+                    published=cell.row.published.get(cell.column.label),
+                    published_data="same" if is_papers_data(cell.column) else "other",
+                    data="+".join(cell.column.dataset),
+                    data_sha256=cell.finished[0].data.sha256 if cell.finished else None,
+                )
+            )
+    return rows
 
 
-def cost_csv(cells: list[Cell]) -> str:
-    """cost.csv: one line a trial."""
-    lines = []
+@dataclass(frozen=True, kw_only=True)
+class CostRow:
+    """A line of cost.csv: a trial. Times are wall seconds."""
+
+    id: str
+    row: str
+    column: str
+    seed: int
+    status: str
+    updates: int
+    train_s: str
+    rollout_s: str
+    updates_per_s: str
+    parameters: int | None
+    machine: str | None
+
+
+def cost_rows(cells: list[Cell]) -> list[CostRow]:
+    """The lines of cost.csv."""
+    rows = []
     for cell in cells:
-        for trial, summary in zip(cell.trials, cell.found):
-            seconds = summary["seconds"] if summary else {}
-            train = seconds.get("train", 0)
-            lines.append({
+        for trial, summary in zip(cell.trials, cell.summaries):
+            train = summary.seconds.train if summary else 0.0
+            rows.append(
+                CostRow(
+                    id=trial.id,
+                    row=cell.row.label,
+                    column=cell.column.label,
+                    seed=trial.seed,
+                    status=status_of(summary),
+                    updates=summary.update if summary else 0,
+                    train_s=f"{train:.2f}",
+                    rollout_s=f"{summary.seconds.rollout if summary else 0:.2f}",
+                    updates_per_s=f"{summary.update / train:.1f}" if summary and train else "",
+                    parameters=summary.parameters if summary else None,
+                    machine=summary.provenance.machine if summary else None,
+                )
+            )
+    return rows
+
+
+def manifest(table: Table, cells: list[Cell], source: ReportSource) -> str:
+    """manifest.json: the trials behind a table, and how its numbers are read."""
+    trials = []
+    for cell in cells:
+        for trial, summary in zip(cell.trials, cell.summaries):
+            entry = {
                 "id": trial.id,
                 "row": cell.row.label,
                 "column": cell.column.label,
                 "seed": trial.seed,
-                "status": state(summary),
-                "updates": summary["update"] if summary else 0,
-                "train_s": f"{train:.2f}",
-                "rollout_s": f"{seconds.get('rollout', 0):.2f}",
-                "updates_per_s": f"{summary['update'] / train:.1f}" if summary and train else "",
-                "parameters": summary["parameters"] if summary else None,
-                "machine": summary["provenance"]["machine"] if summary else None,
-            })  # fmt: skip
-    return csv_text(lines)
-
-
-def manifest(table: Table, cells: list[Cell], provenance: Mapping) -> str:
-    """manifest.json: what the table was made from and how its numbers are read."""
-    trials = [
-        {
-            "id": trial.id,
-            "row": cell.row.label,
-            "column": cell.column.label,
-            "seed": trial.seed,
-            "status": state(summary),
-        }
-        | ({key: summary.get(key) for key in ("run_id", "data", "provenance")} if summary else {})
-        for cell in cells
-        for trial, summary in zip(cell.trials, cell.found)
-    ]
+                "status": status_of(summary),
+            }
+            if summary:
+                entry["run_id"] = summary.run_id
+                entry["data"] = to_json(summary.data)
+                entry["provenance"] = to_json(summary.provenance)
+            trials.append(entry)
     content = {
         "table": table.name,
-        "protocol": canonical(table.protocol),
-        "readings": [canonical(reading) for reading in table.readings],
-        "source": dict(provenance),
+        "protocol": to_json(table.protocol),
+        "readings": to_json(table.readings),
+        "source": to_json(source),
         "trials": trials,
     }
     return json.dumps(content, indent=1) + "\n"
 
 
-def curves(cells: list[Cell], reading: Reading) -> bytes:
-    """curves.png: score over updates, one line a row, a panel a column; mean over seeds, the band one deviation wide.
-
-    Without bands where there are many lines.
-    """
-    import matplotlib
-    from cycler import cycler
-    from matplotlib.figure import Figure
-
-    columns = list({cell.column.label: cell.column for cell in cells}.values())
-    across = min(len(columns), 3)
-    down = math.ceil(len(columns) / across)
-    lines = len({cell.row.label for cell in cells})
-    crowded = lines > 8  # then the legend stands beside the panel, and bands would hide each other
-    height = max(3.8, 0.21 * lines + 1) if crowded else 3.8
-    figure = Figure(figsize=((7.5 if crowded else 5.5) * across, height * down), dpi=120, layout="constrained")
-    styles = cycler(linestyle=["-", "--", ":"]) * cycler(color=matplotlib.color_sequences["tab10"])
-    for panel, column in zip(figure.subplots(down, across, squeeze=False).flat, columns):
-        shown = [cell for cell in cells if cell.column is column and cell.finished]
-        panel.set_prop_cycle(styles)
-        for cell in shown:
-            steps, scores = learning_curve(cell, reading)
-            average = scores.mean(axis=0)
-            (line,) = panel.plot(steps, average, marker="o", markersize=3, label=f"{cell.row.label} ({len(scores)})")
-            if len(scores) > 1 and not crowded:
-                spread = scores.std(axis=0, ddof=1)
-                panel.fill_between(steps, average - spread, average + spread, color=line.get_color(), alpha=0.2, lw=0)
-        panel.set(title=column.label, xlabel="updates", ylabel="normalised score")
-        panel.grid(alpha=0.3)
-        if shown:
-            beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if crowded else {}
-            panel.legend(title="mean of seeds (n)", fontsize="small", **beside)
-    for panel in figure.axes[len(columns) :]:
-        panel.remove()
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-def learning_curve(cell: Cell, reading: Reading) -> tuple[list[int], np.ndarray]:
-    """Updates, and scores [seeds, evaluations] at the reading's target, or the mean or maximum over all targets."""
-    over_targets = fmean if reading.target == "mean" else max
-    scores = []
-    for summary in cell.finished:
-        curve = summary["curve"]
-        names = curve if isinstance(reading.target, str) else [target_label(reading.target)]
-        steps = [update for update, _ in curve[next(iter(names))]]
-        returns = [[mean for _, mean in curve[name]] for name in names]
-        scores.append([cell.column.task.normalised_score(over_targets(at)) for at in zip(*returns)])
-    return steps, np.array(scores)
-
-
 def number(value: float) -> str:
-    """For CSV."""
+    """A number in CSV. nan is empty."""
     return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def csv_text(lines: list[dict]) -> str:
-    """Lines as CSV."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, lines[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue()

@@ -15,6 +15,7 @@ from dmm.batch import Batch, RecurrentState
 from dmm.config import Protocol, Trial
 from dmm.environments.vector_env import SubEnv, step_all
 from dmm.models import DecisionModel
+from dmm.schema import EvaluationResult
 from dmm.tasks import Task
 
 
@@ -233,16 +234,23 @@ def in_process(model: DecisionModel, trial: Trial, statistics: Statistics, work:
 
 
 def evaluate(
-    model: DecisionModel, trial: Trial, statistics: Statistics, evaluation: int, roll: Roll = in_process
-) -> list[dict]:
+    model: DecisionModel,
+    trial: Trial,
+    statistics: Statistics,
+    evaluation: int,
+    update: int,
+    roll: Roll = in_process,
+) -> list[EvaluationResult]:
     """One evaluation: for each target the returns and lengths of its episodes, in order."""
     work = shards(trial.protocol, evaluation)
     entries = {
-        target: {"target": target, "asked": target * trial.task.target_return, "returns": [], "lengths": []}
+        target: EvaluationResult(
+            update=update, target=target, asked=target * trial.task.target_return, returns=[], lengths=[]
+        )
         for target in trial.protocol.targets
     }
     for shard, rolled in zip(work, roll(model, trial, statistics, work), strict=True):
         for (target, _), value, length in zip(shard.lanes, *rolled, strict=True):
-            entries[target]["returns"].append(value)
-            entries[target]["lengths"].append(length)
+            entries[target].returns.append(value)
+            entries[target].lengths.append(length)
     return list(entries.values())

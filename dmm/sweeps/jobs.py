@@ -1,122 +1,62 @@
-"""A sweep on somebody else's cluster: submitted after a look at what would go wrong; status and sync, from anywhere.
+"""A sweep on a shared cluster: it is submitted after checks. Its status and `sync` work from any machine.
 
-Logs, status and stop of a job are Ray's own: `ray job logs`, `ray job status`, `ray job stop`.
+Logs, status and stop of a job are Ray's own commands: `ray job logs`, `ray job status`, `ray job stop`.
 """
 
 import os
 import shlex
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import fmean
 
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
-from dmm.config import Table, Trial
-from dmm.results.score import reason
+from dmm.config import Table
+from dmm.results.score import failure_reason
+from dmm.schema import TrialResult, TrialSummary
+from dmm.sweeps.status import SweepStatus
 from dmm.trials.storage import hold_table, load_status, table_lock
 
-UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files, at which Ray's job server answers 413
-CARRIED = ("DMM_", "MLFLOW_TRACKING_", "MINARI_DATASETS_")  # variables that a job gets from here
-STATES = ("finished", "running", "failed", "stopped", "pending")
+UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files. Ray's job server answers 413 from here on
+CARRIED = ("DMM_", "MLFLOW_TRACKING_", "MINARI_DATASETS_")  # a job gets the variables that begin so
 
 
-@dataclass(frozen=True)
-class SweepStatus:
-    """Where a table's trials stand: by id, each trial, its name, and its result or summary."""
-
-    table: Table
-    trials: dict[str, Trial]
-    names: dict[str, str]
-    found: Mapping[str, Mapping | None]
-
-    def state(self, trial_id: str) -> str:
-        """finished, running, failed, stopped or pending."""
-        found = self.found.get(trial_id)
-        return found["status"] if found else "pending"
-
-    def update(self, trial_id: str) -> int:
-        """How many updates a trial has behind it."""
-        found = self.found.get(trial_id)
-        return found["update"] if found else 0
-
-    def seconds_left(self) -> float | None:
-        """Work that is left over trials at once: at the pace of trials of the same kind, or of all; None before any pace."""
-        pace: dict[object, list[float]] = {}
-        for trial_id, trial in self.trials.items():
-            found = self.found.get(trial_id)
-            if found and found["update"]:
-                seconds = sum(found["seconds"].values()) / found["update"]
-                for key in (kind(trial), None):
-                    pace.setdefault(key, []).append(seconds)
-        if not pace:
-            return None
-        each = {key: fmean(values) for key, values in pace.items()}
-        work = sum(
-            (trial.protocol.updates - self.update(trial_id)) * each.get(kind(trial), each[None])
-            for trial_id, trial in self.trials.items()
-            if self.state(trial_id) not in ("finished", "failed")
-        )
-        return work / max(sum(self.state(trial_id) == "running" for trial_id in self.trials), 1)
-
-    def lines(self) -> list[str]:
-        """What `dmm status` says of the trials."""
-        count = Counter(map(self.state, self.trials))
-        updates = sum(map(self.update, self.trials))
-        total = sum(trial.protocol.updates for trial in self.trials.values())
-        left = self.seconds_left()
-        said = [
-            f"{self.table.name}: {count['finished']}/{len(self.trials)} done, "
-            + ", ".join(f"{count[state]} {state}" for state in STATES[1:])
-            + f"; {100 * updates / total:.0f} % of updates, "
-            + ("time left unknown" if left is None else f"{left / 60:.1f} min left, {max(count['running'], 1)} at once")
-        ]
-        for state in ("running", "stopped", "failed"):
-            for trial_id in (trial_id for trial_id in self.trials if self.state(trial_id) == state):
-                found = self.found[trial_id]
-                assert found
-                why = reason(found) if state == "failed" else f"update {found['update']:,}"
-                said.append(f"{state}: {self.names[trial_id]} ({trial_id}): {why}")
-        return said
-
-
-def kind(trial: Trial) -> tuple:
-    """Trials of one kind cost the same."""
-    return trial.arch, trial.overrides, trial.task.name, trial.protocol
-
-
-def named(table: Table) -> tuple[dict[str, Trial], dict[str, str]]:
-    """A table's trials and their names by id."""
-    trials, names = {}, {}
-    for row in table.rows:
-        for column in table.columns:
-            for trial in table.cell(row, column):
-                trials[trial.id] = trial
-                names[trial.id] = f"{row.label} on {column.label}, seed {trial.seed}"
-    return trials, names
-
-
-def status(table: Table, uri: str | None = None) -> list[str]:
-    """Says where a table's trials stand: by the files of the storage path, or by a tracking store."""
-    trials, names = named(table)
+def status_lines(table: Table, uri: str | None = None) -> list[str]:
+    """The status of a table's trials in words, from the files in DMM_HOME or, with a URI, from a tracking store."""
+    status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
+    found: Mapping[str, TrialResult | TrialSummary]
     if uri:
         from dmm.tracking.mlflow_store import Recorder
 
-        return [*SweepStatus(table, trials, names, Recorder(uri).summaries(table)).lines(), f"as recorded in {uri}"]
-    found = {}
-    for trial_id, trial in trials.items():
-        try:
-            found[trial_id] = load_status(trial)
-        except ValueError as error:  # a damaged file
-            found[trial_id] = {"status": "failed", "error": str(error), "update": 0}
-    lock = table_lock(table)
-    swept = f"swept by {describe(lock)}" if is_held(lock) else f"nobody sweeps it; `dmm sweep {table.name}` goes on"
-    return [*SweepStatus(table, trials, names, found).lines(), f"{swept}, in {home()}"]
+        found = Recorder(uri).summaries(table)
+        where = f"as recorded in {uri}"
+    else:
+        found = {}
+        for trial_id, trial in status.trials.items():
+            try:
+                if result := load_status(trial):
+                    found[trial_id] = result
+            except ValueError as error:  # a damaged file
+                status.set(trial_id, "failed")
+                problems[trial_id] = str(error)
+        lock = table_lock(table)
+        held = f"swept by {describe(lock)}"
+        free = f"no sweep of it is running; `dmm sweep {table.name}` continues"
+        where = f"{held if is_held(lock) else free}, in {home()}"
+    for trial_id, result in found.items():
+        status.record(trial_id, result)
+        if result.status == "failed":
+            problems[trial_id] = result.error or ""
+    names, lines = table.names(), [status.line()]
+    for wanted in ("running", "stopped", "failed"):
+        for trial_id, now in status.statuses.items():
+            if now == wanted:
+                why = failure_reason(problems[trial_id]) if now == "failed" else f"update {status.updates[trial_id]:,}"
+                lines.append(f"{now}: {names[trial_id]} ({trial_id}): {why}")
+    return [*lines, where]
 
 
 def sync(table: Table, uri: str | None = None) -> int:
-    """Brings a tracking store, an empty one too, up to all result files of a table; returns how many there are."""
+    """Sends all results of a table to a tracking store, which may be empty. Returns the number of results."""
     from dmm.tracking.mlflow_store import Recorder
 
     with hold_table(table):
@@ -129,7 +69,8 @@ def sync(table: Table, uri: str | None = None) -> int:
 
 
 def upload(folder: Path) -> list[tuple[int, str]]:
-    """The files that Ray would send to the cluster, largest first, as (bytes, path): less what is ignored by its rules."""
+    """The files that Ray would send to the cluster, as (bytes, path), largest first. Ignored files are left out."""
+    # Ray has no public function for this. The dependency ray<2.61 pins these
     from ray._private.ray_constants import get_runtime_env_default_excludes
     from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 
@@ -145,7 +86,7 @@ def upload(folder: Path) -> list[tuple[int, str]]:
 
 
 def check_upload(folder: Path) -> str:
-    """Says what will be sent; refuses what the job server would."""
+    """Returns a line about the upload. Raises ValueError if the job server would refuse its size."""
     sizes = upload(folder)
     total = sum(size for size, _ in sizes)
     largest = ", ".join(f"{path} {mib(size)}" for size, path in sizes[:5])
@@ -161,7 +102,7 @@ def mib(size: int) -> str:
 
 
 def connect(address: str):
-    """A client of a head's job server; one that cannot be used is one clear error."""
+    """A client of a head's job server. Raises ValueError if it does not answer, refuses the token or runs another Ray."""
     import ray
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
@@ -182,12 +123,14 @@ def connect(address: str):
     return client
 
 
-def submit(table: Table, words: list[str], *, address: str, folder: Path, uri: str | None, say=print) -> str:
-    """Submits `dmm sweep` with these words as a Ray job, after a look at what would go wrong; returns its id."""
+def submit(
+    table: Table, words: list[str], *, address: str, folder: Path, uri: str | None, say: Callable[[str], None] = print
+) -> str:
+    """Submits `dmm sweep` with these words as a Ray job and returns its id. Raises ValueError if it could not work there."""
     if not os.environ.get("DMM_HOME", "").startswith("/"):
         raise ValueError(
-            "set DMM_HOME to an absolute path that all nodes of the cluster share: a job's own folder is thrown away, and "
-            "with it the sweep's results"
+            "set DMM_HOME to an absolute path that all nodes of the cluster share: a job's own folder, with the sweep's "
+            "results, is deleted at its end"
         )
     for word in words:
         if word.endswith((".py", ".toml")) and (Path(word).is_absolute() or not (folder / word).is_file()):
@@ -211,7 +154,7 @@ def submit(table: Table, words: list[str], *, address: str, folder: Path, uri: s
         runtime_env={"working_dir": str(folder), "env_vars": variables},
         metadata={"table": table.name},
     )
-    say(f"submitted {job}; the same command goes on after whatever happens. With RAY_API_SERVER_ADDRESS={address}:")
+    say(f"submitted {job}; the same command continues after any interruption. With RAY_API_SERVER_ADDRESS={address}:")
     for command in ("logs --follow", "status", "stop"):
         say(f"  ray job {command} {job}")
     return job

@@ -1,4 +1,4 @@
-"""What a trial may use, and how many trials that is at once on a cluster: refused with the arithmetic where it is none."""
+"""Profiles: the resources of one trial, and how many trials fit on a cluster at once."""
 
 import math
 import tomllib
@@ -13,14 +13,14 @@ from dmm.config import Trial, check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What a trial may use. It changes how fast numbers come; workers and GPUs also their last bits, and are recorded."""
+    """The resources of one trial. They change the speed. Workers and GPUs also change the last bits, so they are recorded."""
 
     name: str
-    workers: int = 1  # per trial; they share each batch
+    workers: int = 1  # per trial. They share each batch
     cpus: int = 1  # per worker
     gpus: float = 0  # per worker: a part of one, or whole ones
-    rollout_actors: int = 0  # per trial, one core each; 0: the trial rolls its own episodes
-    concurrency: int = 0  # trials at once; 0: as many as fit
+    rollout_actors: int = 0  # per trial, one core each. 0: the trial rolls out its own episodes
+    concurrency: int = 0  # trials at once. 0: as many as fit
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -35,12 +35,12 @@ class Profile:
 
     @property
     def device(self) -> str:
-        """Where a worker's model lies."""
+        """The device of a worker's model."""
         return "cuda" if self.gpus else "cpu"
 
     @property
     def group(self) -> bool:
-        """Whether a trial trains in a Ray Train worker group; one CPU worker trains in the Tune trial, which costs less."""
+        """Whether a trial trains in a Ray Train group. One CPU worker trains in the Tune trial, which costs less."""
         return self.workers > 1 or self.gpus > 0
 
     @property
@@ -55,7 +55,7 @@ class Profile:
 
 
 def profiles() -> dict[str, Path]:
-    """The profiles that ship with dmm, by name: the checkout's cluster/, which a wheel holds as dmm/profiles."""
+    """The profiles that ship with dmm, by name. They are in cluster/ of a checkout, and in dmm/profiles of a wheel."""
     package = Path(str(files("dmm")))
     return {
         path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")
@@ -63,7 +63,7 @@ def profiles() -> dict[str, Path]:
 
 
 def find_profile(name: str) -> Profile:
-    """Reads a profile: a path to a TOML file, or the name of one that ships with dmm."""
+    """Reads a profile: a path to a TOML file, or the name of one that ships with dmm. Raises ValueError if it is wrong."""
     path = Path(name) if name.endswith(".toml") else profiles().get(name)
     if path is None:
         raise unknown_name("profile", name, profiles(), "cluster")
@@ -81,9 +81,9 @@ def find_profile(name: str) -> Profile:
 
 
 def trials_at_once(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many trials a cluster holds at once, by its nodes' resources; refuses a profile that asks for more than it has.
+    """How many trials fit on a cluster at once, from the resources of its nodes. Raises ValueError if none does.
 
-    A worker's CPUs and GPUs are on one node; the workers of a trial, and its actors, may be on several.
+    The CPUs and GPUs of a worker are on one node. The workers of a trial, and its actors, may be on several nodes.
     """
     cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     room = sum(workers_on(profile, node) for node in nodes)
@@ -102,7 +102,7 @@ def trials_at_once(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> in
 
 
 def workers_on(profile: Profile, node: Mapping[str, float]) -> int:
-    """How many workers a node holds. A part of a GPU lies on one GPU."""
+    """How many workers fit on a node. A part of a GPU is always on one GPU."""
     by_cpu, gpus = node.get("CPU", 0) // profile.cpus, node.get("GPU", 0)
     if not profile.gpus:
         return int(by_cpu)
@@ -111,7 +111,7 @@ def workers_on(profile: Profile, node: Mapping[str, float]) -> int:
 
 
 def check_batches(profile: Profile, trials: Iterable[Trial]) -> None:
-    """Refuses more workers than a batch has rows."""
+    """Raises ValueError if there are more workers than rows in a batch."""
     smallest = min(trial.protocol.batch_size for trial in trials)
     if smallest < profile.workers:
         raise ValueError(f"profile {profile.name} has {profile.workers} workers; a batch has {smallest} rows to share")

@@ -1,14 +1,17 @@
-"""The driver of a sweep: Ray Tune over a table's unfinished trials, with progress; resumed by the same command."""
+"""The driver of a sweep: Ray Tune runs a table's unfinished trials. The same command resumes it."""
 
 import logging
 import os
 import shutil
 import signal
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from dmm.base.paths import check_writable, home
 from dmm.config import Table, Trial
 from dmm.data.collect import ensure
+from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import Progress
 from dmm.sweeps.workers import ENVIRONMENT, train_trial
@@ -16,22 +19,41 @@ from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check
 from dmm.trials.storage import hold_table
 
-RETRIES = 2  # of a trial that dies; it goes on from its checkpoint
-QUIET = {  # of the driver: no reporters but ours
+RETRIES = 2  # of a trial whose process dies. It continues from its checkpoint
+QUIET = {  # for the driver: Tune's own reporters are off
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
 
-def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> dict[str, int]:
-    """Runs what is unfinished of a table; returns how many trials are done and how many failed."""
+@dataclass(frozen=True)
+class SweepCounts:
+    """How a sweep ended: numbers of trials."""
+
+    total: int
+    done: int
+    failed: int
+    unsent: int  # results that MLflow has not taken
+
+    @property
+    def left(self) -> int:
+        """Trials that are neither done nor failed: the sweep was stopped."""
+        return self.total - self.done - self.failed
+
+
+def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[[str], None] = print) -> SweepCounts:
+    """Runs the unfinished trials of a table. Finished trials are not run again.
+
+    Raises ValueError before any work for wrong data, a profile that does not fit the cluster, or an unusable MLflow, and
+    Held if another process sweeps the table.
+    """
     trials = table.trials()
     check_batches(profile, trials)
     check_writable(home(), "results (DMM_HOME)")
     with hold_table(table):
         recorder = Recorder(uri)
         for ids in {trial.dataset: None for trial in trials}:
-            say(f"data: {ensure(ids, say).summary()}")  # here, before workers could all collect it at once
+            say(f"data: {ensure(ids, say).summary()}")  # here, before all workers could collect it at once
         for trial in trials:
             check(trial)
         progress = Progress(table, trials, recorder, say)
@@ -41,22 +63,17 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
             if pending:
                 run_tune(pending, profile, progress)
         except KeyboardInterrupt:
-            pass  # what is left says it
+            pass  # SweepCounts.left tells the caller
         finally:
             progress.close()
-    counts = progress.count
-    return {
-        "done": counts["finished"],
-        "failed": counts["failed"],
-        "total": len(trials),
-        "unsent": len(progress.unsent),
-    }
+    count = progress.status.count
+    return SweepCounts(total=len(trials), done=count["finished"], failed=count["failed"], unsent=len(progress.unsent))
 
 
 def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
-    """Runs trials through Ray Tune. Tune's own files are thrown away: a trial's folder is what a sweep goes on from."""
+    """Runs trials through Ray Tune. Tune's own files are deleted: a sweep resumes from the folders of its trials."""
     os.environ |= QUIET
-    for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that nobody resumes from
+    for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
         logging.getLogger(noisy).setLevel(logging.ERROR)
     import ray
     from ray import tune
@@ -71,25 +88,23 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
             logging_level=logging.WARNING,
             include_dashboard=False if address == "local" else None,
         )
-    stop_at_sigterm()  # Ray's own handler would skip the end of the sweep
+    stop_at_sigterm()  # with Ray's own handler the sweep would not close
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     at_once = trials_at_once(profile, nodes)
     progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
     bundles: list[dict[str, float]] = [{"CPU": profile.cpus}, *({"CPU": 1} for _ in range(profile.rollout_actors))]
-    if profile.group:  # its workers are outside Tune's accounts: a trial takes no CPU that they could wait for
+    if (
+        profile.group
+    ):  # Tune does not count the group's workers. So the trial itself takes no CPU for which they would wait
         bundles = [{"memory": 1_000_000}]
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(train_trial, trials=progress.trials, profile=profile),
+            tune.with_parameters(train_trial, trials=progress.trials, profile=profile, place=Place.here()),
             tune.PlacementGroupFactory(bundles),
         ),
-        param_space={
-            "trial": tune.grid_search([trial.id for trial in trials]),
-            "home": str(home()),
-            "cwd": os.getcwd(),
-        },
+        param_space={"trial": tune.grid_search([trial.id for trial in trials])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             max_concurrent_trials=at_once,
@@ -112,18 +127,18 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
 
 
 def stop_at_sigterm() -> None:
-    """Makes SIGTERM, which a cluster sends, the same as Ctrl-C."""
+    """Makes SIGTERM, which a cluster sends, equal to Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def callback(progress: Progress):
-    """Tune's events, passed on to Progress."""
+    """A callback that passes Tune's events to Progress."""
     from ray import tune
 
-    class Watch(tune.Callback):
+    class PassEvents(tune.Callback):
         def on_trial_start(self, iteration, trials, trial, **info):
-            progress.move(trial.config["trial"], "running")
+            progress.status.set(trial.config["trial"], "running")
             progress.line()
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -139,4 +154,4 @@ def callback(progress: Progress):
             progress.died(trial.config["trial"], f"given up after {RETRIES + 1} attempts: {last}")
             progress.line()
 
-    return Watch()
+    return PassEvents()

@@ -1,1 +1,12 @@
-"""MLflow, and only here."""
+"""MLflow. No other package imports it. The settings below must be made before the first import of MLflow."""
+
+import logging
+import os
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's default would hang for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # seconds
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds
+for noisy in ("alembic", "mlflow.store.db.utils"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,32 +1,35 @@
-"""Work on a GPU without the host in between: some calls as they are, then the same work replay as one CUDA graph.
+"""An update on a GPU as one CUDA graph. The first calls run as usual, the next one is captured, later ones are launched.
 
-A small model's update is hundreds of kernels of a few microseconds each, which a host cannot launch as fast as a GPU runs
-them. What is replay must read and write tensors that stay where they are, and ask nothing of the host.
+An update of a small model is hundreds of kernels of a few microseconds each. The host cannot launch them as fast as the GPU
+runs them. A captured function must read and write tensors that stay at the same address, and must not wait for the host.
 """
 
 from collections.abc import Callable
 
 import torch
 
-EAGER = 3  # calls before the recording, so that all buffers exist: real ones, no call is lost
+EAGER_CALLS = 3  # before the capture, so that all buffers exist. They are real updates
 
 
 def capture_cuda_graph(work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
-    """`work`, which draws from a CUDA generator (and torch's global one), as a graph from its fourth call on."""
+    """Returns a function like `work` that launches a CUDA graph from its fourth call on.
+
+    `work` draws random numbers from the CUDA generator and from torch's global one.
+    """
     stream, graph, calls = torch.cuda.Stream(), torch.cuda.CUDAGraph(), 0
     graph.register_generator_state(generator)
 
     def call() -> None:
         nonlocal calls
-        if calls < EAGER:  # on a stream of their own, as recording asks of what autograd has run before
+        if calls < EAGER_CALLS:  # on a side stream: a capture requires it of work that autograd has seen before
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 work()
             torch.cuda.current_stream().wait_stream(stream)
         else:
-            if calls == EAGER:
+            if calls == EAGER_CALLS:
                 with torch.cuda.graph(graph):
-                    work()  # recorded, not done
+                    work()  # captured, not executed
             graph.replay()
         calls += 1
 

@@ -1,7 +1,7 @@
-"""Data-parallel training: what the workers of one trial do together, through torch.distributed. No Ray.
+"""Data-parallel training: the common work of a trial's workers, through torch.distributed. It knows no Ray.
 
-Every worker draws the same whole batch and takes its rows. Without a process group there is one worker, and nothing here
-does anything.
+Every worker draws the same whole batch and trains on its own rows. Without a process group there is one worker, and every
+function here returns its argument.
 """
 
 import io
@@ -15,35 +15,37 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dmm.batch import Batch
 from dmm.models import DecisionModel
+from dmm.training.state import TrainingState
 
 
 def workers() -> int:
-    """How many workers train this trial."""
+    """The number of workers that train this trial."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This worker's number; 0 is the one that evaluates, saves and reports."""
+    """This worker's number. Worker 0 evaluates, saves and reports."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def wrap_ddp(model: DecisionModel) -> Callable:
-    """The model's forward; among several workers its gradients become their mean, as the backward pass goes."""
+    """The model's forward. With several workers, the backward pass averages gradients over them."""
     if workers() == 1:
         return model
     return DistributedDataParallel(model, find_unused_parameters=bool(model.unused_parameters()))
 
 
 def local_rows(batch: Batch) -> tuple[Batch, Tensor | float]:
-    """This worker's rows of a batch, and the factor of their loss with which the mean over workers is the whole's.
+    """This worker's rows of a batch, and a factor for their loss.
 
-    A loss is a mean over real steps, of which the workers' rows do not hold equally many.
+    A loss is a mean over real steps, and workers have different numbers of real steps. The factor makes the mean over
+    workers equal to the loss of the whole batch.
     """
     if workers() == 1:
         return batch, 1.0
     whole = {f.name: value for f in fields(batch) if (value := getattr(batch, f.name)) is not None}
-    mine = Batch(**{name: value.tensor_split(workers())[rank()] for name, value in whole.items()})
-    return mine, workers() * mine.mask.sum() / batch.mask.sum()
+    local = Batch(**{name: value.tensor_split(workers())[rank()] for name, value in whole.items()})
+    return local, workers() * local.mask.sum() / batch.mask.sum()
 
 
 def mean_over_workers(value: Tensor) -> Tensor:
@@ -54,17 +56,18 @@ def mean_over_workers(value: Tensor) -> Tensor:
     return value
 
 
-def broadcast_state(state: dict | None) -> dict | None:
-    """The first worker's state, on every worker; it travels as bytes, which are read without unpickling code."""
+def broadcast_state(state: TrainingState | None) -> TrainingState | None:
+    """The first worker's state, on every worker. It is sent as bytes and read without unpickling code."""
     if workers() == 1:
         return state
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     file = io.BytesIO()
-    torch.save(state, file)
+    torch.save(state and state.to_dict(), file)
     data = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8).to(device)
     size = torch.tensor(len(data), device=device)
     dist.broadcast(size, 0)
     if rank():
         data = torch.empty(int(size), dtype=torch.uint8, device=device)
     dist.broadcast(data, 0)
-    return torch.load(io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=True)
+    values = torch.load(io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=True)
+    return values and TrainingState.from_dict(values)

@@ -1,4 +1,4 @@
-"""fit(): the training loop, one for every architecture. No Ray, no MLflow: it is given data and what to do at its stops."""
+"""fit(): the training loop, one for every architecture. It knows no Ray and no MLflow."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +10,15 @@ from torch import nn
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
 from dmm.models import DecisionModel, build, count_parameters
-from dmm.training import ddp as parallel
+from dmm.schema import EvaluationResult, LossPoint, Progress, Seconds
+from dmm.training import ddp
 from dmm.training.cuda_graph import capture_cuda_graph
+from dmm.training.state import TrainingState, global_generators, restore_global_generators
 
-POINTS = 10  # of the loss curve, between two evaluations
-SAVE_SECONDS = 60  # between two checkpoints at most; resuming is exact, so this moves no number
+LOSS_POINTS = 10  # of the loss curve, between two evaluations
+SAVE_SECONDS = 60  # between two checkpoints at most. Resuming is exact, so this moves no number
+
+Evaluate = Callable[[DecisionModel, int, int], list[EvaluationResult]]  # model, evaluation 1, 2, ..., updates done
 
 
 def derived_seed(*parts: int) -> int:
@@ -23,20 +27,15 @@ def derived_seed(*parts: int) -> int:
 
 
 def init_model(trial: Trial) -> DecisionModel:
-    """The trial's model at its initialisation; leaves torch's global generator as it was."""
+    """The trial's model before its first update. Torch's global generator is left unchanged."""
+    task = trial.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(trial.seed, 0))
-        return build(
-            trial.arch,
-            dict(trial.overrides),
-            trial.task.state_dim,
-            trial.task.action_dim,
-            trial.protocol.context_length,
-        )
+        return build(trial.arch, dict(trial.overrides), task.state_dim, task.action_dim, trial.protocol.context_length)
 
 
 def init_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:
-    """The protocol's optimizer, before its first step."""
+    """The protocol's optimizer before its first step."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         parameters,
@@ -56,123 +55,114 @@ def make_update(
     optimizer: torch.optim.Optimizer,
     sampler: torch.Generator,
 ) -> Callable[[int], torch.Tensor]:
-    """What the loop does: a function that makes update 0, 1, ... of a model and gives its loss."""
+    """Returns a function that makes update 0, 1, ... of the model and returns its loss, a scalar tensor."""
     protocol, device = trial.protocol, next(model.parameters()).device
-    half = torch.autocast(device.type, torch.bfloat16, enabled=protocol.dtype == "bfloat16")
-    network, loss = parallel.wrap_ddp(model), torch.zeros((), device=device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=protocol.dtype == "bfloat16")
+    network, loss = ddp.wrap_ddp(model), torch.zeros((), device=device)
 
-    def work() -> None:
+    def step() -> None:
         batch = sample(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
-        batch, share = parallel.local_rows(batch.to(device))
-        with half:
+        batch, share = ddp.local_rows(batch.to(device))
+        with autocast:
             predicted = network(batch)
         error = model.loss(predicted, batch) * share
         optimizer.zero_grad()
         error.backward()
-        for part in model.gradient_clip_groups():
-            nn.utils.clip_grad_norm_(part.parameters(), protocol.grad_clip_norm)
+        for group in model.gradient_clip_groups():
+            nn.utils.clip_grad_norm_(group.parameters(), protocol.grad_clip_norm)
         optimizer.step()
-        loss.copy_(parallel.mean_over_workers(error.detach()))
+        loss.copy_(ddp.mean_over_workers(error.detach()))
 
-    replay = device.type == "cuda" and parallel.workers() == 1
-    make, rate = (capture_cuda_graph(work, sampler), torch.zeros((), device=device)) if replay else (work, None)
+    learning_rate = None  # a tensor, where a CUDA graph reads it
+    if device.type == "cuda" and ddp.workers() == 1:
+        step, learning_rate = capture_cuda_graph(step, sampler), torch.zeros((), device=device)
 
-    def learn(update: int) -> torch.Tensor:
+    def make(update: int) -> torch.Tensor:
         value = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
         for group in optimizer.param_groups:
-            group["lr"] = value if rate is None else rate.fill_(value)  # a graph reads it where it lies
-        if parallel.rank():  # dropout as a function of the update: the first worker's state is all that is saved
-            torch.manual_seed(derived_seed(trial.seed, 2, parallel.rank(), update))
-        make()
+            group["lr"] = value if learning_rate is None else learning_rate.fill_(value)
+        if ddp.rank():  # only the first worker's generators are saved, so the others seed dropout by the update
+            torch.manual_seed(derived_seed(trial.seed, 2, ddp.rank(), update))
+        step()
         return loss
 
-    return learn
-
-
-def blank_progress(parameters: int) -> dict:
-    """What a trial has given before its first update: the part of its state that becomes its result."""
-    seconds = {"train": 0.0, "rollout": 0.0}
-    return {"parameters": parameters, "update": 0, "loss": [], "evaluations": [], "seconds": seconds}
+    return make
 
 
 def fit(
     trial: Trial,
     trajectories: Trajectories,
-    evaluate: Callable[[DecisionModel, int], list[dict]],
+    evaluate: Evaluate,
     *,
-    state: dict | None = None,
-    save: Callable[[dict], None] = lambda state: None,
+    state: TrainingState | None = None,
+    save: Callable[[TrainingState], None] = lambda state: None,
     device: str = "cpu",
-) -> tuple[DecisionModel, dict]:
-    """Trains a model and evaluates it at equal distances; returns it with its state.
+) -> tuple[DecisionModel, TrainingState]:
+    """Trains a model and evaluates it at equal distances. Returns the model and its final state.
 
-    The state holds all that is needed to go on (`state`, as `save` was given it): an interrupted run that is resumed gives
-    the same bits as one that was not. `evaluate(model, i)` gives the entries of evaluation i, one a target.
-    Several workers call it alike; the first one's state is what counts.
+    `save` receives a state after each evaluation and once a minute. A run that starts from this state gives the same bits
+    as a run that was never interrupted. `evaluate(model, i, update)` returns one result for each target of evaluation i,
+    which takes place after so many updates.
+    Every worker of a group calls this function alike. Only the first worker's state counts.
+    Raises FloatingPointError once the loss is not finite.
     """
-    protocol, state = trial.protocol, parallel.broadcast_state(state)
+    protocol, state = trial.protocol, ddp.broadcast_state(state)
     model = init_model(trial).to(device).train()
     optimizer = init_optimizer(model, protocol)
     sampler = torch.Generator(device).manual_seed(derived_seed(trial.seed, 1))
-    progress = blank_progress(count_parameters(model))
-    total = torch.zeros((), device=device)  # of the losses since the last point
+    progress = state.progress if state else Progress(parameters=count_parameters(model))
+    losses, evaluations = list(progress.loss), list(progress.evaluations)
+    train_seconds, rollout_seconds = progress.seconds.train, progress.seconds.rollout
+    done, loss_sum = progress.update, torch.zeros((), device=device)
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(trial.seed, 2))  # dropout
         if state is not None:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            sampler.set_state(state["sampler"].cpu())
-            restore_generators(state["generators"])
-            total, progress = state["total"].to(device), state["progress"]
+            model.load_state_dict(state.model)
+            optimizer.load_state_dict(state.optimizer)
+            sampler.set_state(state.sampler.cpu())
+            restore_global_generators(state.generators)
+            loss_sum = state.loss_sum.to(device)
 
-        def snapshot() -> dict:
-            return {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "sampler": sampler.get_state(),
-                "generators": generators(),
-                "total": total,
-                "progress": progress,
-            }
+        def snapshot() -> TrainingState:
+            return TrainingState(
+                model=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                sampler=sampler.get_state(),
+                generators=global_generators(),
+                loss_sum=loss_sum,
+                progress=Progress(
+                    parameters=progress.parameters,
+                    update=done,
+                    loss=list(losses),
+                    evaluations=list(evaluations),
+                    seconds=Seconds(train=train_seconds, rollout=rollout_seconds),
+                ),
+                data_sha256=trajectories.sha256,
+            )
 
-        learn = make_update(trial, trajectories, model, optimizer, sampler)
-        every = max(1, protocol.evaluation_interval // POINTS)
+        make = make_update(trial, trajectories, model, optimizer, sampler)
+        interval = protocol.evaluation_interval
+        loss_interval = max(1, interval // LOSS_POINTS)
         began = saved = time.perf_counter()
-        for update in range(progress["update"], protocol.updates):
-            total += learn(update)
-            done = progress["update"] = update + 1
-            evaluation = done % protocol.evaluation_interval == 0
-            if done % protocol.evaluation_interval % every == 0:
-                last = progress["loss"][-1][0] if progress["loss"] else 0
-                mean = float(total) / (done - last)
+        for update in range(done, protocol.updates):
+            loss_sum += make(update)
+            done = update + 1
+            if done % interval % loss_interval == 0:
+                before = losses[-1].update if losses else 0
+                mean = float(loss_sum) / (done - before)
                 if not np.isfinite(mean):
-                    raise FloatingPointError(f"the loss is {mean} between updates {last} and {done}")
-                progress["loss"].append([done, mean])
-                total.zero_()
+                    raise FloatingPointError(f"the loss is {mean} between updates {before} and {done}")
+                losses.append(LossPoint(done, mean))
+                loss_sum.zero_()
             now = time.perf_counter()
-            if evaluation:
-                progress["seconds"]["train"] += now - began
-                entries = evaluate(model, done // protocol.evaluation_interval)
-                progress["evaluations"] += [{"update": done, **entry} for entry in entries]
+            is_evaluation = done % interval == 0
+            if is_evaluation:
+                train_seconds += now - began
+                evaluations += evaluate(model, done // interval, done)
                 began = time.perf_counter()
-                progress["seconds"]["rollout"] += began - now
-            if evaluation or now - saved > SAVE_SECONDS:
-                progress["seconds"]["train"] += time.perf_counter() - began
+                rollout_seconds += began - now
+            if is_evaluation or now - saved > SAVE_SECONDS:
+                train_seconds += time.perf_counter() - began
                 save(snapshot())
                 began = saved = time.perf_counter()
         return model, snapshot()
-
-
-def generators() -> dict[str, torch.Tensor]:
-    """The states of torch's global generators, by device."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def restore_generators(states: dict[str, torch.Tensor]) -> None:
-    """Puts torch's global generators where they were."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

@@ -1,7 +1,8 @@
-"""What a table will cost here: updates and model calls timed on made-up batches, a moment each. No data, no Ray."""
+"""The cost of a table on this machine: updates and model calls, timed for a moment on random batches. No data, no Ray."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -11,8 +12,21 @@ from dmm.rollouts.rollout import shards
 from dmm.training.fit import init_model
 
 
-def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Median time of a call, after one that is not counted."""
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a trial takes on one core, without the physics of its environment."""
+
+    train: float
+    rollout: float  # an upper bound: every episode is taken to reach the horizon
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.train + self.rollout
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Median time of a call, after one call that does not count."""
     work()
     times = []
     for _ in range(repeats):
@@ -23,7 +37,7 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 
 def random_batch(trial: Trial, rows: int) -> Batch:
-    """A batch of the trial's shapes with nothing in it."""
+    """A batch of the trial's shapes, full of random numbers."""
     k, task = trial.protocol.context_length, trial.task
     states, actions, scalars = ((rows, k, task.state_dim), (rows, k, task.action_dim), (rows, k))
     return Batch(
@@ -41,22 +55,22 @@ def random_batch(trial: Trial, rows: int) -> Batch:
     )
 
 
-def estimate(trial: Trial) -> dict[str, float]:
-    """Seconds that a trial takes on one core of this machine, physics apart: for training, and for rollouts at most."""
+def estimate(trial: Trial) -> Estimate:
+    """The cost of one trial."""
     protocol = trial.protocol
     torch.set_num_threads(1)
     model = init_model(trial)
     batch = random_batch(trial, protocol.batch_size)
-    update = seconds(lambda: model.loss(model(batch), batch).backward())
+    update = median_seconds(lambda: model.loss(model(batch), batch).backward())
     window = random_batch(trial, protocol.rollout_batch_size)
     with torch.inference_mode():
-        act = seconds(lambda: model.eval().act(window))
+        act = median_seconds(lambda: model.eval().act(window))
     calls = trial.task.horizon * len(shards(protocol, 0)) * protocol.num_evaluations
-    return {"train": update * protocol.updates, "rollout": act * calls}
+    return Estimate(train=update * protocol.updates, rollout=act * calls)
 
 
-def estimates(table: Table) -> dict[str, dict[str, float]]:
-    """An estimate for every trial by its id; trials that differ in seed or data only are timed once."""
+def estimates(table: Table) -> dict[str, Estimate]:
+    """The cost of every trial by its id. Trials that differ only in seed or data are timed once."""
     known, found = {}, {}
     for trial in table.trials():
         key = (trial.arch, trial.overrides, trial.task, trial.protocol)

@@ -1,7 +1,7 @@
-"""A trial's folder, home()/trials/<id>: result.json, checkpoint.pt and the one before it, lock, log.txt.
+"""A trial's folder, DMM_HOME/trials/<id>: result.json, checkpoint.pt, checkpoint-before.pt, lock, log.txt.
 
-The checkpoint is written first and holds all that the result does: a result that is lost is rebuilt from it, a damaged
-checkpoint gives way to the one before. Nothing begins anew in silence.
+The checkpoint is written before the result and holds everything that the result does. A lost result is rebuilt from it.
+If a checkpoint is damaged, the one before is used. If nothing intact is left, there is an error: no trial restarts silently.
 """
 
 import io
@@ -11,6 +11,7 @@ import socket
 import time
 import zipfile
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,95 +19,112 @@ import torch
 from dmm.base.lock import hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.config import Table, Trial
+from dmm.schema import TrialResult, from_json, to_json
+from dmm.training.state import TrainingState
 
-CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")
+CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")  # the newest first
 
 
-def folder(trial: Trial) -> Path:
-    """Where a trial keeps its files."""
+def trial_folder(trial: Trial) -> Path:
+    """The folder of a trial's files."""
     return home() / "trials" / trial.id
 
 
-def load_result(trial: Trial) -> dict | None:
-    """What a trial has given so far; None where it has not begun, or where its checkpoint will give it again."""
-    path = folder(trial) / "result.json"
+def result_path(trial: Trial) -> Path:
+    """The file of a trial's result."""
+    return trial_folder(trial) / "result.json"
+
+
+def load_result(trial: Trial) -> TrialResult | None:
+    """The trial's result so far. None if the trial has not begun, or if its checkpoint can restore a damaged file.
+
+    Raises ValueError if the file is damaged and no checkpoint exists.
+    """
+    path = result_path(trial)
     try:
-        return json.loads(path.read_bytes())
+        return from_json(TrialResult, json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        if any((folder(trial) / name).exists() for name in CHECKPOINTS):
+        if any((trial_folder(trial) / name).exists() for name in CHECKPOINTS):
             return None
         raise ValueError(
-            f"{path} is damaged ({error}), and no checkpoint is there to rebuild it from; move its folder away to run "
-            "the trial anew"
+            f"{path} is damaged ({error}), and there is no checkpoint to rebuild it from; move its folder away to run "
+            "the trial from the start"
         ) from error
 
 
-def load_status(trial: Trial) -> dict | None:
-    """A trial's result; its status is "stopped" where the file says running, and nobody runs it."""
+def save_result(trial: Trial, result: TrialResult) -> None:
+    """Writes result.json, whole or not at all. Raises ValueError if a number is not finite."""
+    write_atomic(result_path(trial), json.dumps(to_json(result), allow_nan=False).encode())
+
+
+def load_status(trial: Trial) -> TrialResult | None:
+    """The trial's result. Its status is "stopped" if the file says "running" and no process runs the trial."""
     found = load_result(trial)
-    if found and found["status"] == "running" and not is_held(trial_lock(trial)):
-        found["status"] = "stopped"
+    if found and found.status == "running" and not is_held(trial_lock(trial)):
+        return replace(found, status="stopped")
     return found
 
 
 def append_log(trial: Trial, text: str) -> None:
-    """Adds a line to a trial's log.txt, with time, machine and process; a log that cannot be written stops nothing."""
-    with suppress(OSError), (folder(trial) / "log.txt").open("a") as file:
+    """Adds a line to log.txt, with time, machine and process. An unwritable log stops nothing."""
+    with suppress(OSError), (trial_folder(trial) / "log.txt").open("a") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S %z')} {socket.gethostname()} {os.getpid()}: {text}\n")
 
 
-def save_checkpoint(trial: Trial, state: dict) -> None:
-    """Writes a checkpoint and keeps the one before; one that cannot be written leaves both as they were."""
+def save_checkpoint(trial: Trial, state: TrainingState) -> None:
+    """Writes a checkpoint and keeps the one before. If the write fails, both older files are unchanged."""
     file = io.BytesIO()
-    torch.save(state, file)
-    newest, before = (folder(trial) / name for name in CHECKPOINTS)
+    torch.save(state.to_dict(), file)
+    newest, before = (trial_folder(trial) / name for name in CHECKPOINTS)
     write_atomic(newest, file.getvalue(), keep=before)
 
 
-def load_checkpoint(trial: Trial) -> dict | None:
-    """The newest checkpoint that is whole, or None where there is none; only damaged ones are an error.
+def load_checkpoint(trial: Trial) -> TrainingState | None:
+    """The newest intact checkpoint. None if there is no checkpoint.
 
-    A damaged one is put aside, so that it cannot take the place of the whole one before it.
+    A damaged checkpoint is renamed, so that it cannot replace the intact one before it at the next save.
+    Raises ValueError if all checkpoints are damaged.
     """
     damaged = []
     for name in CHECKPOINTS:
-        path = folder(trial) / name
+        path = trial_folder(trial) / name
         if not path.exists():
             continue
         try:
             state = read_checkpoint(path)
-        except Exception as error:  # torch, zipfile and pickle have many
+        except Exception as error:  # torch, zipfile and pickle raise many types
             damaged.append((path, f"{path} is damaged ({type(error).__name__}: {error})"))
             continue
         for bad, reason in damaged:
             os.replace(bad, bad.with_suffix(".damaged"))
-            append_log(trial, f"{reason}; going on from the one before, at update {state['progress']['update']}")
+            append_log(trial, f"{reason}; continuing from the one before, at update {state.progress.update}")
         return state
     if damaged:
-        raise ValueError("; ".join(reason for _, reason in damaged) + "; move its folder away to run the trial anew")
+        reasons = "; ".join(reason for _, reason in damaged)
+        raise ValueError(f"{reasons}; move its folder away to run the trial from the start")
     return None
 
 
-def read_checkpoint(path: Path) -> dict:
-    """Reads a checkpoint without unpickling code; torch does not look at the checksums that it writes, so we do."""
+def read_checkpoint(path: Path) -> TrainingState:
+    """Reads a checkpoint without unpickling code. torch ignores the checksums in the file, so they are checked here."""
     with zipfile.ZipFile(path) as file:
         if bad := file.testzip():
             raise ValueError(f"{bad} does not have its checksum")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return TrainingState.from_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def trial_lock(trial: Trial) -> Path:
-    """The lock under which a trial is run: by one process at a time, whoever asks for it."""
-    return folder(trial) / "lock"
+    """The lock of a trial. One process at a time runs it, for any table."""
+    return trial_folder(trial) / "lock"
 
 
 def table_lock(table: Table) -> Path:
-    """The lock under which a table is swept or synchronised."""
+    """The lock of a table. One process at a time sweeps or synchronises it."""
     return home() / "tables" / f"{table.name}.lock"
 
 
 def hold_table(table: Table) -> AbstractContextManager:
-    """Holds a table for a sweep, or says who does."""
+    """Holds a table's lock. Raises Held, with the holder, if another process has it."""
     return hold(table_lock(table), f"table {table.name}")

@@ -1,0 +1,79 @@
+"""What MLflow shows of a trial: its name, params, metrics and tags."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import fmean
+from typing import NamedTuple
+
+from dmm.config import BEST, LAST
+from dmm.results.score import target_label, trial_score
+from dmm.schema import TrialRecord, TrialResult, TrialSummary, from_json, to_json
+
+TAG_LENGTH = 4500  # characters. MLflow cuts a longer tag silently, at 5,000 or 8,000 characters by version
+
+
+class Point(NamedTuple):
+    """A value of a metric."""
+
+    key: str
+    value: float
+    step: int  # updates done. 0 for a summary metric, which MLflow draws as a bar
+
+
+def run_name(trial: TrialRecord) -> str:
+    """metamamba hopper s0 K8 H64"""
+    width = f" H{trial.width}" if trial.width else ""
+    return f"{trial.arch} {trial.task.name} s{trial.seed} K{trial.context_length}{width}"
+
+
+def params(trial: TrialRecord) -> dict[str, object]:
+    """The params by which runs are filtered and grouped: every field of Protocol and Config, defaults included."""
+    values = {
+        **trial.protocol,
+        **trial.config,
+        "arch": trial.arch,
+        "task": trial.task.name,
+        "dataset": "+".join(trial.dataset),
+        "seed": trial.seed,
+    }
+    if trial.width:
+        values["embed_dim"] = trial.width
+    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def curves(result: TrialResult, losses: int, evaluations: int) -> list[Point]:
+    """The learning curves, without the points that were sent before: so many losses and evaluations."""
+    points = [Point("train/loss", point.loss, point.update) for point in result.loss[losses:]]
+    for evaluation in result.evaluations[evaluations:]:
+        label, mean = target_label(evaluation.target), fmean(evaluation.returns)
+        points.append(Point(f"eval/return_x{label}", mean, evaluation.update))
+        points.append(Point(f"eval/score_x{label}", result.task.normalised_score(mean), evaluation.update))
+    return points
+
+
+def totals(summary: TrialSummary) -> list[Point]:
+    """A finished trial's summary metrics."""
+    target = 1.0 if "1" in summary.curve else summary.trial.targets[0]
+    found = [
+        Point("model/parameters", summary.parameters, 0),
+        Point("time/train_s", summary.seconds.train, 0),
+        Point("time/rollout_s", summary.seconds.rollout, 0),
+    ]
+    for reading in (LAST, BEST):
+        score = trial_score(summary, replace(reading, target=target), summary.task)
+        found.append(Point(f"score/{reading.name}", score, 0))
+    return found
+
+
+def pack(summary: TrialSummary) -> dict[str, str]:
+    """A summary as JSON in tags: one tag, or several if it is long."""
+    text = json.dumps(to_json(summary), separators=(",", ":"))
+    parts = [text[first : first + TAG_LENGTH] for first in range(0, len(text), TAG_LENGTH)]
+    return {"dmm.summaries": str(len(parts))} | {f"dmm.summary.{i}": part for i, part in enumerate(parts)}
+
+
+def unpack(tags: Mapping[str, str]) -> TrialSummary:
+    """The summary that `pack` wrote into tags."""
+    count = int(tags["dmm.summaries"])
+    return from_json(TrialSummary, json.loads("".join(tags[f"dmm.summary.{i}"] for i in range(count))))
