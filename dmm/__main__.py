@@ -1,4 +1,4 @@
-"""python -m dmm: the same as the command dmm."""
+"""`python -m dmm` is the same as the command `dmm`."""
 
 from dmm.cli import main
 

@@ -10,7 +10,7 @@ from dmm.config import Column, Protocol, Reading, Row, Table, Trial
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 
-GOLDEN = ["433f8782e236be5c", "d5d58196f115fd23"]
+GOLDEN = ["76d85653f2a979ba", "b085f9c872279fdc"]
 BASE = Trial(
     arch="dt", task=find_task("hopper"), dataset=("d4rl/hopper-medium-v2",), protocol=Protocol(name="p"), seed=0
 )

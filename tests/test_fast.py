@@ -212,5 +212,5 @@ def test_pads_are_exact_in_every_form(tiny_trial):
 
 def test_a_bfloat16_trial_trains_to_its_end(tiny_trial):
     trial = replace(tiny_trial, protocol=tiny_trial.protocol.with_overrides(dtype="bfloat16"))
-    _, state = fit(trial, dataset(trial.dataset), lambda model, evaluation: [])
-    assert state["progress"]["update"] == trial.protocol.updates
+    _, state = fit(trial, dataset(trial.dataset), lambda model, evaluation, update: [])
+    assert state.progress.update == trial.protocol.updates

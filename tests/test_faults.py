@@ -86,11 +86,11 @@ def test_the_driver_dies_and_the_command_is_given_again(env, tmp_path, undisturb
     else:
         driver.kill()
     driver.wait()
-    before = {found["id"]: found for found in results(tmp_path / "home") if found["status"] == "finished"}
+    before = {found.id: found for found in results(tmp_path / "home") if found.status == "finished"}
     assert 0 < len(before) < TRIALS
     done = sweep_on(env, tmp_path)  # its trials wait for those that the dead driver left, if any
     assert "of them finished before" in done.stdout
-    after = {found["id"]: found for found in results(tmp_path / "home")}
+    after = {found.id: found for found in results(tmp_path / "home")}
     assert all(after[trial_id] == found for trial_id, found in before.items()), "a finished trial was run again"
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
@@ -185,7 +185,7 @@ def test_a_trial_whose_process_always_dies_is_given_up(env, tmp_path):
     for text in logs(tmp_path / "home").values():
         assert text.count("training from") == 3  # once and two retries
     for found in results(tmp_path / "home"):
-        assert found["status"] == "failed" and "given up after 3 attempts" in found["error"]
+        assert found.status == "failed" and "given up after 3 attempts" in found.error
     seen = dmm("status", TOY, env=env, cwd=tmp_path)
     assert "2 failed" in seen.stdout and "given up after 3 attempts" in seen.stdout
     statuses = [run.info.status for run in runs(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")]

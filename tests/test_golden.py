@@ -130,8 +130,8 @@ def curve(arch: str, **overrides) -> list[float]:
     trial = Trial(
         arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=tuple(overrides.items())
     )
-    _, state = fit(trial, episodes(), lambda model, evaluation: [])
-    return [loss for _, loss in state["progress"]["loss"]]
+    _, state = fit(trial, episodes(), lambda model, evaluation, update: [])
+    return [point.loss for point in state.progress.loss]
 
 
 @pytest.mark.parametrize("arch", models())

@@ -16,7 +16,7 @@ def table(tmp_path, monkeypatch):
     data = tmp_path / "reacher.hdf5"
     write_reacher_file(data)
     monkeypatch.setenv("DMM_TOY_DATA", str(data))
-    from toy import TABLE
+    from helpers.toy_table import TABLE
 
     row = dataclasses.replace(TABLE.rows[0], overrides={"width": 16, "layers": 1, "dropout": 0.0})
     column = dataclasses.replace(TABLE.columns[0], dataset=(f"d4rl:{data}",))
@@ -45,16 +45,16 @@ def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_proc
         counts = sweep(table, Profile(name="pair", workers=2, rollout_actors=1), say=said.append)
     finally:
         ray.shutdown()
-    assert counts["done"] == counts["total"] == 2, said
+    assert counts.done == counts.total == 2, said
     assert "profile pair: 2 at once, 2 workers of 1 CPU and 1 rollout actors of 1 CPU a trial" in said
     together = [load_result(trial) for trial in table.trials()]
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "alone"))
     for trial, pair in zip(table.trials(), together):
         one = run(trial)
-        assert pair and (pair["provenance"]["workers"], one["provenance"]["workers"]) == (2, 1)
-        assert [update for update, _ in pair["loss"]] == [update for update, _ in one["loss"]]
-        assert [loss for _, loss in pair["loss"]] == pytest.approx([loss for _, loss in one["loss"]], rel=1e-4)
-        assert [len(entry["returns"]) for entry in pair["evaluations"]] == [5] * 4
+        assert pair and (pair.provenance.workers, one.provenance.workers) == ("2", "1")
+        assert [update for update, _ in pair.loss] == [update for update, _ in one.loss]
+        assert [loss for _, loss in pair.loss] == pytest.approx([loss for _, loss in one.loss], rel=1e-4)
+        assert [len(entry.returns) for entry in pair.evaluations] == [5] * 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -70,7 +70,7 @@ def test_a_local_sweep_listens_on_loopback_only(tmp_path, workers):
         for process in [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]:
             sockets = process.net_connections(kind="inet")
             listening |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
-        assert [found["provenance"]["workers"] for found in results(home)][:1] == [workers]
+        assert [found.provenance.workers for found in results(home)][:1] == [str(workers)]
     finally:
         kill_tree(driver.pid)
     assert listening and not [one for one in listening if one[1].removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
@@ -82,10 +82,11 @@ def test_an_error_of_a_worker_is_told_from_a_worker_that_died():
     from ray.train import WorkerGroupError
     from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-    from dmm.sweeps.workers import RETRIED, cause
+    from dmm.sweeps.train_group import first_failure
+    from dmm.sweeps.workers import RETRIED
 
     wrong = UserExceptionWithTraceback(FloatingPointError("the loss is nan"), "trace")
     died = ray.exceptions.RayActorError()
-    assert isinstance(cause(WorkerGroupError("", {1: wrong, 0: wrong})), FloatingPointError)
-    assert isinstance(cause(WorkerGroupError("worker 1 died", {1: died})), RETRIED)
+    assert isinstance(first_failure(WorkerGroupError("", {1: wrong, 0: wrong})), FloatingPointError)
+    assert isinstance(first_failure(WorkerGroupError("worker 1 died", {1: died})), RETRIED)
     assert not issubclass(FloatingPointError, RETRIED)

@@ -160,7 +160,7 @@ def test_one_optimiser_is_as_good_as_two(name, overrides):
     protocol = TINY.with_overrides(updates=6, num_evaluations=1, window_anchor="end", padding="right", pad_action=0.0)
     overrides = (("width", 16), ("layers", 2), *overrides)
     trial = Trial(arch=name, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
-    found, _ = fit(trial, episodes(), lambda model, evaluation: [])
+    found, _ = fit(trial, episodes(), lambda model, evaluation, update: [])
     model = init_model(trial).train()
     levels = [model.high, model.low]
     optimisers = [torch.optim.AdamW(level.parameters(), lr=1e-3, weight_decay=1e-4) for level in levels]

@@ -1,8 +1,8 @@
 """Status, sync and submission, on results made by hand; the job server itself is in test_faults.py."""
 
-import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,12 @@ from mlflow import MlflowClient
 from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.config import Protocol
+from dmm.schema import TrialResult
 from dmm.sweeps import jobs
+from dmm.sweeps.status import SweepStatus
 from dmm.tables import find_table
 from dmm.tracking.mlflow_store import Recorder
-from dmm.trials.storage import folder, hold_table, table_lock, trial_lock
+from dmm.trials.storage import hold_table, table_lock, trial_folder, trial_lock
 
 TRIALS = handmade.TABLE.trials()
 
@@ -29,61 +31,59 @@ def store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def results() -> list[dict]:
+def results() -> list[TrialResult]:
     """Result files of a sweep in the middle: the first four trials finished, failed, under way and stopped."""
     found = handmade.results()[:4]
-    found[1] |= {"status": "failed", "error": "FloatingPointError: the loss is nan\nbetween updates 10 and 20"}
-    for result in found[2:]:
-        result |= {"status": "running", "update": 15, "loss": [], "evaluations": []}
-    by_id = {result["id"]: result for result in found}
-    for trial in TRIALS:
-        if trial.id in by_id:
-            folder(trial).mkdir(parents=True)
-            (folder(trial) / "result.json").write_text(json.dumps(by_id[trial.id]))
+    found[1] = replace(
+        found[1], status="failed", error="FloatingPointError: the loss is nan\nbetween updates 10 and 20"
+    )
+    found[2:] = [replace(result, status="running", update=15, loss=[], evaluations=[]) for result in found[2:]]
+    for result in found:
+        handmade.write(result, home() / "trials")
     return found
 
 
-def of(results: list[dict], index: int):
-    (trial,) = [trial for trial in TRIALS if trial.id == results[index]["id"]]
+def of(results: list[TrialResult], index: int):
+    (trial,) = [trial for trial in TRIALS if trial.id == results[index].id]
     return trial
 
 
 def test_status_says_who_stands_where_and_why(results):
     with hold(trial_lock(of(results, 2)), "trial"), hold_table(handmade.TABLE):
-        lines = jobs.status(handmade.TABLE)
+        lines = jobs.status_lines(handmade.TABLE)
     total = len(TRIALS)
     assert lines[0].startswith(f"handmade: 1/{total} done, 1 running, 1 failed, 1 stopped, {total - 4} pending; ")
     assert sum(line.startswith("running: ") for line in lines) == 1
-    assert any(line.startswith("running: ") and results[2]["id"] in line and "update 15" in line for line in lines)
-    assert any(line.startswith("stopped: ") and results[3]["id"] in line for line in lines)
+    assert any(line.startswith("running: ") and results[2].id in line and "update 15" in line for line in lines)
+    assert any(line.startswith("stopped: ") and results[3].id in line for line in lines)
     (failed,) = [line for line in lines if line.startswith("failed: ")]
     assert failed.endswith("FloatingPointError: the loss is nan between updates 10 and 20")
     assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
-    assert "nobody sweeps it; `dmm sweep handmade` goes on" in jobs.status(handmade.TABLE)[-1]
+    assert "no sweep of it is running; `dmm sweep handmade` continues" in jobs.status_lines(handmade.TABLE)[-1]
 
 
 def test_time_left_is_work_over_trials_at_once():
-    trials, names = jobs.named(handmade.TABLE)
-    first, second, *rest = trials
-    updates = trials[first].protocol.updates
-    found = {
-        trial_id: {"status": "finished", "update": updates, "seconds": {"train": 0, "rollout": 0}} for trial_id in rest
-    }
-    load_status = jobs.SweepStatus(handmade.TABLE, trials, names, found)
-    assert load_status.seconds_left() == 0
-    assert jobs.SweepStatus(handmade.TABLE, trials, names, {}).seconds_left() is None
-    half = {"status": "running", "update": updates / 2, "seconds": {"train": 30.0, "rollout": 10.0}}
-    alone = jobs.SweepStatus(handmade.TABLE, {first: trials[first]}, names, {first: half})
-    assert alone.seconds_left() == pytest.approx(40)
-    both = {first: half, second: {**half, "seconds": {"train": 30.0, "rollout": 30.0}}}
-    two = jobs.SweepStatus(handmade.TABLE, {key: trials[key] for key in both}, names, both)
-    kinds = {jobs.kind(trials[key]) for key in both}
-    assert two.seconds_left() == pytest.approx(50) and len(kinds) in (1, 2)
+    table, (first, second, *_) = handmade.TABLE, TRIALS
+    updates = first.protocol.updates
+    done = SweepStatus(table)
+    assert done.seconds_left() is None
+    for trial in TRIALS:
+        done.set(trial.id, "finished", updates, 1.0)
+    assert done.seconds_left() == 0
+    two = SweepStatus(table, [first, second])
+    two.set(first.id, "running", updates // 2, 40.0)
+    two.set(second.id, "finished", updates, 0.0)
+    assert two.seconds_left() == pytest.approx(40)
+    two.set(second.id, "running", updates // 2, 60.0)
+    assert two.seconds_left() == pytest.approx(50)  # 40 and 60 seconds of work, two trials at once
+    new = SweepStatus(table, [first, replace(second, arch="bc", overrides=())])
+    new.set(first.id, "running", updates // 2, 40.0)
+    assert new.seconds_left() == pytest.approx(40 + 80)  # a kind without an update takes the pace of the others
 
 
 def test_a_damaged_file_is_one_failed_trial(results):
-    (folder(of(results, 0)) / "result.json").write_text("{")
-    lines = jobs.status(handmade.TABLE)
+    (trial_folder(of(results, 0)) / "result.json").write_text("{")
+    lines = jobs.status_lines(handmade.TABLE)
     assert "0/" in lines[0] and " 2 failed," in lines[0]
     assert any("result.json is damaged" in line for line in lines)
 
@@ -95,10 +95,10 @@ def test_sync_fills_a_new_store_once(results, store, tmp_path):
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("dmm").experiment_id])
     assert {run.data.tags["dmm.trial_id"]: run.info.status for run in runs} == {
-        result["id"]: status for result, status in zip(results, ("FINISHED", "FAILED", "KILLED", "KILLED"))
+        result.id: status for result, status in zip(results, ("FINISHED", "FAILED", "KILLED", "KILLED"))
     }
     assert len(runs) == 4
-    here, there = jobs.status(handmade.TABLE), jobs.status(handmade.TABLE, uri)
+    here, there = jobs.status_lines(handmade.TABLE), jobs.status_lines(handmade.TABLE, uri)
     assert here[:-1] == there[:-1]
 
 
@@ -112,7 +112,7 @@ def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path
     second.push(one, ["b"])
     client = MlflowClient(uri)
     runs = client.search_runs([first.experiment])
-    assert sorted(run.data.tags["dmm.trial_id"] for run in runs) == sorted([one["id"], other["id"]])
+    assert sorted(run.data.tags["dmm.trial_id"] for run in runs) == sorted([one.id, other.id])
     assert all({"dmm.table.a", "dmm.table.b"} <= set(run.data.tags) for run in runs)
 
 

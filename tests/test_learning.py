@@ -27,8 +27,8 @@ def test_the_loss_falls(name, overrides):
         seed=0,
         overrides=tuple({**overrides, "width": 32}.items()),
     )
-    _, state = fit(trial, episodes(), lambda model, evaluation: [])
-    losses = [loss for _, loss in state["progress"]["loss"]]
+    _, state = fit(trial, episodes(), lambda model, evaluation, update: [])
+    losses = [point.loss for point in state.progress.loss]
     assert losses[-1] < 0.8 * losses[0], losses
 
 

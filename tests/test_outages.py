@@ -120,11 +120,11 @@ def test_the_disk_cannot_be_written_at_a_checkpoint(env, tmp_path, undisturbed, 
         assert driver.wait(timeout=PATIENCE) == 1, (tmp_path / "sweep.log").read_text()
         log = (tmp_path / "sweep.log").read_text()
         assert said in log and "failed: " in log
-        before = {found["id"]: found for found in results(home) if found["status"] == "finished"}
+        before = {found.id: found for found in results(home) if found.status == "finished"}
         assert before and all(run.info.status != "RUNNING" for run in runs(f"sqlite:///{home / 'mlflow.db'}"))
         heal(disk)
         sweep_on(env, tmp_path)
-        after = {found["id"]: found for found in results(home)}
+        after = {found.id: found for found in results(home)}
         assert all(after[trial_id] == found for trial_id, found in before.items())
         assert tables(env, tmp_path) == undisturbed
         each_trial_is_one_finished_run(f"sqlite:///{home / 'mlflow.db'}")
@@ -141,22 +141,22 @@ def test_files_are_cut_and_damaged_while_nobody_looks(env, tmp_path, undisturbed
     started.append(driver := start_sweep(env, tmp_path))
 
     def with_two_checkpoints() -> list[dict]:
-        under_way = [found for found in results(home) if found["status"] == "running" and found["update"] >= 200]
+        under_way = [found for found in results(home) if found.status == "running" and found.update >= 200]
         return under_way if count(home, "finished") >= 2 else []
 
     wait_for(with_two_checkpoints, "a trial with two checkpoints", sweep=(driver, tmp_path))
     kill_tree(driver.pid)
     found = results(home)
-    running = [entry for entry in found if entry["status"] == "running" and entry["update"] == 200]
-    first, second = [entry for entry in found if entry["status"] == "finished"][:2]
-    cut = [home / "trials" / entry["id"] / "checkpoint.pt" for entry in running]
-    cut += [home / "trials" / entry["id"] / "result.json" for entry in (first, second)]
+    running = [entry for entry in found if entry.status == "running" and entry.update == 200]
+    first, second = [entry for entry in found if entry.status == "finished"][:2]
+    cut = [home / "trials" / entry.id / "checkpoint.pt" for entry in running]
+    cut += [home / "trials" / entry.id / "result.json" for entry in (first, second)]
     for path in cut:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    damaged = home / "trials" / second["id"] / "checkpoint.pt"
+    damaged = home / "trials" / second.id / "checkpoint.pt"
     damaged.write_bytes(damaged.read_bytes().replace(b"\0", b"\1", 1000))
     sweep_on(env, tmp_path)
-    assert all("checkpoint.pt is damaged" in logs(home)[entry["id"]] for entry in [*running, second])
+    assert all("checkpoint.pt is damaged" in logs(home)[entry.id] for entry in [*running, second])
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{home / 'mlflow.db'}")
 
@@ -219,7 +219,7 @@ def test_a_job_is_submitted_stopped_and_submitted_again(env, tmp_path, undisturb
     wait_for(lambda: client.get_job_status(second) in ended, "the end of the second job")
     log = client.get_job_logs(second)
     assert client.get_job_status(second) == JobStatus.SUCCEEDED, log
-    assert "ETA" in log and "of them finished before" in log
+    assert "of updates" in log and "of them finished before" in log
     seen = {json.loads(path.read_text())["status"] for path in tmp_path.glob("home/trials/*/result.json")}
     assert seen == {"finished"}
     found = tables(env, tmp_path)["table.csv"].replace(bytes(toy_data), relative.encode())  # a job is elsewhere

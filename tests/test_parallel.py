@@ -14,7 +14,9 @@ from helpers.synthetic_episodes import episodes
 from dmm.batch import Batch
 from dmm.config import Trial
 from dmm.models import find, models
+from dmm.training import ddp
 from dmm.training.fit import fit
+from dmm.training.state import TrainingState
 
 PROTOCOL = TINY.with_overrides(
     updates=12, num_evaluations=2, batch_size=7
@@ -30,11 +32,11 @@ def a_trial(arch: str, **overrides) -> Trial:
     )
 
 
-def learn(trial: Trial, state=None) -> dict:
+def learn(trial: Trial, state: TrainingState | None = None) -> dict[int, TrainingState]:
     """The states at both evaluations, and after the last update."""
-    saved: list[dict] = []
+    saved: list[TrainingState] = []
     fit(trial, episodes(), lambda *_: [], state=state, save=lambda state: saved.append(copy.deepcopy(state)))
-    return {state["progress"]["update"]: state for state in saved}
+    return {state.progress.update: state for state in saved}
 
 
 def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
@@ -45,7 +47,8 @@ def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
     whole = learn(resumed)
     torch.manual_seed(rank)  # what the world did meanwhile
     again = learn(resumed, whole[6] if rank == 0 else None)  # the others have nothing to go on from
-    torch.save((found, whole[12], again[12]), f"{folder}/{rank}.pt")
+    states = [*found, whole[12], again[12]]
+    torch.save([state.to_dict() for state in states], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -53,32 +56,33 @@ def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
     scope="module", params=[["dt", "metamamba"], pytest.param(models(), marks=pytest.mark.slow)], ids=["two", "all"]
 )
 def learnt(tmp_path_factory, request) -> tuple[list[Trial], list]:
-    """TokenSubset architectures, learnt by two workers."""
+    """Some architectures, learnt by two workers."""
     folder, trials = tmp_path_factory.mktemp("workers"), [a_trial(arch) for arch in request.param]
     processes.spawn(worker, (str(folder), trials, a_trial("dt", dropout=0.2)), nprocs=2)
-    return trials, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    loaded = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    return trials, [[TrainingState.from_dict(state) for state in states] for states in loaded]
 
 
 def test_two_workers_give_the_curve_of_one(learnt):
     trials, results = learnt
-    for trial, first, second in zip(trials, results[0][0], results[1][0]):
+    for trial, first, second in zip(trials, *results):
         alone = learn(trial)[12]
-        losses = [loss for _, loss in alone["progress"]["loss"]]
+        losses = [point.loss for point in alone.progress.loss]
         assert len(losses) == 12
         for state in (first, second):
-            found = [loss for _, loss in state["progress"]["loss"]]
+            found = [point.loss for point in state.progress.loss]
             assert found == pytest.approx(losses, rel=1e-4), trial.arch
-        for name, value in alone["model"].items():
-            assert torch.equal(first["model"][name], second["model"][name]), (trial.arch, name)
-            torch.testing.assert_close(first["model"][name], value, rtol=1e-3, atol=1e-4)
+        for name, value in alone.model.items():
+            assert torch.equal(first.model[name], second.model[name]), (trial.arch, name)
+            torch.testing.assert_close(first.model[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_two_workers_resume_exactly_with_dropout(learnt):
-    for _, whole, again in learnt[1]:
-        assert again["progress"]["loss"] == whole["progress"]["loss"]
-        assert all(torch.equal(again["model"][name], value) for name, value in whole["model"].items())
-    alone = [loss for _, loss in learn(a_trial("dt", dropout=0.2))[12]["progress"]["loss"]]
-    found = [loss for _, loss in learnt[1][0][1]["progress"]["loss"]]
+    for *_, whole, again in learnt[1]:
+        assert again.progress.loss == whole.progress.loss
+        assert all(torch.equal(again.model[name], value) for name, value in whole.model.items())
+    alone = [loss for _, loss in learn(a_trial("dt", dropout=0.2))[12].progress.loss]
+    found = [loss for _, loss in learnt[1][0][-2].progress.loss]
     assert found != pytest.approx(alone, rel=1e-4)  # dropout differs by worker: why their count is recorded
 
 
@@ -97,8 +101,6 @@ def test_a_loss_is_a_mean_over_real_steps(name, overrides):
 
 
 def test_a_batch_of_one_worker_is_left_alone():
-    from dmm.training import ddp as parallel
-
     data = batch()
-    assert parallel.local_rows(data) == (data, 1.0) and parallel.broadcast_state({"x": 1}) == {"x": 1}
-    assert (parallel.rank(), parallel.workers()) == (0, 1)
+    assert ddp.local_rows(data) == (data, 1.0) and ddp.broadcast_state(None) is None
+    assert (ddp.rank(), ddp.workers()) == (0, 1)

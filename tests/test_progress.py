@@ -7,10 +7,12 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.base.lock import hold
+from dmm.base.paths import home
+from dmm.schema import Status
 from dmm.sweeps import progress
-from dmm.sweeps.progress import PAUSE, Progress
+from dmm.sweeps.progress import RETRY_SECONDS, Progress
 from dmm.tracking.mlflow_store import TrackingError
-from dmm.trials.storage import folder, trial_lock
+from dmm.trials.storage import trial_folder, trial_lock
 
 TRIALS = handmade.TABLE.trials()
 
@@ -23,9 +25,9 @@ class Store:
 
     def push(self, found, tables) -> None:
         self.tries += 1
-        if self.away or found["id"] in self.poison:
+        if self.away or found.id in self.poison:
             raise TrackingError("no answer")
-        self.taken[found["id"]] = (found["status"], found["update"])
+        self.taken[found.id] = (found.status, found.update)
 
 
 @pytest.fixture
@@ -36,10 +38,8 @@ def clock(monkeypatch):
     return now
 
 
-def write(trial, status: str = "finished", **overrides) -> None:
-    folder(trial).mkdir(parents=True, exist_ok=True)
-    found = handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status) | overrides
-    (folder(trial) / "result.json").write_text(json.dumps(found))
+def write(trial, status: Status = "finished", **changes) -> None:
+    handmade.write(handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status, **changes), home() / "trials")
 
 
 def start(store: Store, trials=TRIALS) -> tuple[Progress, list[str]]:
@@ -57,11 +57,11 @@ def test_a_store_that_is_away_is_left_alone_and_gets_all_later(clock):
     assert store.tries == 1 and len(found.unsent) == 3
     assert [line.startswith("MLflow does not answer (no answer); results are kept in") for line in said] == [True]
     write(TRIALS[0])
-    clock[0] += PAUSE + 1
+    clock[0] += RETRY_SECONDS + 1
     found.push(TRIALS[0].id)
     assert store.tries == 2 and len(said) == 1
     store.away = False
-    clock[0] += PAUSE + 1
+    clock[0] += RETRY_SECONDS + 1
     found.push(TRIALS[1].id)
     assert not found.unsent and said[-1] == "MLflow has all results again"
     assert store.taken[TRIALS[0].id][0] == "finished" and len(store.taken) == 3
@@ -74,7 +74,7 @@ def test_one_result_that_is_refused_does_not_hold_up_the_others(clock):
     for trial in TRIALS:
         write(trial)
         found.push(trial.id)
-        clock[0] += PAUSE + 1
+        clock[0] += RETRY_SECONDS + 1
     found.close()
     assert set(found.unsent) == {TRIALS[0].id} and set(store.taken) == {trial.id for trial in TRIALS[1:]}
 
@@ -92,16 +92,16 @@ def test_the_end_sends_the_rest_and_says_what_stays(clock):
         store.away = False
         found.close()
     assert [store.taken[trial.id][0] for trial in TRIALS[:4]] == ["finished", "stopped", "running", "failed"]
-    assert json.loads((folder(TRIALS[1]) / "result.json").read_text())["status"] == "running"
+    assert json.loads((trial_folder(TRIALS[1]) / "result.json").read_text())["status"] == "running"
     assert any(line.startswith("failed: ") and line.endswith("OSError: disk full") for line in said)
 
 
 def test_a_result_that_cannot_be_read_stops_no_sweep(clock):
     found, said = start(Store())
     write(TRIALS[0])
-    (folder(TRIALS[0]) / "result.json").write_text("{")
+    (trial_folder(TRIALS[0]) / "result.json").write_text("{")
     found.push(TRIALS[0].id)
-    assert "result.json is damaged" in said[-1] and found.states[TRIALS[0].id] == "pending"
+    assert "result.json is damaged" in said[-1] and found.status.statuses[TRIALS[0].id] == "pending"
 
 
 def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
 
         sys.setprofile(tally)
         try:
-            found.move(trials[-1].id, "running")
+            found.status.set(trials[-1].id, "running")
             found.line()
             found.push(trials[-1].id)
             found.line(always=True)
@@ -142,5 +142,8 @@ def test_a_line_has_totals_and_time_left(clock):
     clock[0] += 60
     found.push(TRIALS[0].id)
     found.line(always=True)
-    assert said[0].endswith("handmade: 0/2 done, 0 running, 0 failed, 0 % of updates, ETA unknown")
-    assert said[1] == "handmade: 1/2 done, 0 running, 0 failed, 50 % of updates, ETA 1.0 min"
+    none = "handmade: 0/2 done, 0 running, 0 failed, 0 stopped, 2 pending; 0 % of updates, time left unknown, 1 at once"
+    assert said[0] == none
+    # the other trial has as many updates as the finished one, which took 16.5 seconds
+    half = "handmade: 1/2 done, 0 running, 0 failed, 0 stopped, 1 pending; 50 % of updates, 0.3 min left, 1 at once"
+    assert said[1] == half

@@ -14,8 +14,10 @@ import pytest
 from helpers import handmade_results as handmade
 from mlflow import MlflowClient
 
-from dmm.results import report
+from dmm.base.paths import home
+from dmm.results.report import load_summaries, write_report
 from dmm.results.score import summarise
+from dmm.schema import EvaluationResult, TrialResult, to_json
 from dmm.tracking import mlflow_store as record
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 
@@ -56,13 +58,13 @@ def history(uri: str, run, key: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.info.run_id, key)]
 
 
-def partial(evaluations: int, **overrides) -> dict:
+def partial(evaluations: int, **changes) -> TrialResult:
     """TRIAL after some of its evaluations."""
     scores = {target: values[:evaluations] for target, values in RISING.items()}
-    return handmade.result(TRIAL, scores, **{"status": "running", **overrides})
+    return handmade.result(TRIAL, scores, **{"status": "running", **changes})
 
 
-def finished() -> dict:
+def finished() -> TrialResult:
     return partial(3, status="finished")
 
 
@@ -94,7 +96,7 @@ def test_a_finished_trial_is_one_run_with_all_that_is_asked_of_it(uri):
     ]
     assert history(uri, run, "eval/return_x0.5")[2] == (30, pytest.approx(handmade.raw(7.0)))
     path = MlflowClient(uri).download_artifacts(run.info.run_id, "episodes.json")
-    assert json.loads(Path(path).read_text()) == finished()["evaluations"]
+    assert json.loads(Path(path).read_text()) == to_json(finished().evaluations)
 
 
 def test_nothing_is_sent_twice_whatever_happens_in_between(uri):
@@ -171,27 +173,26 @@ def test_summaries_come_back_as_they_went_page_by_page(uri, monkeypatch):
     stranger = replace(TRIAL, seed=77)
     recorder.push(handmade.result(stranger, RISING), ["other"])
     found = Recorder(uri).summaries(handmade.TABLE)
-    expected = {result["id"]: summarise(result) for result in handmade.results()}
+    expected = {result.id: summarise(result) for result in handmade.results()}
     assert list(found) == [trial.id for trial in handmade.TABLE.trials()]
-    assert {key: {k: v for k, v in value.items() if k != "run_id"} for key, value in found.items()} == expected
-    assert {value["run_id"] for value in found.values()} < {run.info.run_id for run in runs(uri)}
+    assert {key: replace(value, run_id=None) for key, value in found.items()} == expected
+    assert {value.run_id for value in found.values()} < {run.info.run_id for run in runs(uri)}
 
 
 def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path):
     recorder = Recorder(uri)
     for result in handmade.results():
-        (tmp_path / "trials" / result["id"]).mkdir(parents=True)
-        (tmp_path / "trials" / result["id"] / "result.json").write_text(json.dumps(result))
+        handmade.write(result, home() / "trials")
         recorder.push(result, ["handmade"])
-    report.write(handmade.TABLE, report.results_in(handmade.TABLE, tmp_path / "trials"), tmp_path / "here", {})
     reader = Recorder(uri)
-    report.write(
-        handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", reader.provenance(handmade.TABLE)
-    )
+    source = reader.source(handmade.TABLE)
+    write_report(handmade.TABLE, load_summaries(handmade.TABLE), tmp_path / "here", source)
+    write_report(handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", source)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
-    assert manifest["source"] == {"uri": uri, "experiment": "dmm", "query": "tags.`dmm.table.handmade` = 'yes'"}
+    expected = {"uri": uri, "experiment": "dmm", "query": "tags.`dmm.table.handmade` = 'yes'"}
+    assert {key: manifest["source"][key] for key in expected} == expected and manifest["source"]["commit"]
     assert {trial["run_id"] for trial in manifest["trials"]} == {run.info.run_id for run in runs(uri)}
 
 
@@ -205,18 +206,16 @@ def test_a_trial_that_another_table_needs_too_gets_its_tag(uri):
 
 
 def test_a_summary_longer_than_a_tag_is_whole(uri):
-    result = finished()
-    result["evaluations"] = [
-        {"update": i, "target": 1.0, "asked": 3600.0, "returns": [i / 7], "lengths": [9]} for i in range(1, 1500)
-    ]
-    assert len(json.dumps(summarise(result))) > 20_000
+    every = [EvaluationResult(update=i, target=1.0, asked=3600.0, returns=[i / 7], lengths=[9]) for i in range(1, 1500)]
+    result = replace(finished(), evaluations=every)
+    assert len(json.dumps(to_json(summarise(result)))) > 20_000
     recorder = Recorder(uri)
     recorder.push(result, ["handmade"])
     found = Recorder(uri).summaries(handmade.TABLE)[TRIAL.id]
-    assert found["curve"] == summarise(result)["curve"]
+    assert found.curve == summarise(result).curve
     assert len(history(uri, runs(uri)[0], "eval/score_x1")) == 1499
-    recorder.push({**partial(1)}, ["handmade"])  # shorter again: no rest of the long one is read
-    assert Recorder(uri).summaries(handmade.TABLE)[TRIAL.id]["curve"] == summarise(partial(1))["curve"]
+    recorder.push(partial(1), ["handmade"])  # shorter again: no rest of the long one is read
+    assert Recorder(uri).summaries(handmade.TABLE)[TRIAL.id].curve == summarise(partial(1)).curve
 
 
 def test_five_targets_make_fewer_than_thirty_metrics(uri):

@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 from helpers import handmade_results as handmade
 
+from dmm.base.paths import home
 from dmm.config import BEST, LAST, Column, Table
-from dmm.results.report import results_in, write
+from dmm.results.report import load_summaries, write_report
 from dmm.results.score import summarise
+from dmm.schema import ReportSource, Seconds, TrialResult, TrialSummary, to_json
 
-SOURCE = {"uri": "sqlite:///somewhere", "query": "a query"}
+SOURCE = ReportSource(uri="sqlite:///somewhere", experiment="dmm", query="a query", commit="c0ffee", versions={})
 
 
-def summaries(results: list[dict] | None = None) -> dict[str, dict]:
-    return {result["id"]: summarise(result) for result in results or handmade.results()}
+def summaries(results: list[TrialResult] | None = None) -> dict[str, TrialSummary]:
+    return {result.id: summarise(result) for result in results or handmade.results()}
 
 
 def report(folder: Path, table: Table = handmade.TABLE, found: dict | None = None) -> str:
     """The text of table.md."""
-    write(table, summaries() if found is None else found, folder, SOURCE)
+    write_report(table, summaries() if found is None else found, folder, SOURCE)
     return (folder / "table.md").read_text()
 
 
@@ -88,8 +90,8 @@ def test_published_numbers_for_the_papers_data_have_no_mark(tmp_path):
 
 def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
     _, dmm_0, dt_1, dmm_1 = handmade.results()
-    dt_1 |= {"status": "failed", "error": "FloatingPointError: the loss is nan\nbetween updates 10 and 20"}
-    dmm_1 |= {"status": "running"}
+    dt_1 = replace(dt_1, status="failed", error="FloatingPointError: the loss is nan\nbetween updates 10 and 20")
+    dmm_1 = replace(dmm_1, status="running")
     text = report(tmp_path, found=summaries([dmm_0, dt_1, dmm_1]))
     (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
     assert dt[1:5] == ["-", "- (0 of 2)", "- (0 of 2)", "- (0 of 2)"] and dmm[2] == "50.0 (1 of 2)"
@@ -103,8 +105,8 @@ def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
 def test_csv_costs_and_manifest(tmp_path):
     found = summaries()
     first = handmade.TABLE.trials()[0].id
-    found[first]["run_id"] = "a run"
-    paths = write(handmade.TABLE, found, tmp_path, SOURCE)
+    found[first] = replace(found[first], run_id="a run")
+    paths = write_report(handmade.TABLE, found, tmp_path, SOURCE)
     assert sorted(path.name for path in paths) == ["cost.csv", "curves.png", "manifest.json", "table.csv", "table.md"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     scores = rows(tmp_path / "table.csv")
@@ -116,34 +118,43 @@ def test_csv_costs_and_manifest(tmp_path):
     assert [line["id"] for line in cost[:1]] == [first] and len(cost) == 4
     assert (cost[0]["train_s"], cost[0]["rollout_s"], cost[0]["updates_per_s"]) == ("12.00", "4.50", "2.5")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["source"] == SOURCE and manifest["trials"][0]["run_id"] == "a run"
+    assert manifest["source"] == to_json(SOURCE) and manifest["trials"][0]["run_id"] == "a run"
     assert manifest["trials"][0]["provenance"]["commit"] == "c0ffee"
     assert [reading["name"] for reading in manifest["readings"]] == ["last", "best", "max over everything"]
 
 
 def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
     report(tmp_path / "a")
-    other = handmade.results()
-    for result in other:
-        result["seconds"] = {"train": 99.0, "rollout": 98.0}
-        result["provenance"] |= {"commit": "other", "machine": "elsewhere", "versions": {}}
-    found = {key: value | {"run_id": "r"} for key, value in reversed(summaries(other).items())}
-    write(handmade.TABLE, found, tmp_path / "b", {"uri": "http://elsewhere"})
+    other = [
+        replace(
+            result,
+            seconds=Seconds(train=99.0, rollout=98.0),
+            provenance=replace(result.provenance, commit="other", machine="elsewhere", versions={}),
+        )
+        for result in handmade.results()
+    ]
+    found = {key: replace(value, run_id="r") for key, value in reversed(summaries(other).items())}
+    write_report(handmade.TABLE, found, tmp_path / "b", replace(SOURCE, uri="http://elsewhere"))
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     for name in ("cost.csv", "manifest.json"):
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
 
 
+def with_source(result: TrialResult, **changes) -> TrialResult:
+    """The same result, made elsewhere."""
+    return replace(result, provenance=replace(result.provenance, **changes))
+
+
 def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
     results = handmade.results()
-    results[0]["provenance"]["device"] = "cuda"
-    results[3]["provenance"]["workers"] = 2
+    results[0] = with_source(results[0], device="cuda")
+    results[3] = with_source(results[3], workers="2")
     text = report(tmp_path, found=summaries(results))
     assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
     assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
-    for result in results[1], results[3]:  # alike, and mixed all the same
-        result["provenance"]["workers"] = "1, then 2"
+    for i in (1, 3):  # alike, and mixed all the same
+        results[i] = with_source(results[i], workers="1, then 2")
     assert "- DMM on hopper-medium mixes trials with workers 1, then 2\n" in report(tmp_path, found=summaries(results))
 
 
@@ -172,17 +183,16 @@ def test_the_figure_is_an_image(tmp_path):
 def test_a_folder_that_cannot_be_written_is_said_before_anything_else(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot write a report to .*file/report: Not a directory"):
-        write(handmade.TABLE, {}, tmp_path / "file" / "report", SOURCE)
+        write_report(handmade.TABLE, {}, tmp_path / "file" / "report", SOURCE)
 
 
 def test_a_table_without_a_result_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="no finished trial"):
-        write(handmade.TABLE, {}, tmp_path, SOURCE)
+        write_report(handmade.TABLE, {}, tmp_path, SOURCE)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_results_are_found_in_their_folder(tmp_path):
     for result in handmade.results()[:3]:
-        (tmp_path / result["id"]).mkdir()
-        (tmp_path / result["id"] / "result.json").write_text(json.dumps(result))
-    assert results_in(handmade.TABLE, tmp_path) == summaries(handmade.results()[:3])
+        handmade.write(result, home() / "trials")
+    assert load_summaries(handmade.TABLE) == summaries(handmade.results()[:3])

@@ -119,10 +119,10 @@ def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(ti
             return 0 * batch.actions
 
     first, second = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 1)
-    assert (first["target"], first["asked"], len(first["returns"])) == (1.0, -5.0, 5)
-    assert first["returns"] == second["returns"]  # who ignores the target gets the same for each
+    assert (first.target, first.asked, len(first.returns)) == (1.0, -5.0, 5)
+    assert first.returns == second.returns  # who ignores the target gets the same for each
     other = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 2)
-    assert other[0]["returns"] != first["returns"]
+    assert other[0].returns != first.returns
 
 
 def test_a_rollout_leaves_the_model_in_training_mode():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
-from dmm.results.score import gather, interval, iqm, parameters_per_score, read, summarise, trial_score
+from dmm.results.score import cell_score, gather_cells, parameters_per_score, summarise, trial_score
+from dmm.results.statistics import bootstrap_interval, iqm
+from dmm.schema import Seconds, TrialSummary, from_json, to_json
 
 TRIALS = handmade.TABLE.trials()
 SEED_0 = {1.0: [10.0, 40.0, 30.0], 0.5: [20.0, 5.0, 60.0]}  # scores of three evaluations, by target
@@ -17,8 +20,8 @@ SEED_1 = {1.0: [0.0, 10.0, 20.0], 0.5: [2.0, 4.0, 6.0]}
 BELOW = {1.0: [-3.0, -2.0, -1.0], 0.5: [-9.0, -9.0, -9.0]}
 
 
-def summary(scores: dict, **overrides) -> dict:
-    return summarise(handmade.result(TRIALS[0], scores, **overrides))
+def summary(scores: dict, **changes) -> TrialSummary:
+    return summarise(handmade.result(TRIALS[0], scores, **changes))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_one_trial(reading, expected):
     ids=lambda value: getattr(value, "name", None),
 )
 def test_two_seeds(reading, value, std):
-    score = read([summary(SEED_0), summary(SEED_1)], reading, handmade.HOPPER)
+    score = cell_score([summary(SEED_0), summary(SEED_1)], reading, handmade.HOPPER)
     assert (score.n, score.of) == (2, 2)
     assert score.value == pytest.approx(value)
     assert math.isnan(score.std) if std is None else score.std == pytest.approx(std)
@@ -58,16 +61,16 @@ def test_two_seeds(reading, value, std):
 
 def test_the_floor_counts_for_each_seed_before_their_mean():
     summaries = [summary(SEED_1), summary(BELOW)]
-    assert read(summaries, LAST, handmade.HOPPER).value == pytest.approx((20 - 1) / 2)
-    assert read(summaries, Reading(name="f", floor=0.0), handmade.HOPPER).value == pytest.approx((20 + 0) / 2)
-    assert read([summary(BELOW)], PAPER_MAX, handmade.HOPPER).value == 0
+    assert cell_score(summaries, LAST, handmade.HOPPER).value == pytest.approx((20 - 1) / 2)
+    assert cell_score(summaries, Reading(name="f", floor=0.0), handmade.HOPPER).value == pytest.approx((20 + 0) / 2)
+    assert cell_score([summary(BELOW)], PAPER_MAX, handmade.HOPPER).value == 0
 
 
 def test_only_finished_trials_count():
     trials = [summary(SEED_0), summary(SEED_1, status="running"), summary(SEED_1, status="failed", error="x"), None]
-    score = read(trials, LAST, handmade.HOPPER)
+    score = cell_score(trials, LAST, handmade.HOPPER)
     assert (score.value, score.n, score.of) == (pytest.approx(30.0), 1, 4) and math.isnan(score.std)
-    nothing = read(trials[1:], LAST, handmade.HOPPER)
+    nothing = cell_score(trials[1:], LAST, handmade.HOPPER)
     assert (nothing.n, nothing.of) == (0, 3) and math.isnan(nothing.value) and math.isnan(nothing.std)
 
 
@@ -80,31 +83,32 @@ def test_only_finished_trials_count():
 )
 def test_a_reading_of_what_was_not_evaluated_is_an_error(reading, said):
     with pytest.raises(ValueError, match=said):
-        read([summary(SEED_0)], reading, handmade.HOPPER)
+        cell_score([summary(SEED_0)], reading, handmade.HOPPER)
 
 
 def test_a_summary_is_small_and_survives_json():
     found = summary(SEED_0, error="e" * 9000, status="failed")
-    assert json.loads(json.dumps(found)) == found
-    assert "loss" not in found and "evaluations" not in found and len(found["error"]) == 2000
-    assert found["asked"] == {"1": 3600.0, "0.5": 1800.0}
-    assert found["curve"]["0.5"] == [[10, handmade.raw(20.0)], [20, handmade.raw(5.0)], [30, handmade.raw(60.0)]]
-    assert found["seconds"] == {"train": 12.0, "rollout": 4.5} and found["parameters"] == 700000
+    assert from_json(TrialSummary, json.loads(json.dumps(to_json(found)))) == found
+    assert not hasattr(found, "loss") and not hasattr(found, "evaluations") and len(found.error) == 2000
+    assert found.asked == {"1": 3600.0, "0.5": 1800.0}
+    assert found.curve["0.5"] == [(10, handmade.raw(20.0)), (20, handmade.raw(5.0)), (30, handmade.raw(60.0))]
+    assert found.seconds == Seconds(train=12.0, rollout=4.5) and found.parameters == 700000
 
 
 def test_gather_refuses_two_data_hashes_and_names_them():
-    results = {found["id"]: summarise(found) for found in handmade.results()}
-    results[TRIALS[1].id]["data"]["sha256"] = "0ddba11" * 8
+    results = {found.id: summarise(found) for found in handmade.results()}
+    found = results[TRIALS[1].id]
+    results[TRIALS[1].id] = replace(found, data=replace(found.data, sha256="0ddba11" * 8))
     with pytest.raises(ValueError, match=r"0ddba110ddba \(DMM seed 0\), 5ca1ab1e5ca1"):
-        gather(handmade.TABLE, results)
+        gather_cells(handmade.TABLE, results)
 
 
 def test_gather_wants_a_finished_trial():
     with pytest.raises(ValueError, match="handmade has no finished trial among 4 yet. `dmm sweep handmade` runs them"):
-        gather(handmade.TABLE, {})
+        gather_cells(handmade.TABLE, {})
     failed = summary(SEED_0, status="failed", error="FloatingPointError: the loss is nan")
     with pytest.raises(ValueError, match="failed: FloatingPointError: the loss is nan"):
-        gather(handmade.TABLE, {TRIALS[0].id: failed})
+        gather_cells(handmade.TABLE, {TRIALS[0].id: failed})
 
 
 @pytest.mark.parametrize(
@@ -142,15 +146,15 @@ def test_iqm(row, expected):
     ],
 )
 def test_interval_of_the_mean(scores, level, expected):
-    assert interval(np.array(scores), partial(np.mean, axis=-1), np.random.default_rng(0), level) == pytest.approx(
-        expected
-    )
+    assert bootstrap_interval(
+        np.array(scores), partial(np.mean, axis=-1), np.random.default_rng(0), level
+    ) == pytest.approx(expected)
 
 
 def test_interval_follows_its_generator_and_wants_two_seeds():
     scores = np.random.default_rng(3).normal(size=(5, 4))
-    first, again, other = (interval(scores, iqm, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    first, again, other = (bootstrap_interval(scores, iqm, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert first == again != other
     assert first[0] < iqm(scores.ravel()) < first[1]
     with pytest.raises(ValueError, match="two or more"):
-        interval(scores[:1], iqm, np.random.default_rng(0))
+        bootstrap_interval(scores[:1], iqm, np.random.default_rng(0))

@@ -68,14 +68,14 @@ def test_a_checkpoint_with_code_in_it_is_not_run(tiny_trial, tmp_path):
     import torch
 
     from dmm.trials.run import run
-    from dmm.trials.storage import folder
+    from dmm.trials.storage import trial_folder
 
     class Bomb:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    folder(tiny_trial).mkdir(parents=True)
-    torch.save({"model": Bomb()}, folder(tiny_trial) / "checkpoint.pt")
+    trial_folder(tiny_trial).mkdir(parents=True)
+    torch.save({"model": Bomb()}, trial_folder(tiny_trial) / "checkpoint.pt")
     with pytest.raises(ValueError, match="damaged"):
         run(tiny_trial)
     assert not (tmp_path / "ran").exists()
@@ -97,11 +97,11 @@ def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
     """What is written is named by hashes and cleaned names, whatever a dataset, a task or an architecture is called."""
     from dmm.base.paths import home
     from dmm.data.cache import folder_of
-    from dmm.trials.storage import folder
+    from dmm.trials.storage import trial_folder
 
     assert folder_of([f"d4rl:{name}", name]).resolve().parent == home() / "cache"
     trial = replace(tiny_trial, dataset=(name,), task=replace(tiny_trial.task, name=name))
-    assert folder(trial).resolve().parent == home() / "trials" and trial.id.isalnum()
+    assert trial_folder(trial).resolve().parent == home() / "trials" and trial.id.isalnum()
 
 
 @pytest.mark.parametrize("dataset", ["dmm/../../etc-v0", "dmm/hopper/../x-v0", "dmm/hopper/medium-n1-s0-v0/../..-v0"])

@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dmm.base.lock import Held, describe, hold, is_held
 from dmm.base.paths import home, write_atomic
+from dmm.schema import TrialResult
 from dmm.trials import run, storage
-from dmm.trials.storage import folder, load_checkpoint, load_result, trial_lock
+from dmm.trials.storage import load_checkpoint, load_result, trial_folder, trial_lock
 
 
 class Killed(BaseException):
@@ -23,13 +25,11 @@ class Killed(BaseException):
 @pytest.fixture
 def trial(tiny_trial):
     """A trial of four evaluations."""
-    from dataclasses import replace
-
     return replace(tiny_trial, protocol=tiny_trial.protocol.with_overrides(num_evaluations=4))
 
 
 @pytest.fixture
-def whole(trial, monkeypatch) -> dict:
+def whole(trial, monkeypatch) -> TrialResult:
     """What an undisturbed run gives; its files are elsewhere."""
     done = run.run(trial)
     monkeypatch.setenv("DMM_HOME", str(home() / "second"))
@@ -40,21 +40,21 @@ def stop_at(trial, update: int) -> None:
     """Runs a trial until it has evaluated at an update."""
 
     def die(found):
-        if found["update"] == update:
+        if found.update == update:
             raise Killed
 
     with pytest.raises(Killed):
-        run.run(trial, progress=die)
+        run.run(trial, on_progress=die)
 
 
-def curves(found: dict) -> tuple:
-    return found["status"], found["update"], found["loss"], found["evaluations"]
+def curves(found: TrialResult) -> tuple:
+    return found.status, found.update, found.loss, found.evaluations
 
 
-def go_on(trial) -> tuple[list[int], dict]:
+def go_on(trial) -> tuple[list[int], TrialResult]:
     """Runs a trial to its end; returns the updates of its evaluations and its result."""
     seen = []
-    done = run.run(trial, progress=lambda found: seen.append(found["update"]))
+    done = run.run(trial, on_progress=lambda found: seen.append(found.update))
     return seen, done
 
 
@@ -72,19 +72,19 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(trial, whole, damage):
     stop_at(trial, 6)
-    damage(folder(trial) / "checkpoint.pt")
+    damage(trial_folder(trial) / "checkpoint.pt")
     seen, done = go_on(trial)
     assert seen == [6, 8] and curves(done) == curves(whole)
-    log = (folder(trial) / "log.txt").read_text()
+    log = (trial_folder(trial) / "log.txt").read_text()
     assert "training from update 4" in log
     assert damage is Path.unlink or ("checkpoint.pt is damaged" in log and "the one before, at update 4" in log)
 
 
 def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one(trial, whole):
     stop_at(trial, 6)
-    flip(folder(trial) / "checkpoint.pt")
+    flip(trial_folder(trial) / "checkpoint.pt")
     stop_at(trial, 6)  # writes one more
-    cut(folder(trial) / "checkpoint.pt")
+    cut(trial_folder(trial) / "checkpoint.pt")
     seen, done = go_on(trial)
     assert seen == [6, 8] and curves(done) == curves(whole)
 
@@ -92,26 +92,26 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one(trial, whol
 def test_two_damaged_checkpoints_are_an_error_and_stay(trial):
     stop_at(trial, 6)
     for name in storage.CHECKPOINTS:
-        cut(folder(trial) / name)
-    kept = {path.name: path.read_bytes() for path in folder(trial).glob("*.pt")}
+        cut(trial_folder(trial) / name)
+    kept = {path.name: path.read_bytes() for path in trial_folder(trial).glob("*.pt")}
     with pytest.raises(ValueError, match="checkpoint.pt is damaged.*checkpoint-before.pt is damaged.*move its folder"):
         run.run(trial)
-    assert kept == {path.name: path.read_bytes() for path in folder(trial).glob("*.pt")}
+    assert kept == {path.name: path.read_bytes() for path in trial_folder(trial).glob("*.pt")}
 
 
 def test_a_trial_whose_checkpoints_are_gone_does_not_begin_anew(trial):
     stop_at(trial, 6)
     for name in storage.CHECKPOINTS:
-        (folder(trial) / name).unlink()
+        (trial_folder(trial) / name).unlink()
     with pytest.raises(ValueError, match="was at update 6, and its checkpoints are gone"):
         run.run(trial)
-    assert load_result(trial)["update"] == 6
+    assert load_result(trial).update == 6
 
 
 @pytest.mark.parametrize("update", [4, 8])
 def test_a_cut_result_is_rebuilt_from_the_checkpoint(trial, whole, update):
     stop_at(trial, update)
-    cut(folder(trial) / "result.json")
+    cut(trial_folder(trial) / "result.json")
     assert load_result(trial) is None
     seen, done = go_on(trial)
     assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
@@ -121,17 +121,17 @@ def test_a_cut_result_is_rebuilt_from_the_checkpoint(trial, whole, update):
 def test_a_cut_result_without_a_checkpoint_is_an_error(trial):
     stop_at(trial, 4)
     for name in ("checkpoint.pt", "checkpoint-before.pt"):
-        (folder(trial) / name).unlink()
-    cut(folder(trial) / "result.json")
+        (trial_folder(trial) / name).unlink()
+    cut(trial_folder(trial) / "result.json")
     with pytest.raises(ValueError, match="result.json is damaged.*no checkpoint"):
         run.run(trial)
 
 
 def test_a_checkpoint_made_with_other_data_is_refused_without_a_result_too(trial, monkeypatch):
     stop_at(trial, 4)
-    (folder(trial) / "result.json").unlink()
+    (trial_folder(trial) / "result.json").unlink()
     state = load_checkpoint(trial)
-    storage.save_checkpoint(trial, state | {"data": "0" * 64})
+    storage.save_checkpoint(trial, replace(state, data_sha256="0" * 64))
     with pytest.raises(ValueError, match="other data.*000000000000"):
         run.run(trial)
 
@@ -149,8 +149,8 @@ def test_a_full_disk_at_a_checkpoint_is_said_and_leaves_usable_files(trial, whol
     with pytest.raises(OSError, match="cannot write checkpoint.pt.*No space left"):
         run.run(trial)
     monkeypatch.setattr(os, "fsync", fsync)
-    assert load_result(trial)["update"] == 4 and not list(folder(trial).glob(".*"))
-    assert "No space left" in (folder(trial) / "log.txt").read_text()
+    assert load_result(trial).update == 4 and not list(trial_folder(trial).glob(".*"))
+    assert "No space left" in (trial_folder(trial) / "log.txt").read_text()
     seen, done = go_on(trial)
     assert seen == [6, 8] and curves(done) == curves(whole)
 
@@ -158,26 +158,26 @@ def test_a_full_disk_at_a_checkpoint_is_said_and_leaves_usable_files(trial, whol
 def test_a_failed_trial_keeps_to_its_last_checkpoint(trial, whole, monkeypatch):
     evaluate = run.evaluate
 
-    def broken(model, trial, statistics, evaluation, roll):
+    def broken(model, trial, statistics, evaluation, update, roll):
         if evaluation == 3:
             raise FloatingPointError("the loss is nan")
-        return evaluate(model, trial, statistics, evaluation, roll)
+        return evaluate(model, trial, statistics, evaluation, update, roll)
 
     monkeypatch.setattr(run, "evaluate", broken)
     with pytest.raises(FloatingPointError):
         run.run(trial)
     found = load_result(trial)
-    assert (found["status"], found["error"], found["update"]) == ("failed", "FloatingPointError: the loss is nan", 4)
-    assert found["loss"] == [point for point in whole["loss"] if point[0] <= 4]
+    assert (found.status, found.error, found.update) == ("failed", "FloatingPointError: the loss is nan", 4)
+    assert found.loss == [point for point in whole.loss if point.update <= 4]
 
 
 def test_a_trial_that_died_is_marked_from_outside(trial):
-    assert run.fail(trial, "its process died")["update"] == 0
-    assert load_result(trial)["status"] == "failed"
+    assert run.fail(trial, "its process died").update == 0
+    assert load_result(trial).status == "failed"
     stop_at(trial, 4)
-    assert load_result(trial)["error"] is None
+    assert load_result(trial).error is None
     run.fail(trial, "its process died")
-    assert (load_result(trial)["update"], load_result(trial)["error"]) == (4, "its process died")
+    assert (load_result(trial).update, load_result(trial).error) == (4, "its process died")
 
 
 def test_atomic_writes_keep_the_one_before(tmp_path):
@@ -238,13 +238,13 @@ def test_who_waits_gets_the_lock(tmp_path, other):
 
 def test_a_trial_that_another_process_took_over_is_not_written(trial, monkeypatch):
     def stolen(found):
-        if found["update"] == 4:
+        if found.update == 4:
             thief = json.loads(trial_lock(trial).with_suffix(".holder").read_text()) | {"token": "x", "host": "far"}
             write_atomic(trial_lock(trial).with_suffix(".holder"), json.dumps(thief).encode())
 
     with pytest.raises(RuntimeError, match="was taken over by .*@far"):
-        run.run(trial, progress=stolen)
-    assert load_result(trial)["update"] == 4 and load_result(trial)["status"] == "running"
+        run.run(trial, on_progress=stolen)
+    assert load_result(trial).update == 4 and load_result(trial).status == "running"
 
 
 def race(trial, ready) -> None:
@@ -260,5 +260,5 @@ def test_two_at_once_run_a_trial_once(trial):
     assert ready.wait(60)
     here = run.run(trial)
     process.join(60)
-    assert process.exitcode == 0 and here["status"] == "finished" and load_result(trial) == here
-    assert (folder(trial) / "log.txt").read_text().count("training from") == 1
+    assert process.exitcode == 0 and here.status == "finished" and load_result(trial) == here
+    assert (trial_folder(trial) / "log.txt").read_text().count("training from") == 1

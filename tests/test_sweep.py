@@ -19,7 +19,7 @@ def test_a_sweep_gives_a_table_and_is_not_run_again(tmp_path):
     env = environment(tmp_path / "home", data)
     done = dmm("sweep", TOY, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4/4 done" in done.stdout and "ETA" in done.stdout and "4 of 4 trials done, 0 failed" in done.stdout
+    assert "4/4 done" in done.stdout and "of updates" in done.stdout and "4 of 4 trials done, 0 failed" in done.stdout
     reported = dmm("report", TOY, env=env, cwd=tmp_path)
     assert reported.returncode == 0 and (tmp_path / "reports/toy/table.md").exists(), reported.stdout + reported.stderr
     before = results(tmp_path / "home")
@@ -64,6 +64,6 @@ def test_rollout_actors_give_the_same_bits(tiny_trial, monkeypatch):
             pool = RolloutPool(actors)
             spread = run(tiny_trial, roll=pool)
             pool.close()
-            assert spread["evaluations"] == plain["evaluations"]
+            assert spread.evaluations == plain.evaluations
     finally:
         ray.shutdown()

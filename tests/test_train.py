@@ -8,26 +8,26 @@ import pytest
 import torch
 
 from dmm.base import paths as home
+from dmm.schema import EvaluationResult, Seconds, to_json
 from dmm.training.fit import fit, init_model
 from dmm.trials.run import dataset, run
-from dmm.trials.storage import folder, load_result
+from dmm.trials.storage import load_result, trial_folder
 
 
-def entries(model, evaluation: int) -> list[dict]:
-    """An evaluation without an environment: what the weights are like now."""
+def entries(model, evaluation: int, update: int) -> list[EvaluationResult]:
+    """An evaluation without an environment: a number that depends on all weights."""
     total = float(sum(value.detach().double().abs().sum() for value in model.parameters()))
-    return [{"target": 1.0, "asked": 1.0, "returns": [total], "lengths": [evaluation]}]
+    return [EvaluationResult(update=update, target=1.0, asked=1.0, returns=[total], lengths=[evaluation])]
 
 
 def test_an_interrupted_fit_gives_the_same_bits(tiny_trial):
     data, states = dataset(tiny_trial.dataset), []
     model, whole = fit(tiny_trial, data, entries, save=lambda state: states.append(copy.deepcopy(state)))
-    assert [state["progress"]["update"] for state in states] == [4, 8]
+    assert [state.progress.update for state in states] == [4, 8]
     torch.manual_seed(99)  # what the world did meanwhile
     again, resumed = fit(tiny_trial, data, entries, state=states[0])
-    assert {k: v for k, v in resumed["progress"].items() if k != "seconds"} == {
-        k: v for k, v in whole["progress"].items() if k != "seconds"
-    }
+    assert replace(resumed.progress, seconds=Seconds()) == replace(whole.progress, seconds=Seconds())
+    assert resumed.progress.evaluations and resumed.progress.loss
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 
@@ -41,7 +41,7 @@ def test_a_fit_is_deterministic_in_its_seed_and_leaves_the_generators_alone(tiny
     torch.rand(3)
     _, second = fit(tiny_trial, data, entries)
     _, other = fit(replace(tiny_trial, seed=1), data, entries)
-    assert first["progress"]["loss"] == second["progress"]["loss"] != other["progress"]["loss"]
+    assert first.progress.loss == second.progress.loss != other.progress.loss
 
 
 def test_the_first_update_is_the_learning_rate_over_the_warm_up(tiny_trial):
@@ -63,18 +63,19 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_place(tiny_trial):
     with pytest.raises(FloatingPointError, match="between updates"):
         run(trial)
     kept = load_result(trial)
-    assert kept["status"] == "failed" and kept["error"].startswith("FloatingPointError: the loss is nan")
+    assert kept.status == "failed" and kept.error.startswith("FloatingPointError: the loss is nan")
 
 
 def test_run_keeps_every_episode_and_is_not_run_again(tiny_trial):
     seen = []
-    done = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
+    done = run(tiny_trial, on_progress=lambda found: seen.append(found.update))
     assert seen == [4, 8]
-    assert done == load_result(tiny_trial) == json.loads((folder(tiny_trial) / "result.json").read_text())
-    assert done["status"] == "finished" and done["id"] == tiny_trial.id
-    assert [(e["update"], e["target"]) for e in done["evaluations"]] == [(4, 1.0), (4, 2.0), (8, 1.0), (8, 2.0)]
-    assert all(len(e["returns"]) == len(e["lengths"]) == 5 and e["lengths"] == [50] * 5 for e in done["evaluations"])
-    (folder(tiny_trial) / "checkpoint.pt").unlink()
+    assert done == load_result(tiny_trial)
+    assert to_json(done) == json.loads((trial_folder(tiny_trial) / "result.json").read_text())
+    assert done.status == "finished" and done.id == tiny_trial.id
+    assert [(e.update, e.target) for e in done.evaluations] == [(4, 1.0), (4, 2.0), (8, 1.0), (8, 2.0)]
+    assert all(len(e.returns) == len(e.lengths) == 5 and e.lengths == [50] * 5 for e in done.evaluations)
+    (trial_folder(tiny_trial) / "checkpoint.pt").unlink()
     assert run(tiny_trial) == done  # without a checkpoint a second run would have to begin anew
 
 
@@ -84,10 +85,10 @@ def test_a_fraction_is_learnt_from_and_the_data_stay_the_same(tiny_trial):
         tiny_trial, protocol=tiny_trial.protocol.with_overrides(top_fraction=0.25)
     )  # of twelve episodes of 50 steps
     done = run(trial)
-    assert (done["data"]["episodes"], done["data"]["steps"], done["data"]["sha256"]) == (3, 150, whole.sha256)
+    assert (done.data.episodes, done.data.steps, done.data.sha256) == (3, 150, whole.sha256)
     best = sorted(whole.episode_returns.tolist())[-3:]
-    assert done["data"]["return_mean"] == pytest.approx(sum(best) / 3, rel=1e-5)
-    assert done["status"] == "finished" and done["loss"] != run(tiny_trial)["loss"]
+    assert done.data.return_mean == pytest.approx(sum(best) / 3, rel=1e-5)
+    assert done.status == "finished" and done.loss != run(tiny_trial).loss
 
 
 def test_run_goes_on_from_its_checkpoint(tiny_trial, monkeypatch):
@@ -98,21 +99,21 @@ def test_run_goes_on_from_its_checkpoint(tiny_trial, monkeypatch):
         pass
 
     def die(found):
-        if found["update"] == 4:
+        if found.update == 4:
             raise Killed
 
     with pytest.raises(Killed):
-        run(tiny_trial, progress=die)
-    assert load_result(tiny_trial)["status"] == "running"
+        run(tiny_trial, on_progress=die)
+    assert load_result(tiny_trial).status == "running"
     seen = []
-    resumed = run(tiny_trial, progress=lambda found: seen.append(found["update"]))
+    resumed = run(tiny_trial, on_progress=lambda found: seen.append(found.update))
     assert seen == [8]
-    assert (resumed["evaluations"], resumed["loss"]) == (whole["evaluations"], whole["loss"])
+    assert (resumed.evaluations, resumed.loss) == (whole.evaluations, whole.loss)
 
 
 def test_a_damaged_checkpoint_is_named_and_kept(tiny_trial):
-    folder(tiny_trial).mkdir(parents=True)
-    checkpoint = folder(tiny_trial) / "checkpoint.pt"
+    trial_folder(tiny_trial).mkdir(parents=True)
+    checkpoint = trial_folder(tiny_trial) / "checkpoint.pt"
     checkpoint.write_bytes(b"half a checkpoint")
     with pytest.raises(ValueError, match="checkpoint.pt is damaged.*move its folder away"):
         run(tiny_trial)
@@ -121,7 +122,7 @@ def test_a_damaged_checkpoint_is_named_and_kept(tiny_trial):
 
 def test_other_data_are_refused(tiny_trial):
     run(tiny_trial)
-    path = folder(tiny_trial) / "result.json"
+    path = trial_folder(tiny_trial) / "result.json"
     kept = json.loads(path.read_text())
     path.write_text(json.dumps({**kept, "data": {**kept["data"], "sha256": "0" * 64}}))
     with pytest.raises(ValueError, match="other data.*000000000000"):
@@ -130,8 +131,7 @@ def test_other_data_are_refused(tiny_trial):
 
 def test_a_result_holds_numbers_only(tiny_trial, monkeypatch):
     """NaN is not JSON: a result that would hold one is refused, and the one before stays."""
-    monkeypatch.setattr(
-        "dmm.trials.run.evaluate", lambda *_: [{"target": 1.0, "asked": 1.0, "returns": [float("nan")], "lengths": [1]}]
-    )
+    wrong = EvaluationResult(update=4, target=1.0, asked=1.0, returns=[float("nan")], lengths=[1])
+    monkeypatch.setattr("dmm.trials.run.evaluate", lambda *_: [wrong])
     with pytest.raises(ValueError, match="JSON"):
         run(tiny_trial)

@@ -10,6 +10,7 @@ from helpers import handmade_results as handmade
 from helpers.sweep_process import free_port, start_mlflow
 from mlflow import MlflowClient
 
+from dmm.schema import TrialResult
 from dmm.tracking.mlflow_store import Recorder
 
 pytestmark = pytest.mark.slow
@@ -17,11 +18,11 @@ WRITERS, TRIALS = 8, 3
 SCORES = {1.0: [10.0, 40.0, 30.0], 0.5: [5.0, 6.0, 7.0]}
 
 
-def results(trial) -> list[dict]:
+def results(trial) -> list[TrialResult]:
     """A trial's result after each evaluation."""
     cut = [{target: values[:count] for target, values in SCORES.items()} for count in (1, 2, 3)]
     found = [handmade.result(trial, scores, status="running") for scores in cut]
-    return [*found, {**found[-1], "status": "finished"}]
+    return [*found, replace(found[-1], status="finished")]
 
 
 def write(uri: str, start: float, seeds: range) -> None:

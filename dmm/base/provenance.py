@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, library versions, machine. Recorded with it, never part of its id."""
+"""The origin of a result: commit, library versions, machine. It is recorded with the result and is not part of its id."""
 
 import os
 import platform
@@ -10,18 +10,18 @@ PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "minari", "ray", "mlflow")
 
 
 def commit() -> str:
-    """The commit of the code that runs, with -dirty where the tree has changes; unknown outside a checkout."""
+    """The commit of the running code, with -dirty if the tree has changes. "unknown" outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or dmm only lies in somebody else's checkout
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or dmm is installed inside another project's checkout
         return "unknown"
     command = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def versions(*names: str) -> dict[str, str]:
-    """Installed versions by package name; a package that is absent is left out."""
+    """Versions of installed packages by name. A package that is not installed is left out."""
     found = {"python": platform.python_version()}
     for name in names or PACKAGES:
         try:
@@ -32,7 +32,7 @@ def versions(*names: str) -> dict[str, str]:
 
 
 def machine() -> str:
-    """The processor and how many of it there are."""
+    """The processor and the number of cores."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

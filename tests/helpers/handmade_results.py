@@ -1,6 +1,11 @@
 """Results made by hand, in the form in which trials write them, and a table of such trials."""
 
-from dmm.config import Column, Protocol, Row, Table, Trial, canonical
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from dmm.config import Column, Protocol, Row, Table, Trial
+from dmm.schema import DataRecord, EvaluationResult, LossPoint, Provenance, Seconds, Status, TrialResult, to_json
 from dmm.tasks import find_task
 
 HOPPER, WALKER = find_task("hopper"), find_task("walker2d")
@@ -29,40 +34,51 @@ def raw(score: float) -> float:
     return -20.272305 + score / 100 * (3234.3 - -20.272305)
 
 
-def result(trial: Trial, scores: dict[float, list[float]], status: str = "finished", **overrides) -> dict:
-    """A trial's result whose evaluations have these mean scores by target; two episodes each, 10 apart in return."""
+def result(trial: Trial, scores: dict[float, list[float]], status: Status = "finished", **changes) -> TrialResult:
+    """A trial's result whose evaluations have these mean scores by target. Two episodes each, 10 apart in return."""
     updates = [10, 20, 30][: max(len(values) for values in scores.values())]
     evaluations = [
-        {
-            "update": update,
-            "target": target,
-            "asked": target * 3600.0,
-            "returns": [raw(values[i]) - 5, raw(values[i]) + 5],
-            "lengths": [100, 200],
-        }
+        EvaluationResult(
+            update=update,
+            target=target,
+            asked=target * 3600.0,
+            returns=[raw(values[i]) - 5, raw(values[i]) + 5],
+            lengths=[100, 200],
+        )
         for i, update in enumerate(updates)
         for target, values in scores.items()
     ]
-    return {
-        "id": trial.id,
-        "trial": trial.canonical(),
-        "task": canonical(trial.task),
-        "status": status,
-        "error": None,
-        "parameters": 123587 if trial.arch == "metamamba" else 700000,
-        "data": {"ids": list(trial.dataset), "sha256": SHA, "episodes": 446, "steps": 200450, "return_mean": 1642.0},
-        "provenance": {
-            "commit": "c0ffee", "versions": {"torch": "2.13.0"}, "machine": "a machine", "device": "cpu", "workers": 1,
-            "scan": "C++",
-        },
-        "update": updates[-1],
-        "loss": [[update, 1 / update] for update in updates],
-        "evaluations": evaluations,
-        "seconds": {"train": 12.0, "rollout": 4.5},
-    } | overrides  # fmt: skip
+    found = TrialResult(
+        id=trial.id,
+        trial=trial.record(),
+        task=trial.task,
+        status=status,
+        error=None,
+        parameters=123587 if trial.arch == "metamamba" else 700000,
+        data=DataRecord(ids=list(trial.dataset), sha256=SHA, episodes=446, steps=200450, return_mean=1642.0),
+        provenance=Provenance(
+            commit="c0ffee",
+            versions={"torch": "2.13.0"},
+            machine="a machine",
+            device="cpu",
+            workers="1",
+            scan="C++",
+        ),
+        update=updates[-1],
+        loss=[LossPoint(update, 1 / update) for update in updates],
+        evaluations=evaluations,
+        seconds=Seconds(train=12.0, rollout=4.5),
+    )
+    return replace(found, **changes)
 
 
-def results() -> list[dict]:
+def write(result: TrialResult, folder: Path) -> None:
+    """Writes a result to a folder of trials, as the trial itself would."""
+    (folder / result.id).mkdir(parents=True, exist_ok=True)
+    (folder / result.id / "result.json").write_text(json.dumps(to_json(result)))
+
+
+def results() -> list[TrialResult]:
     """The four trials of TABLE, all finished: at x1 DT ends at 10 and 20, DMM at 50 and 60."""
     by_arch = {"dt": 10.0, "metamamba": 50.0}
     return [

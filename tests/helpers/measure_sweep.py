@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from dmm.sweeps.profile import find_profile
@@ -17,7 +18,7 @@ began, marks = time.monotonic(), {}
 
 def say(line: str) -> None:
     print(line, flush=True)
-    if "done, " in line and "ETA" in line:
+    if "done, " in line and "of updates" in line:
         done = int(line.split(": ")[1].split("/")[0])
         marks[done] = [time.monotonic() - began, time.process_time()]
 
@@ -25,7 +26,7 @@ def say(line: str) -> None:
 counts = sweep(find_table(str(Path(__file__).with_name("many_trials_table.py"))), find_profile("laptop"), URI, say=say)
 usage = resource.getrusage(resource.RUSAGE_SELF)
 found = {
-    "counts": counts,
+    "counts": asdict(counts),
     "wall_s": time.monotonic() - began,
     "driver_cpu_s": usage.ru_utime + usage.ru_stime,
     "driver_peak_mib": usage.ru_maxrss / 1024,

@@ -15,6 +15,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from dmm.schema import TrialResult, from_json
+
 TESTS = Path(__file__).parent.parent
 TOY = str(TESTS / "helpers/toy_table.py")
 SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "300"}  # six trials, each with evaluations at updates 100, 200, 300
@@ -67,12 +69,12 @@ def middle(sweep: subprocess.Popen, place: Path) -> None:
     wait_for(lambda: in_the_middle(place / "home"), "the middle", sweep=(sweep, place))
 
 
-def results(home: Path) -> list[dict]:
+def results(home: Path) -> list[TrialResult]:
     """All results that are whole."""
     found = []
     for path in sorted(home.glob("trials/*/result.json")):
         try:
-            found.append(json.loads(path.read_bytes()))
+            found.append(from_json(TrialResult, json.loads(path.read_bytes())))
         except ValueError:
             pass
     return found
@@ -80,12 +82,12 @@ def results(home: Path) -> list[dict]:
 
 def count(home: Path, status: str) -> int:
     """How many trials have a status."""
-    return sum(found["status"] == status for found in results(home))
+    return sum(found.status == status for found in results(home))
 
 
 def in_the_middle(home: Path) -> bool:
     """Whether a trial is finished and another has a checkpoint to go on from."""
-    under_way = [found for found in results(home) if found["status"] == "running" and found["update"]]
+    under_way = [found for found in results(home) if found.status == "running" and found.update]
     return bool(under_way) and count(home, "finished") >= 1
 
 
