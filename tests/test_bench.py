@@ -1,4 +1,4 @@
-"""dmm bench: its arithmetic on made-up times, peers that compute what we do, and what happens where a peer is absent."""
+"""dmm bench: its arithmetic on synthetic times, peers that compute the same as our code, and missing peers."""
 
 import csv
 import importlib
@@ -11,7 +11,7 @@ import torch
 from helpers.reacher import REACHER
 from torch.testing import assert_close
 
-from dmm.bench import baselines, bench, concurrent, contests
+from dmm.bench import baselines, bench, cases, concurrent
 from dmm.bench.cases import synthetic_data, synthetic_trial
 from dmm.bench.timing import BenchmarkCase, TimingBudget, compare, interleaved
 from dmm.kernels import scan
@@ -19,8 +19,8 @@ from dmm.rollouts.rollout import Statistics, rollout
 from dmm.training.fit import init_model
 
 
-class Hand:
-    """A clock that stands still but for what work costs."""
+class ManualClock:
+    """A clock that only a workload advances."""
 
     def __init__(self):
         self.now, self.log = 0.0, []
@@ -28,35 +28,33 @@ class Hand:
     def __call__(self):
         return self.now
 
-    def work(self, name, *costs, units=1):
-        costs = list(costs)
-
-        def work():
-            self.now += costs.pop(0) if len(costs) > 1 else costs[0]
+    def workload(self, name, cost, units=1):
+        def workload():
+            self.now += cost
             self.log.append(name)
             return units
 
-        return work
+        return workload
 
 
 def test_rounds_are_interleaved_and_count_seconds_a_unit():
-    clock = Hand()
-    workers = {"a": clock.work("a", 0.5, units=2), "b": clock.work("b", 3.0)}
-    times = interleaved(workers, TimingBudget(rounds=2, least=1.0), clock)
+    clock = ManualClock()
+    workloads = {"a": clock.workload("a", 0.5, units=2), "b": clock.workload("b", 3.0)}
+    times = interleaved(workloads, TimingBudget(rounds=2, min_seconds=1.0), clock)
     assert times == {"a": [0.25, 0.25], "b": [3.0, 3.0]}
-    assert "".join(clock.log) == "aab" + 2 * "aab"  # a is short: tried twice, and then repeated in its turns
+    assert "".join(clock.log) == "aab" + 2 * "aab"  # a is short: it is timed twice, then repeated in each turn
 
 
 def test_a_row_has_medians_and_the_extreme_ratios_of_rounds():
-    contest = BenchmarkCase(work="w", unit="call", peers={"p": len, "q": len}, ours={"us": len})
+    case = BenchmarkCase(work="w", unit="call", peers={"p": len, "q": len}, ours={"us": len})
     times = {"p": [4.0, 9.0, 2.0], "q": [1.0, 1.0, 1.0], "us": [1.0, 3.0, 0.25]}
-    first, second = compare("t", contest, times)
+    first, second = compare("t", case, times)
     assert (first.baseline, first.ours, first.baseline_ms, first.ours_ms) == ("p", "us", 4000.0, 1000.0)
     assert (first.ratio, first.lowest, first.highest, first.rounds) == (4.0, 3.0, 8.0, 3)  # of 4, 3 and 8
     assert (second.baseline, second.ratio) == ("q", 1.0)
 
 
-@pytest.mark.parametrize("name", contests.SCANS)
+@pytest.mark.parametrize("name", cases.SCANS)
 def test_scans_of_the_peers_are_the_scan(name):
     if name == "mambapy":
         pytest.importorskip("mambapy")
@@ -66,7 +64,7 @@ def test_scans_of_the_peers_are_the_scan(name):
     ours[3] = -ours[3].exp()
     peers = [value.transpose(1, 2).contiguous() if value.dim() == 3 else value.clone() for value in ours]
     outputs, gradients = [], []
-    for run, values in ((scan.reference, ours), (contests.SCANS[name], peers)):
+    for run, values in ((scan.reference, ours), (cases.SCANS[name], peers)):
         values = [value.requires_grad_() for value in values]
         y = run(*values)
         outputs.append(y)
@@ -118,21 +116,22 @@ def test_an_episode_of_the_loop_is_one_of_our_rollouts():
 
 def test_an_update_of_the_scripts_learns():
     trial = synthetic_trial("metamamba", 4, {"width": 16})
-    draw = baselines.PeerSampler(synthetic_data(5), 4, 1000.0)
-    learn = baselines.make_peer_update(baselines.peer_model(init_model(trial), baselines.lean_scan), draw, "cpu")
-    assert np.isfinite([learn() for _ in range(3)]).all()
-    learn = contests.eager(trial, synthetic_data(5), "cpu")  # a row of its own on a GPU
-    assert np.isfinite([learn() for _ in range(3)]).all()
+    sampler = baselines.PeerSampler(synthetic_data(5), 4, 1000.0)
+    peer = baselines.peer_model(init_model(trial), baselines.lean_scan)
+    update = baselines.make_peer_update(peer, sampler, "cpu")
+    assert np.isfinite([update() for _ in range(3)]).all()
+    update = cases.eager_update(trial, synthetic_data(5), "cpu")  # a row of its own on a GPU
+    assert np.isfinite([update() for _ in range(3)]).all()
 
 
-def test_what_is_not_installed_is_said_and_left_out(monkeypatch):
-    whole = importlib.import_module
+def test_a_missing_peer_is_named_and_left_out(monkeypatch):
+    real = importlib.import_module
     monkeypatch.setattr(
-        importlib, "import_module", lambda name: whole("dmm.no_" + name) if name == "mambapy" else whole(name)
+        importlib, "import_module", lambda name: real("dmm.no_" + name) if name == "mambapy" else real(name)
     )
-    (contest,) = contests.scanning(TimingBudget(quick=True), "cpu")
-    assert "mambapy" not in contest.peers and "indexed loop" in contest.peers
-    assert "bench" in contest.absent["mambapy"]
+    (case,) = cases.scanning(TimingBudget(quick=True), "cpu")
+    assert "mambapy" not in case.peers and "indexed loop" in case.peers
+    assert "bench" in case.missing["mambapy"]
 
 
 def test_a_quick_run_writes_its_files(tmp_path):
@@ -143,13 +142,17 @@ def test_a_quick_run_writes_its_files(tmp_path):
     assert [row["work"] for row in rows] == ["K 8, batch 64", "K 20, batch 64"]
     assert all(float(row["baseline_ms"]) > 0 and float(row["ours_ms"]) > 0 for row in rows)
     text = (tmp_path / "bench.md").read_text()
-    assert "GFLOP/s" in text and "| K 8, batch 64 | batch | Python loop |" in text and "GFLOP/s" in said[0]
+    assert (
+        "GFLOP/s" in text
+        and "| K 8, batch 64 | batch | Python loop |" in " ".join(text.split())
+        and "GFLOP/s" in said[0]
+    )
 
 
 @pytest.mark.parametrize(
     ("what", "device", "said"), [("skan", "cpu", "Did you mean 'scan'"), ("scan", "cuda", "no GPU")]
 )
-def test_what_cannot_be_measured_is_said(what, device, said, tmp_path):
+def test_an_impossible_measurement_is_an_error(what, device, said, tmp_path):
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match=said):
@@ -158,15 +161,16 @@ def test_what_cannot_be_measured_is_said(what, device, said, tmp_path):
 
 def test_trials_that_share_a_device_are_counted_together(monkeypatch):
     """One process takes 2 s for five updates, three at once take 4 s: 3.75 updates/s, and 2.5 alone."""
-    monkeypatch.setattr(concurrent, "batch_of", lambda processes, seconds: {1: 2.0, 3: 4.0}[processes])
-    rows = concurrent.sharing("cpu", quick=True, processes=3).splitlines()[-len(concurrent.WORKS) :]
-    assert rows == [f"| {work} | 4 | 2 | x1.5 | 1.5 to 1.5 |" for work in concurrent.WORKS]
-    assert concurrent.line("w", [(4, 2), (9, 3), (2, 8)]) == "| w | 4 | 3 | x2 | 0.25 to 3 |"
+    monkeypatch.setattr(concurrent, "group_seconds", lambda processes, seconds: {1: 2.0, 3: 4.0}[processes])
+    lines = concurrent.trials_on_one_device("cpu", quick=True, processes=3).splitlines()[-len(concurrent.SYSTEMS) :]
+    rows = [" ".join(line.split()) for line in lines]
+    assert rows == [f"| {system} | 4 | 2 | x1.5 | 1.5 to 1.5 |" for system in concurrent.SYSTEMS]
+    assert concurrent.cells("w", [(4, 2), (9, 3), (2, 8)]) == ("w", "4", "3", "x2", "0.25 to 3")
 
 
 @pytest.mark.slow
 def test_two_processes_make_updates_at_once():
-    assert concurrent.batch_of(2, partial(concurrent.update_seconds, concurrent.WORKS[0], "cpu", 2)) > 0
+    assert concurrent.group_seconds(2, partial(concurrent.update_seconds, concurrent.SYSTEMS[0], "cpu", 2)) > 0
 
 
 @pytest.mark.slow

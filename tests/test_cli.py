@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help, listings, and one clear line for what is wrong."""
+"""The command line as a user sees it: help, listings, and one clear line for a mistake."""
 
 import os
 import shutil
@@ -16,6 +16,18 @@ def dmm(*words: str, cwd=None, **env) -> subprocess.CompletedProcess:
         [sys.executable, "-m", "dmm", *words], capture_output=True, text=True, cwd=cwd, timeout=120,
         env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", **env},
     )  # fmt: skip
+
+
+def test_every_command_has_an_example_and_help_imports_nothing_heavy():
+    code = (
+        "import sys, typer; from dmm.cli import app; heavy = {'torch', 'numpy', 'ray', 'mlflow', 'gymnasium'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules);"
+        "groups = [typer.main.get_command(app)]; groups += [c for c in groups[0].commands.values() if hasattr(c, 'commands')];"
+        "leaves = [c for group in groups for c in group.commands.values() if not hasattr(c, 'commands')];"
+        "assert len(leaves) >= 13 and all('Example: `dmm ' in c.help for c in leaves), [c.name for c in leaves]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=TESTS.parent)
+    assert done.returncode == 0, done.stderr
 
 
 def test_list_and_doctor():
@@ -72,9 +84,9 @@ def test_a_home_that_cannot_be_written_is_said_at_once(tmp_path, reacher_file):
 
 
 def test_the_wheel_is_whole(tmp_path):
-    """Built, installed into an empty target and run in an empty folder: policies, profiles and tables are inside."""
+    """The wheel is built, installed into an empty folder, and run elsewhere. Policies, profiles and tables are inside."""
     run = dict(check=True, capture_output=True, text=True)
-    source = tmp_path / "source"  # a copy: a build leaves files beside what it builds
+    source = tmp_path / "source"  # a copy, because a build writes files beside its sources
     shutil.copytree(
         TESTS.parent, source, ignore=shutil.ignore_patterns(".*", "tests", "reports", "*.egg-info", "build")
     )

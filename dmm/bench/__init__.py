@@ -1,13 +1,11 @@
-"""dmm bench: our speed beside the peers', in one run on one machine, as ratios.
+"""dmm bench: our speed beside other implementations' speed, in one run on one machine, as ratios.
 
-`timing` measures, `baselines` are the peers, `cases` says who does what, `concurrent` and `growth` have their own
-tables. Results go to bench.md and bench.csv.
+`timing` measures. `baselines` holds the peers. `cases` lists the work of each table. `concurrent` and `growth` make tables
+of their own. Results are written to bench.md and bench.csv.
 """
 
-import csv
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, fields
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,27 +14,31 @@ from dmm import kernels
 from dmm.base import provenance
 from dmm.base.errors import unknown_name
 from dmm.bench import cases
-from dmm.bench.concurrent import sharing, together
+from dmm.bench.concurrent import trials_on_one_device, trials_on_two_cores
 from dmm.bench.growth import growth
+from dmm.bench.tables import markdown_table, write_csv
 from dmm.bench.timing import Row, TimingBudget, clock_of, compare, interleaved, sgemm
 
 TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {
     "sample": ("Sampling windows", cases.sampling, TimingBudget(rounds=7)),
     "scan": ("Selective scan, forward and backward", cases.scanning, TimingBudget(rounds=5)),
-    "train": ("One update", cases.training, TimingBudget(rounds=5, least=1)),
-    "rollout": ("Rollouts", cases.rolling, TimingBudget(rounds=3, least=1)),
+    "train": ("One update", cases.training, TimingBudget(rounds=5, min_seconds=1)),
+    "rollout": ("Rollouts", cases.rolling, TimingBudget(rounds=3, min_seconds=1)),
 }
-QUICK = TimingBudget(rounds=2, least=0, quick=True)
+QUICK = TimingBudget(rounds=2, min_seconds=0, quick=True)
 COLUMNS = ("work", "unit", "baseline", "ours", "baseline ms", "ours ms", "ratio", "spread")
 
 
 def bench(what: str, out: Path, device: str, quick: bool, say: Callable[[str], None]) -> list[Path]:
-    """Runs one table, or all of them but `growth`; prints them and gives the files that it wrote."""
+    """Runs one table, or all of them but `growth`. Prints them, and returns the paths of the files that it wrote.
+
+    Raises ValueError for an unknown table, and for a GPU where there is none.
+    """
     known = [*TABLES, "trials", "growth", "all"]
     if what not in known:
         raise unknown_name("bench", what, known)
     if device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch sees no GPU here; there is cpu")
+        raise ValueError(f"--device {device}: torch sees no GPU on this machine; it takes cpu")
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     if what == "growth":
@@ -44,18 +46,19 @@ def bench(what: str, out: Path, device: str, quick: bool, say: Callable[[str], N
     clock, rows, text = clock_of(device), [], [heading(device)]
     say(text[0])
     for name in TABLES if what == "all" else [what] if what in TABLES else []:
-        title, table, effort = TABLES[name]
+        title, table, budget = TABLES[name]
+        budget = QUICK if quick else budget
         say(f"\n## {title}\n")
-        found, notes = [], []
-        for case in table(QUICK if quick else effort, device):
-            workers = {**case.peers, **case.ours}
-            found += compare(name, case, interleaved(workers, QUICK if quick else effort, clock))
-            notes += [f"{case.work}: without {who}: {why}." for who, why in case.absent.items()]
-        text.append(f"## {title}\n\n{markdown(found)}" + "".join(f"\n{note}" for note in notes))
+        measured, notes = [], []
+        for case in table(budget, device):
+            workloads = {**case.peers, **case.ours}
+            measured += compare(name, case, interleaved(workloads, budget, clock))
+            notes += [f"{case.work}: without {peer}: {reason}." for peer, reason in case.missing.items()]
+        text.append(f"## {title}\n\n{markdown(measured)}" + "".join(f"\n{note}" for note in notes))
         say(text[-1].split("\n\n", 1)[1])
-        rows += found
+        rows += measured
     if what in ("all", "trials"):
-        text.append(together(quick) if device == "cpu" else sharing(device, quick))
+        text.append(trials_on_two_cores(quick) if device == "cpu" else trials_on_one_device(device, quick))
         say("\n" + text[-1])
     text.append(f"Load at the end: {load()}.\n")
     say(text[-1])
@@ -63,7 +66,7 @@ def bench(what: str, out: Path, device: str, quick: bool, say: Callable[[str], N
 
 
 def heading(device: str) -> str:
-    """What was measured, where and how."""
+    """The first lines of a report: commit, machine, versions, clock and load."""
     versions = ", ".join(
         f"{k} {v}" for k, v in provenance.versions("torch", "mambapy", "transformers", "mujoco").items()
     )
@@ -71,19 +74,19 @@ def heading(device: str) -> str:
     clock = "CPU time of one process with one thread" if device == "cpu" else "wall time between synchronisations"
     return (
         f"# dmm bench\n\nCommit {provenance.commit()}, {name}, {versions}. Scan: {kernels.active(device)}. "
-        f"Times are {clock}, medians of interleaved rounds; a ratio is the median of the rounds' ratios, its spread the "
+        f"Times are {clock}, medians of interleaved rounds. A ratio is the median of the rounds' ratios, its spread the "
         f"lowest and the highest. Float32 matrix product: {sgemm(device, clock_of(device)):.0f} GFLOP/s. "
         f"Load at the start: {load()}."
     )
 
 
 def load() -> str:
-    """Processes that wanted a core in the last minute, and how many cores there are."""
+    """The load average of the last minute, and the number of cores."""
     return f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as COLUMNS has it."""
+    """A row's text for each of COLUMNS."""
     milliseconds = (f"{value:.3g}" for value in (row.baseline_ms, row.ours_ms))
     spread = f"{row.lowest:.3g} to {row.highest:.3g}"
     return (row.work, row.unit, row.baseline, row.ours, *milliseconds, f"x{row.ratio:.3g}", spread)
@@ -91,15 +94,11 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table."""
-    lines: Iterable[Sequence[str]] = (COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(COLUMNS, [cells(row) for row in rows], text_columns=4)
 
 
 def write(out: Path, rows: Sequence[Row], text: str) -> list[Path]:
-    """bench.md, for people, and bench.csv with all digits."""
+    """Writes bench.md for readers, and bench.csv with all digits."""
     (out / "bench.md").write_text(text)
-    with (out / "bench.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Row))
-        writer.writerows(astuple(row) for row in rows)
+    write_csv(out / "bench.csv", Row, rows)
     return [out / "bench.md", out / "bench.csv"]

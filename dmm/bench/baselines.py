@@ -1,13 +1,15 @@
-"""The peers: how research code does the same work, structure for structure. Nothing else in dmm uses this file.
+"""The peers: research code that does the same work, structure for structure. Nothing else in dmm uses this file.
 
-Scan: mamba-ssm's reference (selective_scan_ref), which materialises all decays and takes them by index, channels before
-    time; mamba.py's parallel scan (package mambapy).
-Models: our modules with the same weights, computed as the originals do: the dense mixer unfolds its windows, a
-    convolution is nn.Conv1d over channels-first, and the scan is a peer's. A test holds them to our outputs and gradients.
-Decision Transformer: transformers' DecisionTransformerModel with its attention written out, dropout 0.1.
-Sampler: the gym scripts' get_batch: a Python loop over a batch's windows, and for each over the rest of its episode.
-Update: the scripts' AdamW, clip, schedule and the loss on real steps only, read back every time.
-Rollouts: evaluate_episode_rtg: one episode at a time, the whole history in growing tensors, normalised anew each step.
+Scan: mamba-ssm's reference (selective_scan_ref) stores the decays of all steps and reads them by index, with channels
+    before time. mamba.py (package mambapy) has a parallel scan.
+Models: our modules with the same weights, computed as the originals do. The dense mixer unfolds its windows, a convolution
+    is nn.Conv1d with channels first, and the scan is a peer's. A test compares outputs and gradients with ours.
+Decision Transformer: transformers' DecisionTransformerModel with eager attention and dropout 0.1.
+Sampler: get_batch of the gym scripts. It is a Python loop over a batch's windows. For each window it sums all rewards that
+    are left in the episode.
+Update: the scripts' AdamW, gradient clipping, schedule, and loss on real steps only. The loss is read at every update.
+Rollouts: evaluate_episode_rtg. It rolls one episode at a time, keeps the whole history in growing tensors, and normalises
+    all of it at each step.
 """
 
 import copy
@@ -28,20 +30,20 @@ from dmm.kernels import scan
 from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, TokenSubset
 from dmm.models.metamamba import LinearMixer
 
-STATISTICS = 0.1, 1.1  # mean and standard deviation of made-up states
+STATISTICS = 0.1, 1.1  # mean and standard deviation by which states are normalised
 Scan = Callable[..., Tensor]  # x, z, dt (B D T), A (D N), B, C (B N T), D -> y (B D T)
 
 
-def package(name: str) -> tuple[ModuleType | None, str]:
-    """A package of the extra `bench`, or None and what to do about it."""
+def optional_package(name: str) -> tuple[ModuleType | None, str]:
+    """A package of the extra `bench`, or None and the way to install it."""
     try:
         return importlib.import_module(name), ""
     except ImportError as error:
-        return None, f"{error}; the extra `bench` brings it"
+        return None, f"{error}; the extra `bench` installs it"
 
 
 def indexed_scan(x, z, dt, A, B, C, D) -> Float[Tensor, "B D T"]:
-    """All decays and all inputs of the state at once, then a step at a time by index along time."""
+    """Computes the decays and inputs of all steps at once, then the state step by step."""
     dt = F.softplus(dt)
     decays = torch.exp(einsum(dt, A, "b d t, d n -> b d t n"))
     inputs = einsum(dt, B, x, "b d t, b n t, b d t -> b d t n")
@@ -54,13 +56,13 @@ def indexed_scan(x, z, dt, A, B, C, D) -> Float[Tensor, "B D T"]:
 
 
 def lean_scan(x, z, dt, A, B, C, D) -> Float[Tensor, "B D T"]:
-    """The loop of kernels/scan.py, which makes a step's decays in the step."""
+    """The loop of kernels/scan.py. It computes the decays of a step in that step."""
     x, z, dt, B, C = (rearrange(value, "b d t -> b t d") for value in (x, z, dt, B, C))
     return rearrange(scan.reference(x, z, dt, A, B, C, D), "b t d -> b d t")
 
 
 def mambapy_scan(x, z, dt, A, B, C, D) -> Float[Tensor, "B D T"]:
-    """mamba.py's block around its parallel scan; it has time before channels."""
+    """mamba.py's parallel scan and its block around it, with time before channels."""
     pscan = importlib.import_module("mambapy.pscan").pscan
     x, z, dt, B, C = (rearrange(value, "b d t -> b t d") for value in (x, z, dt, B, C))
     dt = F.softplus(dt)
@@ -71,7 +73,7 @@ def mambapy_scan(x, z, dt, A, B, C, D) -> Float[Tensor, "B D T"]:
 
 
 class PeerSSM(nn.Module):
-    """A Mamba block as mamba-ssm runs it without its kernels: channels before time around the scan."""
+    """A Mamba block as mamba-ssm runs it without its kernels, with channels before time."""
 
     def __init__(self, ours: SelectiveSSM, scan: Scan) -> None:
         super().__init__()
@@ -99,7 +101,7 @@ class PeerSSM(nn.Module):
 
 
 class PeerMixer(nn.Module):
-    """The dense mixer as published: windows by unfold, flattened oldest token first."""
+    """The dense mixer as published. Windows come from unfold, flattened from the oldest token on."""
 
     def __init__(self, ours: LinearMixer) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class PeerMixer(nn.Module):
 
 
 class PeerHead(nn.Module):
-    """The head as published, at the end of layers that compute all tokens."""
+    """The head as published. The layers before it compute all tokens."""
 
     def __init__(self, ours: ActionHead) -> None:
         super().__init__()
@@ -126,7 +128,7 @@ class PeerHead(nn.Module):
 
 
 def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
-    """A copy of one of our models that computes as its original does, with a peer's scan."""
+    """A copy of our model that computes as its original does, with a peer's scan."""
     model = copy.deepcopy(ours)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -142,7 +144,7 @@ def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
 
 
 class PeerTransformer(nn.Module):
-    """transformers' Decision Transformer over a Batch, all its heads computed, as the original does."""
+    """transformers' Decision Transformer on a Batch. It computes all its heads, as the original does."""
 
     def __init__(self, state_dim: int, action_dim: int, context_length: int, width: int, layers: int) -> None:
         super().__init__()
@@ -163,7 +165,7 @@ class PeerTransformer(nn.Module):
 
 
 class PeerSampler:
-    """Windows drawn one by one, each with the returns-to-go of all that is left of its episode."""
+    """Draws windows one by one. For each it computes the returns-to-go of the rest of its episode."""
 
     def __init__(self, trajectories: Trajectories, context_length: int, scale: float) -> None:
         cuts = trajectories.offsets[1:-1]
@@ -195,7 +197,7 @@ class PeerSampler:
 
 
 def returns_to_go(rewards: np.ndarray, discount: float = 1.0) -> np.ndarray:
-    """The discounted sum of rewards from each step on, by a loop from the last step back."""
+    """The discounted sum of rewards from each step on, by a loop from the last step to the first."""
     total = np.zeros_like(rewards)
     total[-1] = rewards[-1]
     for t in reversed(range(len(rewards) - 1)):
@@ -203,13 +205,13 @@ def returns_to_go(rewards: np.ndarray, discount: float = 1.0) -> np.ndarray:
     return total
 
 
-def make_peer_update(model: nn.Module, draw: Callable[[int], Batch], device: str) -> Callable[[], float]:
-    """A function that makes one update as the scripts do and gives its loss."""
+def make_peer_update(model: nn.Module, sampler: Callable[[int], Batch], device: str) -> Callable[[], float]:
+    """A function that makes one update as the scripts do, and returns its loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda steps: min((steps + 1) / 10_000, 1))
 
-    def learn() -> float:
-        batch = draw(64).to(device)
+    def update() -> float:
+        batch = sampler(64).to(device)
         predicted, real = model(batch), batch.mask.reshape(-1)
         dim = predicted.shape[2]
         loss = torch.mean((predicted.reshape(-1, dim)[real] - batch.actions.reshape(-1, dim)[real]) ** 2)
@@ -220,14 +222,14 @@ def make_peer_update(model: nn.Module, draw: Callable[[int], Batch], device: str
         schedule.step()
         return loss.item()
 
-    return learn
+    return update
 
 
 @torch.no_grad()
 def peer_episode(
     model: nn.Module, env, k: int, horizon: int, target: float, scale: float, seed: int, device: str
 ) -> tuple[float, int]:
-    """Rolls one episode, the history growing by concatenation; gives its return and its length."""
+    """Rolls one episode with a history that grows by concatenation. Returns its return and its length in steps."""
     model.eval()
     state, _ = env.reset(seed=seed)
     dim, action_dim = len(state), env.action_space.shape[0]
@@ -253,7 +255,7 @@ def peer_episode(
 
 
 def last_action(model: nn.Module, states, actions, returns, steps, k: int) -> Float[Tensor, " A"]:
-    """The action for the last state of a history, of which the model sees k steps, padded on the left with zeros."""
+    """The action for the last state of a history. The model sees the last k steps, padded on the left with zeros."""
 
     def window(values: Tensor) -> Tensor:
         values = values[:, -k:]

@@ -1,5 +1,6 @@
-"""Who does what in each table: sampling, the scan, an update, rollouts. Sizes are the papers'; the data are made up."""
+"""The work of each table: sampling, the scan, an update, rollouts. Sizes are the papers', data are synthetic."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -9,42 +10,42 @@ import torch
 
 from dmm import kernels
 from dmm.bench import baselines
-from dmm.bench.timing import BenchmarkCase, TimingBudget, Work
+from dmm.bench.timing import BenchmarkCase, TimingBudget, Workload
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, assemble, sample
 from dmm.kernels import scan
 from dmm.rollouts.rollout import Statistics, evaluate
-from dmm.tasks import find_task
+from dmm.tasks import Task, find_task
 from dmm.training.fit import init_model, init_optimizer, make_update
 
-HOPPER = replace(  # every episode has its 250 steps, whatever the policy does
+HOPPER = replace(  # every episode has 250 steps, whatever the policy does
     find_task("hopper"), horizon=250, options=(("terminate_when_unhealthy", False),)
 )
-SIZES = {  # architecture, context length, changes: as in the papers
+SIZES = {  # architecture, context length, overrides of its Config: as in the papers
     "DMM v2 (K 8, width 64)": ("metamamba", 8, {}),
     "Decision Mamba (K 20, width 128)": ("decision_mamba", 20, {}),
     "DT (K 20, width 128)": ("dt", 20, {}),
 }
 
 
-def one(function: Callable[[], object]) -> Work:
-    """Work of one unit a call."""
+def one_unit(function: Callable[[], object]) -> Workload:
+    """A workload whose call is one unit."""
 
-    def work() -> int:
+    def workload() -> int:
         function()
         return 1
 
-    return work
+    return workload
 
 
 @cache
 def synthetic_data(episodes: int) -> Trajectories:
-    """Episodes of 200 to 1000 steps in Hopper's dimensions, all noise."""
+    """Episodes of 200 to 1000 steps in Hopper's dimensions. All values are noise."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(200, 1001, episodes)
     count = int(lengths.sum())
     return assemble(
-        "made up",
+        "synthetic",
         generator.standard_normal((count, HOPPER.state_dim), np.float32),
         generator.uniform(-1, 1, (count, HOPPER.action_dim)).astype(np.float32),
         generator.uniform(0, 4, count).astype(np.float32),
@@ -53,25 +54,34 @@ def synthetic_data(episodes: int) -> Trajectories:
     )
 
 
-def synthetic_trial(arch: str, k: int, overrides: Mapping[str, object], **protocol) -> Trial:
-    """A trial of an architecture on made-up data."""
-    found = Protocol(name="bench", context_length=k, **protocol)
+def synthetic_trial(arch: str, context_length: int, overrides: Mapping[str, object], **protocol) -> Trial:
+    """A trial of an architecture on synthetic data."""
     return Trial(
-        arch=arch, task=HOPPER, dataset=("made up",), protocol=found, seed=0, overrides=tuple(overrides.items())
+        arch=arch,
+        task=HOPPER,
+        dataset=("synthetic",),
+        protocol=Protocol(name="bench", context_length=context_length, **protocol),
+        seed=0,
+        overrides=tuple(overrides.items()),
     )
 
 
-def sampling(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+def statistics_of(task: Task) -> Statistics:
+    """State statistics of synthetic data."""
+    return Statistics(*(np.full(task.state_dim, value) for value in baselines.STATISTICS))
+
+
+def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """Drawing a batch of 64 windows."""
-    data = synthetic_data(20 if effort.quick else 1000)
+    data = synthetic_data(20 if budget.quick else 1000)
     for k in (8, 20):
         peer = baselines.PeerSampler(data, k, HOPPER.return_scale)
         protocol, generator = Protocol(name="bench", context_length=k), torch.Generator().manual_seed(0)
         yield BenchmarkCase(
             work=f"K {k}, batch 64",
             unit="batch",
-            peers={"Python loop": one(lambda peer=peer: peer(64))},
-            ours={"one gather": one(lambda p=protocol, g=generator: sample(data, p, HOPPER.return_scale, g, 64))},
+            peers={"Python loop": one_unit(lambda peer=peer: peer(64))},
+            ours={"one gather": one_unit(lambda p=protocol, g=generator: sample(data, p, HOPPER.return_scale, g, 64))},
         )
 
 
@@ -79,68 +89,69 @@ SCANS = {"indexed loop": baselines.indexed_scan, "lean loop": baselines.lean_sca
 
 
 def installed_scans() -> tuple[dict[str, baselines.Scan], dict[str, str]]:
-    """The peers' scans that are installed, and why the others are not there."""
-    module, reason = baselines.package("mambapy")
-    absent = {} if module else {"mambapy": reason}
-    return {name: peer for name, peer in SCANS.items() if name not in absent}, absent
+    """The peers' scans that are installed, and the reasons why others are missing."""
+    module, reason = baselines.optional_package("mambapy")
+    missing = {} if module else {"mambapy": reason}
+    return {name: peer for name, peer in SCANS.items() if name not in missing}, missing
 
 
-def scanning(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+def scanning(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """The selective scan, forward and backward, batch 64, 16 states."""
-    peers, absent = installed_scans()
-    for length, width in ((24, 64),) if effort.quick else ((24, 64), (60, 256)):
+    peers, missing = installed_scans()
+    for length, width in ((24, 64),) if budget.quick else ((24, 64), (60, 256)):
         shapes = [(64, length, width)] * 3 + [(width, 16)] + [(64, length, 16)] * 2 + [(width,)]
         values = [torch.randn(shape, device=device) for shape in shapes]
         values[3] = -values[3].exp()
         channels_first = [v.transpose(1, 2).contiguous() if v.dim() == 3 else v for v in values]
 
-        def work(run: Callable, inputs: list[torch.Tensor]) -> Work:
+        def gradients(run: Callable, inputs: list[torch.Tensor]) -> Workload:
             inputs = [value.detach().clone().requires_grad_() for value in inputs]
             weight = torch.randn_like(inputs[0])
-            return one(lambda: torch.autograd.grad(run(*inputs), inputs, weight))
+            return one_unit(lambda: torch.autograd.grad(run(*inputs), inputs, weight))
 
-        ours = {kernels.path(device): work(kernels.selective_scan, values)}
+        ours = {kernels.path(device): gradients(kernels.selective_scan, values)}
         if device == "cpu":
-            ours["PyTorch, gradient by hand"] = work(scan.fast, values)
+            ours["PyTorch, gradient by hand"] = gradients(scan.fast, values)
         yield BenchmarkCase(
             work=f"T {length}, D {width}",
             unit="call",
-            peers={name: work(peer, channels_first) for name, peer in peers.items()},
+            peers={name: gradients(peer, channels_first) for name, peer in peers.items()},
             ours=ours,
-            absent=absent,
+            missing=missing,
         )
 
 
-def updates(trial: Trial, data: Trajectories, device: str) -> Work:
-    """Our training loop's body."""
+def update_workload(trial: Trial, data: Trajectories, device: str) -> Workload:
+    """The body of our training loop."""
     model = init_model(trial).to(device).train()
     generator = torch.Generator(device).manual_seed(0)
-    learn, done = make_update(trial, data, model, init_optimizer(model, trial.protocol), generator), iter(range(10**9))
-    return one(lambda: learn(next(done)))
+    update = make_update(trial, data, model, init_optimizer(model, trial.protocol), generator)
+    done = itertools.count()
+    return one_unit(lambda: update(next(done)))
 
 
-def training(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
-    """A whole update, batch 64: sampling, forward, backward, clip, optimizer."""
-    data = synthetic_data(20 if effort.quick else 1000)
+def training(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+    """A whole update, batch 64: sampling, forward, backward, clipping, optimiser."""
+    data = synthetic_data(20 if budget.quick else 1000)
     for work, (arch, k, overrides) in SIZES.items():
         trial = synthetic_trial(arch, k, overrides)
-        ours = {"dmm": updates(trial, data, device)}
+        ours = {"dmm": update_workload(trial, data, device)}
         if arch == "dt":
-            half = replace(trial, protocol=trial.protocol.with_overrides(dtype="bfloat16"))
-            ours["dmm, bfloat16"] = updates(half, data, device)
-        models, absent = peer_models(trial)
-        draw = baselines.PeerSampler(data, k, HOPPER.return_scale)
+            bfloat16 = replace(trial, protocol=trial.protocol.with_overrides(dtype="bfloat16"))
+            ours["dmm, bfloat16"] = update_workload(bfloat16, data, device)
+        models, missing = peer_models(trial)
+        sampler = baselines.PeerSampler(data, k, HOPPER.return_scale)
         peers = {
-            name: one(baselines.make_peer_update(model.to(device).train(), draw, device))
+            name: one_unit(baselines.make_peer_update(model.to(device).train(), sampler, device))
             for name, model in models.items()
         }
         if device != "cpu":
-            peers["dmm, eager"] = one(eager(trial, data, device))
-        yield BenchmarkCase(work=work, unit="update", peers=peers, ours=ours, absent=absent)
+            peers["dmm, eager"] = one_unit(eager_update(trial, data, device))
+        yield BenchmarkCase(work=work, unit="update", peers=peers, ours=ours, missing=missing)
 
 
-def eager(trial: Trial, data: Trajectories, device: str) -> Callable[[], float]:
-    """Our model, kernels and sampler in the scripts' loop, which waits for the device at each update."""
+def eager_update(trial: Trial, data: Trajectories, device: str) -> Callable[[], float]:
+    """An update of our model by the scripts' loop, which waits for the device at each update."""
     generator = torch.Generator(device).manual_seed(0)
     model = init_model(trial).to(device).train()
     return baselines.make_peer_update(
@@ -149,46 +160,48 @@ def eager(trial: Trial, data: Trajectories, device: str) -> Callable[[], float]:
 
 
 def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str]]:
-    """The originals of a trial's model that can be had here, and why others cannot."""
+    """A trial's model as its peers compute it, and the reasons why peers are missing."""
     if trial.arch == "dt":
-        module, reason = baselines.package("transformers")
+        module, reason = baselines.optional_package("transformers")
         if module is None:
             return {}, {"transformers": reason}
         sizes = (HOPPER.state_dim, HOPPER.action_dim, trial.protocol.context_length, 128, 3)
         return {"transformers": baselines.PeerTransformer(*sizes)}, {}
-    scans, absent = installed_scans()
-    return {name: baselines.peer_model(init_model(trial), found) for name, found in scans.items()}, absent
+    scans, missing = installed_scans()
+    return {name: baselines.peer_model(init_model(trial), peer) for name, peer in scans.items()}, missing
 
 
-def rolling(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
-    """Hopper without its early end, untrained policies: one episode after the other, or 100 in two shards of 50."""
+def rolling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+    """Hopper without its early end, with untrained policies.
+
+    A peer rolls one episode after the other. We roll 100 episodes in two batches of 50.
+    """
     sizes = {name: size for name, size in SIZES.items() if size[0] != "decision_mamba"}
     for work, (arch, k, overrides) in sizes.items():
-        trial = synthetic_trial(arch, k, overrides, episodes_per_evaluation=4 if effort.quick else 100)
-        statistics = Statistics(*(np.full(HOPPER.state_dim, value) for value in baselines.STATISTICS))
-        trial = replace(trial, task=replace(HOPPER, horizon=10 if effort.quick else HOPPER.horizon))
+        trial = synthetic_trial(arch, k, overrides, episodes_per_evaluation=4 if budget.quick else 100)
+        trial = replace(trial, task=replace(HOPPER, horizon=10 if budget.quick else HOPPER.horizon))
         model = init_model(trial).to(device)
 
-        def roll(kind: str, trial: Trial = trial, model=model, statistics=statistics) -> int:
-            one_kind = replace(trial, protocol=trial.protocol.with_overrides(rollout=kind))
-            return sum(sum(entry["lengths"]) for entry in evaluate(model, one_kind, statistics, 0))
+        def roll(mode: str, trial: Trial = trial, model=model) -> int:
+            trial = replace(trial, protocol=trial.protocol.with_overrides(rollout=mode))
+            return sum(sum(result["lengths"]) for result in evaluate(model, trial, statistics_of(trial.task), 0))
 
         def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
-            task = trial.task
-            k = trial.protocol.context_length
-            return baselines.peer_episode(peer, env, k, task.horizon, task.target_return, task.return_scale, 0, device)[
-                1
-            ]
+            task, k = trial.task, trial.protocol.context_length
+            _, length = baselines.peer_episode(
+                peer, env, k, task.horizon, task.target_return, task.return_scale, 0, device
+            )
+            return length
 
-        found, absent = peer_models(trial)
+        models, missing = peer_models(trial)
         peers = {
             f"{name}, batch 1": lambda peer=peer.to(device): episode(peer)
-            for name, peer in found.items()
+            for name, peer in models.items()
             if name != "lean loop"
         }
-        again = "K/V cache" if arch == "dt" else "recurrent"
+        recurrent = "K/V cache" if arch == "dt" else "recurrent"
         ours = {
             "dmm, windowed": lambda roll=roll: roll("windowed"),
-            f"dmm, {again}": lambda roll=roll: roll("recurrent"),
+            f"dmm, {recurrent}": lambda roll=roll: roll("recurrent"),
         }
-        yield BenchmarkCase(work=f"{work}, Hopper", unit="environment step", peers=peers, ours=ours, absent=absent)
+        yield BenchmarkCase(work=f"{work}, Hopper", unit="environment step", peers=peers, ours=ours, missing=missing)

@@ -1,12 +1,13 @@
-"""How cost grows with context length, and what trials cost in memory: the conditions under which an SSM is cheaper.
+"""How cost grows with context length, and what trials cost in memory. These tables show when an SSM is cheaper.
 
-CPU time of one thread. Training: forward and backward of a batch of about BATCH_STEPS steps, a sample each. Acting: one
-lane in the middle of an episode, with a window of K steps made anew each step, or with what a recurrent rollout keeps.
+CPU time of one thread. Training: forward and backward of a batch of about BATCH_STEPS steps, divided by its samples.
+Acting: one environment in the middle of an episode. A windowed rollout computes the last K steps anew at each step. A
+recurrent rollout keeps its state.
 """
 
-import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -15,124 +16,146 @@ from tempfile import TemporaryDirectory
 import torch
 
 from dmm.batch import Batch, RecurrentState
-from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial
-from dmm.bench.timing import Clock, TimingBudget, clock_of, interleaved
+from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial, update_workload
+from dmm.bench.tables import markdown_table, write_csv
+from dmm.bench.timing import Clock, TimingBudget, Workload, clock_of, interleaved
 from dmm.data import cache
 from dmm.models import DecisionModel
 from dmm.training.fit import init_model
 
 LENGTHS = (8, 20, 60, 120, 300, 1000)
-BATCH_STEPS = 1280  # of all windows together, so 64 of 20
-WIDTHS = {"DT, width 128": ("dt", 128), "DMM v2, width 64": ("metamamba", 64), "DMM v2, width 128": ("metamamba", 128)}
+BATCH_STEPS = 1280  # of all windows of a batch together: 64 windows of 20 steps
+SYSTEMS = {"DT, width 128": ("dt", 128), "DMM v2, width 64": ("metamamba", 64), "DMM v2, width 128": ("metamamba", 128)}
+ROLLOUTS = ("windowed", "recurrent")
 COLUMNS = ("model", "rollout", "K", "train ms/sample", "act ms")
+MEMORY_COLUMNS = ("trials at once", "resident in one, MB", "data in all together, MB")
 
 
-def steps(rows: int, k: int, device: str) -> Batch:
-    """Made-up windows of k steps in the middle of an episode."""
-    place = (torch.arange(k) + 100).expand(rows, k)
+@dataclass(frozen=True)
+class GrowthRow:
+    """The costs of a model at one context length."""
+
+    model: str
+    rollout: str  # windowed or recurrent
+    context_length: int  # K, in environment steps
+    train_ms: float  # of a sample
+    act_ms: float  # of an action
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """The memory of trials that run at once, in MB (2**20 bytes)."""
+
+    trials: int
+    resident: float  # of the largest process
+    data: float  # of the data's pages in all processes together
+
+
+def synthetic_batch(rows: int, k: int, device: str) -> Batch:
+    """Windows of k steps in the middle of an episode. All values are noise."""
+    steps = (torch.arange(k) + 100).expand(rows, k)
     shapes = [(rows, k, HOPPER.state_dim), (rows, k, HOPPER.action_dim), (rows, k)]
-    states, actions, returns = (torch.randn(shape).clamp(-1, 1) for shape in shapes)
+    states, actions, returns_to_go = (torch.randn(shape).clamp(-1, 1) for shape in shapes)
     mask = torch.ones(rows, k, dtype=torch.bool)
-    return Batch(states, actions, returns, place, mask, previous_actions=actions).to(device)
+    return Batch(states, actions, returns_to_go, steps, mask, previous_actions=actions).to(device)
 
 
-def train_once(model: DecisionModel, k: int, device: str) -> Callable[[], int]:
-    """Work: a batch forward and backward; its unit is a sample."""
-    batch = steps(min(64, max(1, BATCH_STEPS // k)), k, device)
+def train_workload(model: DecisionModel, k: int, device: str) -> Workload:
+    """A batch forward and backward. Its unit is a sample."""
+    batch = synthetic_batch(min(64, max(1, BATCH_STEPS // k)), k, device)
 
-    def work() -> int:
+    def workload() -> int:
         model.train().zero_grad()
         model.loss(model(batch), batch).backward()
         return len(batch.mask)
 
-    return work
+    return workload
 
 
-def act_once(model: DecisionModel, k: int, recurrent: bool, device: str) -> Callable[[], int]:
-    """Work: one action; a recurrent rollout has k steps behind it, and is set back to there each time."""
-    window, now, behind = steps(1, k, device), steps(1, 1, device), RecurrentState()
+def act_workload(model: DecisionModel, k: int, recurrent: bool, device: str) -> Workload:
+    """One action. A recurrent rollout has a state of k steps, and every call starts from that state."""
+    window, now, past = synthetic_batch(1, k, device), synthetic_batch(1, 1, device), RecurrentState()
     with torch.inference_mode():
         model.eval()
         for _ in range(k if recurrent else 0):
-            model.step(now, behind)
+            model.step(now, past)
 
-    def work() -> int:
+    def workload() -> int:
         model.eval()
         with torch.inference_mode():
             if recurrent:
-                model.step(now, RecurrentState(behind))
+                model.step(now, RecurrentState(past))
             else:
                 model.act(window)
         return 1
 
-    return work
+    return workload
 
 
-def measure(lengths: tuple[int, ...], effort: TimingBudget, device: str, clock: Clock) -> list[dict]:
-    """A row for every model, kind of rollout and context length."""
+def measure(lengths: Sequence[int], budget: TimingBudget, device: str, clock: Clock) -> list[GrowthRow]:
+    """A row for every context length, model and kind of rollout."""
     rows = []
     for k in lengths:
-        workers = {}
-        for name, (arch, width) in WIDTHS.items():
+        workloads = {}
+        for name, (arch, width) in SYSTEMS.items():
             model = init_model(synthetic_trial(arch, k, {"width": width})).to(device)
-            workers[f"{name} train"] = train_once(model, k, device)
-            workers[f"{name} windowed"] = act_once(model, k, False, device)
-            workers[f"{name} recurrent"] = act_once(model, k, True, device)
-        times = {key: 1e3 * median(found) for key, found in interleaved(workers, effort, clock).items()}
-        for name in WIDTHS:
-            for kind in ("windowed", "recurrent"):
-                values = (name, kind, k, times[f"{name} train"], times[f"{name} {kind}"])
-                rows.append(dict(zip(COLUMNS, values, strict=True)))
+            workloads[f"{name} train"] = train_workload(model, k, device)
+            for rollout in ROLLOUTS:
+                workloads[f"{name} {rollout}"] = act_workload(model, k, rollout == "recurrent", device)
+        ms = {name: 1e3 * median(times) for name, times in interleaved(workloads, budget, clock).items()}
+        rows += [
+            GrowthRow(name, rollout, k, ms[f"{name} train"], ms[f"{name} {rollout}"])
+            for name in SYSTEMS
+            for rollout in ROLLOUTS
+        ]
     return rows
 
 
-def figure(rows: list[dict], path: Path) -> None:
-    """Both costs against context length, on logarithmic axes."""
+def figure(rows: Sequence[GrowthRow], path: Path) -> None:
+    """Draws both costs against context length, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for color, name in enumerate(WIDTHS):
-        for kind, style in (("windowed", "-"), ("recurrent", "--")):
-            mine = [row for row in rows if (row["model"], row["rollout"]) == (name, kind)]
-            lengths = [row["K"] for row in mine]
-            again = "K/V cache" if kind == "recurrent" and name.startswith("DT") else kind
-            right.plot(lengths, [row["act ms"] for row in mine], f"C{color}{style}", label=f"{name}, {again}")
-            if kind == "windowed":
-                left.plot(lengths, [row["train ms/sample"] for row in mine], f"C{color}", label=name)
+    drawing, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for color, name in enumerate(SYSTEMS):
+        for rollout, style in zip(ROLLOUTS, ("-", "--"), strict=True):
+            chosen = [row for row in rows if (row.model, row.rollout) == (name, rollout)]
+            lengths = [row.context_length for row in chosen]
+            label = "K/V cache" if rollout == "recurrent" and name.startswith("DT") else rollout
+            right.plot(lengths, [row.act_ms for row in chosen], f"C{color}{style}", label=f"{name}, {label}")
+            if rollout == "windowed":
+                left.plot(lengths, [row.train_ms for row in chosen], f"C{color}", label=name)
     for axes, title in ((left, "training, CPU ms a sample"), (right, "acting, CPU ms an action")):
         axes.set(xscale="log", yscale="log", xlabel="context length K, steps", title=title)
         axes.legend(fontsize=7)
-    drawn.savefig(path, dpi=120)
-    pyplot.close(drawn)
+    drawing.savefig(path, dpi=120)
+    pyplot.close(drawing)
 
 
-def hold(folder: Path, barrier, results) -> None:
-    """A trial's process: opens the cached data, touches all of them, makes some updates, and says what it holds."""
-    from dmm.bench.cases import updates
-
+def memory_worker(folder: Path, barrier, results) -> None:
+    """A trial's process. It opens the cached data, reads all of them, makes some updates, and measures its memory."""
     data = cache.read(folder, [])
     assert data is not None
     float(data.table.sum())
     torch.set_num_threads(1)
-    work = updates(synthetic_trial("metamamba", 8, {}), data, "cpu")
+    update = update_workload(synthetic_trial("metamamba", 8, {}), data, "cpu")
     for _ in range(5):
-        work()
+        update()
     barrier.wait()
-    results.put((resident("/proc/self/smaps_rollup", "Rss"), mapped_share(folder)))
+    results.put((resident_memory(), mapped_share(folder)))
     barrier.wait()
 
 
-def resident(path: str, field: str) -> float:
-    """A field of a smaps file, in MB."""
-    lines = Path(path).read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+def resident_memory() -> float:
+    """The resident memory of this process, in MB."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Rss:")) / 1024
 
 
 def mapped_share(folder: Path) -> float:
-    """This process's share of the pages of the data's files, in MB: pages that n processes map count 1/n each (PSS)."""
+    """This process's share of the pages of a folder's files, in MB. A page that n processes map counts 1/n (PSS)."""
     total, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0] and not line.split()[0].endswith(":"):
@@ -142,56 +165,43 @@ def mapped_share(folder: Path) -> float:
     return total / 1024
 
 
-def memory(counts: tuple[int, ...], episodes: int) -> list[tuple[int, float, float]]:
-    """For so many trials at once: their number, MB resident in one, and MB that the data take in all together."""
+def memory(counts: Sequence[int], episodes: int) -> list[MemoryRow]:
+    """The memory of so many trials at once, for each of the counts."""
     context, rows = get_context("spawn"), []
-    with TemporaryDirectory() as place:
-        folder = Path(place) / "data"
-        cache.write(folder, ["made up"], synthetic_data(episodes), [])
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "data"
+        cache.write(folder, ["synthetic"], synthetic_data(episodes), [])
         for count in counts:
             barrier, results = context.Barrier(count), context.Queue()
-            started = [context.Process(target=hold, args=(folder, barrier, results)) for _ in range(count)]
+            started = [context.Process(target=memory_worker, args=(folder, barrier, results)) for _ in range(count)]
             for process in started:
                 process.start()
-            found = [results.get(timeout=300) for _ in started]
+            measured = [results.get(timeout=300) for _ in started]
             for process in started:
                 process.join()
-            rows.append((count, max(rss for rss, _ in found), sum(share for _, share in found)))
+            resident, shares = zip(*measured, strict=True)
+            rows.append(MemoryRow(count, max(resident), sum(shares)))
     return rows
 
 
 def growth(out: Path, device: str, quick: bool, head: str, say: Callable[[str], None]) -> list[Path]:
-    """Measures both, prints them and writes growth.md, growth.csv and growth.png."""
-    effort = TimingBudget(rounds=1, least=0, quick=True) if quick else TimingBudget(rounds=3, least=0.3)
-    rows = measure(LENGTHS[:2] if quick else LENGTHS, effort, device, clock_of(device))
-    lines = [
-        head,
-        "",
-        "## Growth with context length",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|---" * len(COLUMNS) + "|",
-    ]
-    for row in rows:
-        lines.append("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
+    """Measures time and memory, prints both, and writes growth.md, growth.csv and growth.png."""
+    budget = TimingBudget(rounds=1, min_seconds=0, quick=True) if quick else TimingBudget(rounds=3, min_seconds=0.3)
+    rows = measure(LENGTHS[:2] if quick else LENGTHS, budget, device, clock_of(device))
+    costs = [(r.model, r.rollout, str(r.context_length), f"{r.train_ms:.3g}", f"{r.act_ms:.3g}") for r in rows]
+    text = [head, "## Growth with context length", markdown_table(COLUMNS, costs, text_columns=2)]
     if device == "cpu" and os.path.exists("/proc/self/smaps"):
-        lines += [
-            "",
-            "## Memory",
-            "",
-            "| trials at once | resident in one, MB | data in all together, MB |",
-            "|---|---|---|",
+        episodes = 20 if quick else 1000
+        size = synthetic_data(episodes).table.nbytes / 2**20
+        used = [
+            (str(row.trials), f"{row.resident:.0f}", f"{row.data:.1f}")
+            for row in memory((1, 2) if quick else (1, 2, 4), episodes)
         ]
-        size = synthetic_data(20 if quick else 1000).table.nbytes / 2**20
-        for count, rss, share in memory((1, 2) if quick else (1, 2, 4), 20 if quick else 1000):
-            lines.append(f"| {count} | {rss:.0f} | {share:.1f} |")
-        lines.append(f"\nThe table of the data has {size:.1f} MB; a trial: DMM v2 in training.")
-    text = "\n".join(lines) + "\n"
-    say(text)
-    (out / "growth.md").write_text(text)
-    with (out / "growth.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+        text += ["## Memory", markdown_table(MEMORY_COLUMNS, used, text_columns=0)]
+        text += [f"The table of the data has {size:.1f} MB. A trial is DMM v2 in training."]
+    report = "\n\n".join(text) + "\n"
+    say(report)
+    (out / "growth.md").write_text(report)
+    write_csv(out / "growth.csv", GrowthRow, rows)
     figure(rows, out / "growth.png")
     return [out / "growth.md", out / "growth.csv", out / "growth.png"]

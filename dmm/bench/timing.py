@@ -1,8 +1,8 @@
-"""Contests: the same work done by peers and by us, in interleaved rounds, so that a busy machine slows all alike.
+"""Benchmark cases: peers and our code do the same work in interleaved rounds, so that a busy machine slows all of them.
 
-The clock counts CPU-seconds of this process on a CPU, where they vary far less than wall time; on a GPU, wall time
-between two synchronisations. A round gives each worker's seconds a unit and so a ratio for each pair; a row shows medians
-over rounds, and the lowest and the highest ratio. Nothing here asserts a time.
+On a CPU the clock counts CPU-seconds of this process, because these vary far less than wall time. On a GPU it counts wall
+time between two synchronisations. A round gives each workload's seconds a unit, and so a ratio for each pair. A row shows
+medians over rounds, and the lowest and the highest ratio. Nothing here asserts a time.
 """
 
 import math
@@ -13,24 +13,24 @@ from statistics import median
 
 import torch
 
-Work = Callable[[], int]  # does some work and says how many units it was
-Clock = Callable[[], float]
+Workload = Callable[[], int]  # does some work and returns the number of units that it did
+Clock = Callable[[], float]  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkCase:
-    """One kind of work, by those who do it."""
+    """One kind of work, as peers and as we do it."""
 
-    work: str
-    unit: str  # what is counted: update, batch, ...
-    peers: Mapping[str, Work]
-    ours: Mapping[str, Work]
-    absent: Mapping[str, str] = field(default_factory=dict)  # who cannot take part, and why
+    work: str  # its name
+    unit: str  # what a workload counts: update, batch, ...
+    peers: Mapping[str, Workload]
+    ours: Mapping[str, Workload]
+    missing: Mapping[str, str] = field(default_factory=dict)  # a peer that cannot run here -> the reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A peer beside one of ours: milliseconds a unit, and how many times as long the peer takes."""
+    """A peer beside one of ours: milliseconds a unit, and the ratio of the peer's time to ours."""
 
     table: str
     work: str
@@ -47,15 +47,15 @@ class Row:
 
 @dataclass(frozen=True)
 class TimingBudget:
-    """How long a case goes on."""
+    """How long a case is timed."""
 
     rounds: int = 5
-    least: float = 0.5  # seconds that a worker's turn takes at least
-    quick: bool = False  # a smoke test: small sizes, too
+    min_seconds: float = 0.5  # of a workload's turn in a round
+    quick: bool = False  # a smoke test, with small sizes
 
 
 def clock_of(device: str) -> Clock:
-    """Seconds as a device counts them."""
+    """The clock of a device, in seconds."""
     if device == "cpu":
         return time.process_time
 
@@ -66,29 +66,29 @@ def clock_of(device: str) -> Clock:
     return wall
 
 
-def interleaved(workers: Mapping[str, Work], effort: TimingBudget, clock: Clock) -> dict[str, list[float]]:
-    """Seconds a unit of each worker, round by round; first turns only say how often a later one repeats."""
+def interleaved(workloads: Mapping[str, Workload], budget: TimingBudget, clock: Clock) -> dict[str, list[float]]:
+    """Seconds a unit of each workload, round by round. Turns before the first round only set the number of repeats."""
 
-    def turn(work: Work, repeats: int) -> tuple[float, int]:
+    def turn(workload: Workload, repeats: int) -> tuple[float, int]:
         began = clock()
-        units = sum(work() for _ in range(repeats))
+        units = sum(workload() for _ in range(repeats))
         return clock() - began, units
 
-    repeats, times = {}, {name: [] for name in workers}
-    for name, work in workers.items():
-        once = turn(work, 1)[0]
-        if once < effort.least:  # else a first time's extra does not matter
-            once = min(once, turn(work, 1)[0])
-        repeats[name] = max(1, math.ceil(effort.least / max(once, 1e-6)))
-    for _ in range(effort.rounds):
-        for name, work in workers.items():
-            seconds, units = turn(work, repeats[name])
+    repeats, times = {}, {name: [] for name in workloads}
+    for name, workload in workloads.items():
+        seconds = turn(workload, 1)[0]
+        if seconds < budget.min_seconds:  # in a long turn the extra work of a first call does not matter
+            seconds = min(seconds, turn(workload, 1)[0])
+        repeats[name] = max(1, math.ceil(budget.min_seconds / max(seconds, 1e-6)))
+    for _ in range(budget.rounds):
+        for name, workload in workloads.items():
+            seconds, units = turn(workload, repeats[name])
             times[name].append(seconds / units)
     return times
 
 
 def compare(table: str, case: BenchmarkCase, times: Mapping[str, list[float]]) -> list[Row]:
-    """A row for every peer beside every one of ours."""
+    """A row for every peer beside every one of ours. `times` holds seconds a unit, round by round."""
     rows = []
     for peer in case.peers:
         for ours in case.ours:
@@ -112,7 +112,7 @@ def compare(table: str, case: BenchmarkCase, times: Mapping[str, list[float]]) -
 
 
 def sgemm(device: str, clock: Clock, size: int = 2048) -> float:
-    """GFLOP/s of a float32 matrix product on one thread: the measure by which to compare machines and moments."""
+    """GFLOP/s of a float32 matrix product on one thread. It makes times of two machines, or two moments, comparable."""
     a = torch.randn(size, size, device=device)
     torch.mm(a, a)
     times = []

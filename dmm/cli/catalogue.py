@@ -1,0 +1,71 @@
+"""`dmm list` and `dmm show`: names that commands take, and the trials of a table."""
+
+from typing import Annotated
+
+import typer
+
+from dmm.cli.options import TABLE, table_text
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_(
+    models: Annotated[
+        bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
+    ] = False,
+) -> None:
+    """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
+    from dmm import catalogue
+
+    if models:
+        print("\n\n".join(catalogue.entries()))
+        return
+    from dmm.data.collect import known
+    from dmm.models import find
+    from dmm.models import models as names
+    from dmm.sweeps.profile import profiles
+    from dmm.tables import tables
+    from dmm.tasks import TASKS
+
+    summary = [
+        {"architecture": name, "presets": ", ".join(find(name).presets), "name": catalogue.sections(name)["Name"]}
+        for name in names()
+    ]
+    print(table_text(summary))
+    print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
+    print("datasets: " + ", ".join(known()) + " (more with `dmm data list`)")
+    print("tables:   " + ", ".join(tables()))
+    print("profiles: " + ", ".join(profiles()))
+
+
+@app.command()
+def show(table: TABLE) -> None:
+    """Shows a table's trials: id, state, and cost on this machine. Example: `dmm show quickstart`."""
+    from dmm.tables import find_table
+    from dmm.trials.estimate import estimates
+    from dmm.trials.storage import load_result
+
+    found = find_table(table)
+    cost, lines = estimates(found), []
+    for row in found.rows:
+        for column in found.columns:
+            for trial in found.cell(row, column):
+                result = load_result(trial) or {"status": "pending", "update": 0}
+                lines.append(
+                    {
+                        "id": trial.id,
+                        "row": row.label,
+                        "column": column.label,
+                        "seed": trial.seed,
+                        "K": trial.protocol.context_length,
+                        "updates": f"{result['update']:,}/{trial.protocol.updates:,}",
+                        "state": result["status"],
+                        "train": f"{cost[trial.id]['train'] / 60:.1f} min",
+                        "rollouts": f"< {cost[trial.id]['rollout'] / 60:.1f} min",
+                    }
+                )
+    print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
+    print(table_text(lines))
+    hours = sum(sum(entry.values()) for entry in cost.values()) / 3600
+    print(f"\n{len(cost)} trials, at most {hours:.2f} core-hours on this machine without the simulator's time")

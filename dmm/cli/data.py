@@ -1,0 +1,53 @@
+"""`dmm data`: datasets, and the behaviour policies that collect them."""
+
+from typing import Annotated
+
+import typer
+
+from dmm.cli.options import table_text
+
+app = typer.Typer(no_args_is_help=True, help="Datasets, and the behaviour policies that collect them.")
+
+
+@app.command("list")
+def list_() -> None:
+    """Lists the datasets on this machine, and those that can be collected. Example: `dmm data list`."""
+    from dmm.data.collect import inventory
+
+    print(table_text(inventory()))
+
+
+@app.command()
+def collect(
+    dataset: Annotated[str, typer.Argument(help="dmm/TASK/POLICY-v0, e.g. dmm/hopper/medium-v0.")],
+    steps: Annotated[
+        int | None, typer.Option(help="Smallest number of steps, in whole episodes; default 100,000.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
+) -> None:
+    """Collects a Minari dataset with a behaviour policy. Example: `dmm data collect dmm/hopper/medium-v0`."""
+    from dmm.data.collect import collect
+
+    print(collect(dataset, steps=steps, seed=seed, say=lambda line: print(line, flush=True)))
+
+
+@app.command("train-behaviour")
+def train_behaviour(
+    environment: Annotated[str, typer.Argument(help="A Gymnasium id with continuous actions, e.g. Hopper-v5.")],
+    seed: int = 0,
+    steps: Annotated[int, typer.Option(help="Largest number of environment steps.")] = 1_000_000,
+    interval: Annotated[
+        int, typer.Option(help="Steps between checkpoints. Each checkpoint is evaluated over 100 episodes.")
+    ] = 20_000,
+    width: Annotated[int, typer.Option(help="Width of the two hidden layers.")] = 128,
+    batch_size: int = 128,
+    medium: Annotated[tuple[float, float], typer.Option(help="Lowest and highest mean return of a medium policy.")] = (
+        1200,
+        2200,
+    ),
+    expert: Annotated[float, typer.Option(help="Lowest mean return of an expert policy.")] = 2500,
+) -> None:
+    """Trains a SAC behaviour policy. Called again, it continues. Example: `dmm data train-behaviour Hopper-v5 --seed 1`."""
+    from dmm.data.behaviour import Recipe, train
+
+    print(train(Recipe(environment, seed, medium, expert, steps, interval, width, batch_size)))

@@ -1,0 +1,70 @@
+"""`dmm sweep`, `status`, `sync`, `submit`: all trials of a table, here or on a cluster."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dmm.cli.options import PROFILE, TABLE, URI
+
+app = typer.Typer()
+
+
+@app.command()
+def sweep(table: TABLE, profile: PROFILE = "laptop", mlflow: URI = None) -> None:
+    """Runs a table's trials with Ray Tune. The same command continues after a stop. Example: `dmm sweep quickstart`."""
+    from dmm.sweeps.profile import find_profile
+    from dmm.sweeps.sweep import sweep
+    from dmm.tables import find_table
+
+    found = find_table(table)
+    counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
+    left = counts["total"] - counts["done"] - counts["failed"]
+    print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
+    if left:  # Ctrl-C or SIGTERM
+        print("stopped; the same command continues the sweep")
+        raise typer.Exit(130)
+    if counts["failed"] or counts["unsent"]:
+        raise typer.Exit(1)
+    print(f"now: dmm report {table}")
+
+
+@app.command()
+def status(
+    table: TABLE,
+    mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
+) -> None:
+    """Counts a table's trials: done, running, failed and why; estimates the time left. Example: `dmm status quickstart`."""
+    from dmm.sweeps.jobs import status
+    from dmm.tables import find_table
+
+    print("\n".join(status(find_table(table), mlflow)))
+
+
+@app.command()
+def sync(table: TABLE, mlflow: URI = None) -> None:
+    """Sends a table's results to MLflow, also to a new server. No result is sent twice. Example: `dmm sync quickstart`."""
+    from dmm.sweeps.jobs import sync
+    from dmm.tables import find_table
+
+    print(f"{sync(find_table(table), mlflow)} results are in MLflow")
+
+
+@app.command()
+def submit(
+    table: TABLE,
+    profile: PROFILE = "laptop",
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The dashboard of the cluster's head.")
+    ] = "http://127.0.0.1:8265",
+    working_dir: Annotated[Path, typer.Option(help="The folder that is sent with the job.")] = Path("."),
+    mlflow: URI = None,
+) -> None:
+    """Submits a sweep as a Ray job. Checks upload, head and MLflow first. Example: `dmm submit quickstart`."""
+    from dmm.sweeps.jobs import submit
+    from dmm.sweeps.profile import find_profile
+    from dmm.tables import find_table
+
+    find_profile(profile)
+    words = [table, "--profile", profile]
+    submit(find_table(table), words, address=address, folder=working_dir, uri=mlflow)
