@@ -14,7 +14,10 @@ def commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or dmm is installed inside another project's checkout
+    except (
+        FileNotFoundError,
+        subprocess.CalledProcessError,
+    ):  # no git, or dmm is installed inside another project's checkout
         return "unknown"
     command = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"

@@ -184,7 +184,7 @@ def rolling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
 
         def roll(mode: str, trial: Trial = trial, model=model) -> int:
             trial = replace(trial, protocol=trial.protocol.with_overrides(rollout=mode))
-            return sum(sum(result["lengths"]) for result in evaluate(model, trial, statistics_of(trial.task), 0))
+            return sum(sum(result.lengths) for result in evaluate(model, trial, statistics_of(trial.task), 1, 1))
 
         def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
             task, k = trial.task, trial.protocol.context_length

@@ -42,6 +42,7 @@ def list_(
 @app.command()
 def show(table: TABLE) -> None:
     """Shows a table's trials: id, state, and cost on this machine. Example: `dmm show quickstart`."""
+    from dmm.results.score import status_of
     from dmm.tables import find_table
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_result
@@ -51,7 +52,7 @@ def show(table: TABLE) -> None:
     for row in found.rows:
         for column in found.columns:
             for trial in found.cell(row, column):
-                result = load_result(trial) or {"status": "pending", "update": 0}
+                result = load_result(trial)
                 lines.append(
                     {
                         "id": trial.id,
@@ -59,13 +60,13 @@ def show(table: TABLE) -> None:
                         "column": column.label,
                         "seed": trial.seed,
                         "K": trial.protocol.context_length,
-                        "updates": f"{result['update']:,}/{trial.protocol.updates:,}",
-                        "state": result["status"],
-                        "train": f"{cost[trial.id]['train'] / 60:.1f} min",
-                        "rollouts": f"< {cost[trial.id]['rollout'] / 60:.1f} min",
+                        "updates": f"{result.update if result else 0:,}/{trial.protocol.updates:,}",
+                        "state": status_of(result),
+                        "train": f"{cost[trial.id].train / 60:.1f} min",
+                        "rollouts": f"< {cost[trial.id].rollout / 60:.1f} min",
                     }
                 )
     print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(table_text(lines))
-    hours = sum(sum(entry.values()) for entry in cost.values()) / 3600
+    hours = sum(estimate.total for estimate in cost.values()) / 3600
     print(f"\n{len(cost)} trials, at most {hours:.2f} core-hours on this machine without the simulator's time")

@@ -17,17 +17,14 @@ def report(
     mlflow: URI = None,
 ) -> None:
     """Makes a table's files from MLflow: Markdown, CSV, cost, figure, manifest. Example: `dmm report quickstart`."""
-    from dmm.base import provenance
-    from dmm.results.report import write
+    from dmm.results.report import write_report
     from dmm.tables import find_table
     from dmm.tracking.mlflow_store import Recorder
 
     found = find_table(table)
     recorder = Recorder(mlflow)
-    summaries = recorder.summaries(found)
-    source = {**recorder.provenance(found), "commit": provenance.commit(), "versions": provenance.versions()}
     folder = out / found.name
-    paths = write(found, summaries, folder, source)
+    paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
     recorder.upload(folder, found)
     print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))

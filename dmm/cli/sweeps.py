@@ -19,12 +19,11 @@ def sweep(table: TABLE, profile: PROFILE = "laptop", mlflow: URI = None) -> None
 
     found = find_table(table)
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True))
-    left = counts["total"] - counts["done"] - counts["failed"]
-    print(f"{counts['done']} of {counts['total']} trials done, {counts['failed']} failed, {left} left")
-    if left:  # Ctrl-C or SIGTERM
+    print(f"{counts.done} of {counts.total} trials done, {counts.failed} failed, {counts.left} left")
+    if counts.left:  # Ctrl-C or SIGTERM
         print("stopped; the same command continues the sweep")
         raise typer.Exit(130)
-    if counts["failed"] or counts["unsent"]:
+    if counts.failed or counts.unsent:
         raise typer.Exit(1)
     print(f"now: dmm report {table}")
 
@@ -35,10 +34,10 @@ def status(
     mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
 ) -> None:
     """Counts a table's trials: done, running, failed and why; estimates the time left. Example: `dmm status quickstart`."""
-    from dmm.sweeps.jobs import status
+    from dmm.sweeps.jobs import status_lines
     from dmm.tables import find_table
 
-    print("\n".join(status(find_table(table), mlflow)))
+    print("\n".join(status_lines(find_table(table), mlflow)))
 
 
 @app.command()
