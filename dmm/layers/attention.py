@@ -1,0 +1,100 @@
+"""Self-attention and the Transformer block."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dmm.batch import RecurrentState
+from dmm.kernels.sampling import dropout_mask
+from dmm.layers.blocks import MLP, Dropout
+from dmm.layers.trimming import TokenSubset, select_tokens
+
+
+def attention_bias(real: Bool[Tensor, "B R"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:
+    """Added to attention scores: never the future, and padding only where there is nothing else: no row is empty.
+
+    The first T tokens' places count.
+    """
+    real = real[:, : like.shape[1]]
+    future = torch.full((real.shape[1],) * 2, -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+    return future + rearrange(torch.where(real, 0.0, -1e4).to(like.dtype), "b t -> b 1 1 t")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention under an additive mask; dropout is of the weights, or of what the heads give by them."""
+
+    def __init__(
+        self, width: int, heads: int, dropout: float, dropped: Literal["weights", "values"] = "weights"
+    ) -> None:
+        super().__init__()
+        self.heads, self.weight_dropout = heads, dropout if dropped == "weights" else 0.0
+        self.value_dropout = Dropout(dropout if dropped == "values" else 0.0)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T H"],
+        bias: Float[Tensor, "B 1 T T"] | None,
+        past: RecurrentState | None = None,
+        subset: TokenSubset | None = None,
+    ) -> Float[Tensor, "B M H"]:
+        """All tokens, or some of them, attend to all."""
+        if subset is None:
+            subset = TokenSubset(slice(None), x.shape[1])
+            q, k, v = self.qkv(x).chunk(3, -1)
+        else:
+            weights, biases = (
+                value.tensor_split((self.out.in_features,)) for value in (self.qkv.weight, self.qkv.bias)
+            )
+            q = F.linear(x[:, subset.index], weights[0], biases[0])
+            k, v = F.linear(x, weights[1], biases[1]).chunk(2, -1)
+        q, k, v = (rearrange(value, "b t (heads e) -> b heads t e", heads=self.heads) for value in (q, k, v))
+        if past is not None:
+            k, v, bias = self.extend(k, v, past)
+        assert bias is not None
+        bias = bias[:, :, subset.index]
+        if self.training and self.weight_dropout:
+            scores = torch.softmax(q * q.shape[3] ** -0.5 @ k.mT + bias, -1)
+            mask = dropout_mask(*k.shape[:3], k.shape[2], p=self.weight_dropout, like=scores)[:, :, subset.index]
+            x = scores * mask @ v
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"), subset)
+        return self.dropout(self.out(x), subset)
+
+    def extend(self, k: Tensor, v: Tensor, past: RecurrentState) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values with those of earlier tokens before them, and the band of them that each token looks at."""
+        tokens, kept = k.shape[2], torch.stack([k, v], 1)  # B 2 heads T e
+        if self in past:
+            kept = torch.cat([past[self], kept], 3)
+        past[self] = kept[:, :, :, max(kept.shape[3] - past.attention_span + 1, 0) :]
+        age = torch.arange(kept.shape[3] - tokens, kept.shape[3]).unsqueeze(1) - torch.arange(kept.shape[3])
+        band = torch.where((age >= 0) & (age < past.attention_span), 0.0, -torch.inf)
+        return kept[:, 0], kept[:, 1], band.to(k)[None, None]
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, then an MLP, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float, activation: str) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = MLP(width, dropout, activation)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T H"],
+        bias: Float[Tensor, "B 1 T T"] | None,
+        past: RecurrentState | None = None,
+        subset: TokenSubset | None = None,
+    ) -> Float[Tensor, "B M H"]:
+        x = select_tokens(x, subset) + self.attention(self.attention_norm(x), bias, past, subset)
+        return x + self.mlp(self.mlp_norm(x), subset)

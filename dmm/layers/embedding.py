@@ -1,0 +1,81 @@
+"""Tokens in, actions out: the frame of a trunk."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import Batch, RecurrentState
+from dmm.layers.blocks import Dropout
+from dmm.layers.trimming import TokenSubset, select_tokens
+
+TIME_STEPS = 1000  # entries of the learned time table; later steps share the last one
+
+
+class TokenEmbedding(nn.Module):
+    """Embeds returns-to-go, states and actions, and lines them up as R_1 s_1 a_1 R_2 s_2 a_2 ... R_K s_K.
+
+    The last action is left out: nothing that a causal trunk is asked for reads it. (A window of one step keeps it, so that
+    every parameter has a gradient.)
+    """
+
+    last_action = False
+
+    def __init__(
+        self,
+        state_dim: int,
+        action_dim: int,
+        width: int,
+        dropout: float,
+        time_table: bool = False,
+        action_tokens: bool = True,  # False: R_1 s_1 R_2 ...; the embedding of actions stays, unread, as published
+    ) -> None:
+        super().__init__()
+        self.returns_to_go = nn.Linear(1, width)
+        self.states = nn.Linear(state_dim, width)
+        self.actions = nn.Linear(action_dim, width)
+        self.time = nn.Embedding(TIME_STEPS, width) if time_table else None
+        self.norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+        self.action_tokens = action_tokens
+
+    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        """With a RecurrentState, the new tokens: the action before (except at the first step), return and state."""
+        tokens = [self.returns_to_go(rearrange(batch.returns_to_go, "b k -> b k 1")), self.states(batch.states)]
+        if self.action_tokens and past is None:
+            tokens.append(self.actions(batch.actions))
+        tokens = torch.stack(tokens, 2)  # B K M H, M tokens a step
+        if self.time is not None:
+            tokens = tokens + rearrange(self.time(batch.steps.clamp(max=TIME_STEPS - 1)), "b k h -> b k 1 h")
+        tokens = rearrange(tokens, "b k m h -> b (k m) h")
+        if self.action_tokens and past is None and batch.mask.shape[1] > 1 and not self.last_action:
+            tokens = tokens[:, :-1]
+        if past is not None:
+            past.token_offset = 2 if past and self.action_tokens else 0
+            if past.token_offset:
+                action = self.actions(batch.previous_actions)  # B 1 H
+                if self.time is not None:
+                    action = action + self.time((batch.steps - 1).clamp(max=TIME_STEPS - 1))
+                tokens = torch.cat([action, tokens], 1)
+        return self.dropout(self.norm(tokens))
+
+
+class ActionHead(nn.Module):
+    """Reads an action in [-1, 1] off each state token, the second of a step's."""
+
+    def __init__(self, width: int, action_dim: int, tokens: int = 3) -> None:
+        super().__init__()
+        self.tokens = tokens  # of a step
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, action_dim)
+
+    def reads(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> TokenSubset:
+        """The state tokens of a sequence; with a RecurrentState the last token."""
+        return TokenSubset(slice(1, None, self.tokens) if past is None else slice(-1, None), x.shape[1])
+
+    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        return self.read(select_tokens(x, self.reads(x, past)))
+
+    def read(self, states: Float[Tensor, "B K H"]) -> Float[Tensor, "B K A"]:
+        """The actions of state tokens."""
+        return torch.tanh(self.linear(self.norm(states)))

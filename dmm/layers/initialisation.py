@@ -1,0 +1,28 @@
+"""How weights start."""
+
+import math
+
+from torch import nn
+
+
+def initialise(trunk: nn.Module, dt_init: str = "published") -> None:
+    """Draws every Linear weight of a trunk from N(0, 0.02), zeroes its bias; `stock` spares the SSM's step size."""
+    for name, module in trunk.named_modules():
+        if isinstance(module, nn.Linear) and not (dt_init == "stock" and name.endswith("dt_proj")):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def scale_residual_projections(model: nn.Module, branches: int) -> None:
+    """Divides what leads back into the residual stream by the square root of its branches, as GPT-2 and mamba-ssm do."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.endswith((".out", ".out_proj", ".down")):
+            module.weight.data /= math.sqrt(branches)
+
+
+def zero_biases(model: nn.Module) -> None:
+    """Zeroes the bias of every Linear but that of an SSM's step size, as mamba-ssm does."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.bias is not None and not name.endswith("dt_proj"):
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,85 @@
+"""The selective SSM of Mamba-1 and its block."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dmm.batch import RecurrentState
+from dmm.kernels import resume, selective_scan
+from dmm.kernels.conv import narrow_linear
+from dmm.layers.blocks import ConvMixer, GatedMLP
+from dmm.layers.trimming import TokenSubset, select_tokens
+
+
+def stock_dt_bias(count: int) -> Float[Tensor, " count"]:
+    """Draws biases of a step size as mamba-ssm does: their softplus is log-uniform in [0.001, 0.1]."""
+    dt = torch.empty(count).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+    return dt + torch.log(-torch.expm1(-dt))
+
+
+class SelectiveSSM(nn.Module):
+    """The Mamba-1 block, with whatever token mixer is given in the place of its convolution."""
+
+    def __init__(
+        self,
+        width: int,
+        expand: int,
+        mixer: nn.Module | None = None,  # of width expand * width
+        activation: str = "silu",
+        state_size: int = 16,
+    ) -> None:
+        super().__init__()
+        inner, rank = expand * width, math.ceil(width / 16)
+        self.sizes = [rank, state_size, state_size]
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.mixer = mixer
+        self.x_proj = nn.Linear(inner, sum(self.sizes), bias=False)
+        self.dt_proj = nn.Linear(rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.activation = getattr(F, activation)
+
+        # as in mamba-ssm; `initialise` may draw them anew
+        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
+        self.dt_proj.bias.data = stock_dt_bias(inner)
+
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
+    ) -> Float[Tensor, "B M H"]:
+        """All tokens are read; the gate is computed, and led back, where something reads it further on."""
+        weight, gate = self.in_proj.weight.chunk(2)
+        z = F.linear(select_tokens(x, subset), gate)
+        x = F.linear(x, weight)  # B T D
+        if subset is not None:
+            read, z = z, torch.zeros_like(x)
+            z[:, subset.index] = read
+        x = self.activation(x if self.mixer is None else self.mixer(x, past))
+        dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
+        values = x, z, narrow_linear(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D
+        if past is None:
+            y = selective_scan(*values)
+        else:
+            y, past[self] = resume(*values, h=past.get(self))
+        return self.out_proj(select_tokens(y, subset))
+
+
+class MambaBlock(nn.Module):
+    """Stock Mamba and, if wanted, a gated MLP, each behind an RMSNorm and beside a residual."""
+
+    def __init__(self, width: int, mlp: bool) -> None:
+        super().__init__()
+        self.ssm_norm = nn.RMSNorm(width, eps=1e-5)
+        self.ssm = SelectiveSSM(width, expand=2, mixer=ConvMixer(2 * width, kernel_size=4, filters=1))
+        if mlp:
+            self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
+            self.mlp = GatedMLP(width)
+
+    def forward(
+        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
+    ) -> Float[Tensor, "B M H"]:
+        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), past, subset)
+        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x
