@@ -84,7 +84,7 @@ class PeerSSM(nn.Module):
             self.conv.bias.data.copy_(mixer.bias.data[0])
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: None = None, subset: TokenSubset | None = None
+        self, x: Float[Tensor, "B T H"], state: None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B T H"]:
         ours, (rows, length, _) = self.ours, x.shape
         x, z = rearrange(ours.in_proj(x), "b t d -> b d t").chunk(2, dim=1)
@@ -106,7 +106,7 @@ class PeerMixer(nn.Module):
         assert len(ours.filters) == 1
         self.kernel_size, self.linear = ours.kernel_size, ours.filters[0]
 
-    def forward(self, x: Float[Tensor, "B T H"], past: None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], state: None = None) -> Float[Tensor, "B T H"]:
         windows = F.pad(x, (0, 0, self.kernel_size - 1, 0)).unfold(1, self.kernel_size, 1)  # B T H window
         return self.linear(windows.transpose(2, 3).flatten(2))
 
@@ -118,7 +118,7 @@ class PeerHead(nn.Module):
         super().__init__()
         self.ours = ours
 
-    def reads(self, x: Float[Tensor, "B T H"], past: None = None) -> TokenSubset:
+    def reads(self, x: Float[Tensor, "B T H"], state: None = None) -> TokenSubset:
         return TokenSubset(slice(None), x.shape[1])
 
     def read(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B K A"]:

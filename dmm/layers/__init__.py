@@ -1,7 +1,7 @@
 """What two or more architectures share: the frame of a trunk (tokens in, actions out), its initialisation, layers."""
 
 from dmm.layers.attention import Attention, TransformerBlock, attention_bias
-from dmm.layers.blocks import MLP, ConvMixer, Dropout, GatedMLP, shifted
+from dmm.layers.blocks import MLP, ConvMixer, Dropout, GatedMLP
 from dmm.layers.checks import check_at_least_one
 from dmm.layers.embedding import TIME_STEPS, ActionHead, TokenEmbedding
 from dmm.layers.hierarchy import act_towards_goals
@@ -28,7 +28,6 @@ __all__ = [
     "initialise",
     "scale_residual_projections",
     "select_tokens",
-    "shifted",
     "stock_dt_bias",
     "zero_biases",
 ]

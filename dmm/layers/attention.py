@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self,
         x: Float[Tensor, "B T H"],
         bias: Float[Tensor, "B 1 T T"] | None,
-        past: RecurrentState | None = None,
+        state: RecurrentState | None = None,
         subset: TokenSubset | None = None,
     ) -> Float[Tensor, "B M H"]:
         """All tokens, or some of them, attend to all."""
@@ -55,8 +55,8 @@ class Attention(nn.Module):
             q = F.linear(x[:, subset.index], weights[0], biases[0])
             k, v = F.linear(x, weights[1], biases[1]).chunk(2, -1)
         q, k, v = (rearrange(value, "b t (heads e) -> b heads t e", heads=self.heads) for value in (q, k, v))
-        if past is not None:
-            k, v, bias = self.extend(k, v, past)
+        if state is not None:
+            k, v, bias = self.extend(k, v, state)
         assert bias is not None
         bias = bias[:, :, subset.index]
         if self.training and self.weight_dropout:
@@ -68,14 +68,14 @@ class Attention(nn.Module):
         x = self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"), subset)
         return self.dropout(self.out(x), subset)
 
-    def extend(self, k: Tensor, v: Tensor, past: RecurrentState) -> tuple[Tensor, Tensor, Tensor]:
+    def extend(self, k: Tensor, v: Tensor, state: RecurrentState) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values with those of earlier tokens before them, and the band of them that each token looks at."""
         tokens, kept = k.shape[2], torch.stack([k, v], 1)  # B 2 heads T e
-        if self in past:
-            kept = torch.cat([past[self], kept], 3)
-        past[self] = kept[:, :, :, max(kept.shape[3] - past.attention_span + 1, 0) :]
+        if self in state:
+            kept = torch.cat([state[self], kept], 3)
+        state[self] = kept[:, :, :, max(kept.shape[3] - state.attention_span + 1, 0) :]
         age = torch.arange(kept.shape[3] - tokens, kept.shape[3]).unsqueeze(1) - torch.arange(kept.shape[3])
-        band = torch.where((age >= 0) & (age < past.attention_span), 0.0, -torch.inf)
+        band = torch.where((age >= 0) & (age < state.attention_span), 0.0, -torch.inf)
         return kept[:, 0], kept[:, 1], band.to(k)[None, None]
 
 
@@ -93,8 +93,8 @@ class TransformerBlock(nn.Module):
         self,
         x: Float[Tensor, "B T H"],
         bias: Float[Tensor, "B 1 T T"] | None,
-        past: RecurrentState | None = None,
+        state: RecurrentState | None = None,
         subset: TokenSubset | None = None,
     ) -> Float[Tensor, "B M H"]:
-        x = select_tokens(x, subset) + self.attention(self.attention_norm(x), bias, past, subset)
+        x = select_tokens(x, subset) + self.attention(self.attention_norm(x), bias, state, subset)
         return x + self.mlp(self.mlp_norm(x), subset)

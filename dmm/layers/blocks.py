@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import RecurrentState
-from dmm.kernels.conv import depthwise
+from dmm.kernels.conv import causal_shifts, depthwise
 from dmm.kernels.sampling import dropout_mask
 from dmm.layers.trimming import TokenSubset
 
@@ -65,21 +65,11 @@ class ConvMixer(nn.Module):
         self.weight = nn.Parameter(torch.empty(filters, width, kernel_size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(filters, width).uniform_(-bound, bound))
 
-    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        if past is None:
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        if state is None:
             return depthwise(x, self.weight, self.bias)
-        order = [(past.token_offset + token) % len(self.weight) for token in range(x.shape[1])]
-        taps, weights = shifted(x, self.weight.shape[2], past, self), self.weight[order].unbind(2)  # T H each
-        return self.bias[order] + sum(tap * weight for tap, weight in zip(taps, weights, strict=True))
-
-
-def shifted(x: Float[Tensor, "B T H"], kernel_size: int, past: RecurrentState | None, layer: nn.Module) -> list[Tensor]:
-    """The sequence delayed by kernel_size - 1, ..., 1, 0 tokens; zeros move in, or what `past` kept for the layer."""
-    key = (layer, past.layer_index) if past is not None else None
-    if past is not None and key in past:
-        padded = torch.cat([past[key], x], 1)  # B T+kernel_size-1 H
-    else:
-        padded = F.pad(x, (0, 0, kernel_size - 1, 0))
-    if past is not None:
-        past[key] = padded[:, x.shape[1] :]
-    return [padded[:, start : start + x.shape[1]] for start in range(kernel_size)]
+        key = self, state.layer_index
+        shifts, state[key] = causal_shifts(x, self.weight.shape[2], state.get(key))
+        order = [(state.token_offset + token) % len(self.weight) for token in range(x.shape[1])]
+        weights = self.weight[order].unbind(2)  # T H each
+        return self.bias[order] + sum(values * weight for values, weight in zip(shifts, weights, strict=True))

@@ -39,20 +39,20 @@ class TokenEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
         self.action_tokens = action_tokens
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
         """With a RecurrentState, the new tokens: the action before (except at the first step), return and state."""
         tokens = [self.returns_to_go(rearrange(batch.returns_to_go, "b k -> b k 1")), self.states(batch.states)]
-        if self.action_tokens and past is None:
+        if self.action_tokens and state is None:
             tokens.append(self.actions(batch.actions))
         tokens = torch.stack(tokens, 2)  # B K M H, M tokens a step
         if self.time is not None:
             tokens = tokens + rearrange(self.time(batch.steps.clamp(max=TIME_STEPS - 1)), "b k h -> b k 1 h")
         tokens = rearrange(tokens, "b k m h -> b (k m) h")
-        if self.action_tokens and past is None and batch.mask.shape[1] > 1 and not self.last_action:
+        if self.action_tokens and state is None and batch.mask.shape[1] > 1 and not self.last_action:
             tokens = tokens[:, :-1]
-        if past is not None:
-            past.token_offset = 2 if past and self.action_tokens else 0
-            if past.token_offset:
+        if state is not None:
+            state.token_offset = 2 if state and self.action_tokens else 0
+            if state.token_offset:
                 action = self.actions(batch.previous_actions)  # B 1 H
                 if self.time is not None:
                     action = action + self.time((batch.steps - 1).clamp(max=TIME_STEPS - 1))
@@ -69,12 +69,12 @@ class ActionHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, action_dim)
 
-    def reads(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> TokenSubset:
+    def reads(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> TokenSubset:
         """The state tokens of a sequence; with a RecurrentState the last token."""
-        return TokenSubset(slice(1, None, self.tokens) if past is None else slice(-1, None), x.shape[1])
+        return TokenSubset(slice(1, None, self.tokens) if state is None else slice(-1, None), x.shape[1])
 
-    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        return self.read(select_tokens(x, self.reads(x, past)))
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        return self.read(select_tokens(x, self.reads(x, state)))
 
     def read(self, states: Float[Tensor, "B K H"]) -> Float[Tensor, "B K A"]:
         """The actions of state tokens."""

@@ -48,7 +48,7 @@ class SelectiveSSM(nn.Module):
         self.dt_proj.bias.data = stock_dt_bias(inner)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
+        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
         """All tokens are read; the gate is computed, and led back, where something reads it further on."""
         weight, gate = self.in_proj.weight.chunk(2)
@@ -57,13 +57,13 @@ class SelectiveSSM(nn.Module):
         if subset is not None:
             read, z = z, torch.zeros_like(x)
             z[:, subset.index] = read
-        x = self.activation(x if self.mixer is None else self.mixer(x, past))
+        x = self.activation(x if self.mixer is None else self.mixer(x, state))
         dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
         values = x, z, narrow_linear(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D
-        if past is None:
+        if state is None:
             y = selective_scan(*values)
         else:
-            y, past[self] = resume(*values, h=past.get(self))
+            y, state[self] = resume(*values, h=state.get(self))
         return self.out_proj(select_tokens(y, subset))
 
 
@@ -79,7 +79,7 @@ class MambaBlock(nn.Module):
             self.mlp = GatedMLP(width)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
+        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
-        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), past, subset)
+        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), state, subset)
         return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x

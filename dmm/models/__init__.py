@@ -52,7 +52,7 @@ class DecisionModel(nn.Module, ABC):
         )
 
     @abstractmethod
-    def forward(self, batch: Batch, past: RecurrentState | None = None):
+    def forward(self, batch: Batch, state: RecurrentState | None = None):
         """Predicts the action of every step [B K A]; with a RecurrentState, of the one step that comes after it."""
 
     def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
@@ -75,9 +75,9 @@ class DecisionModel(nn.Module, ABC):
         """
         return batch.last(self(batch))
 
-    def step(self, now: Batch, past: RecurrentState) -> Float[Tensor, "B A"]:
-        """The action of one step [B 1 ...] that comes after all those that `past` has seen; `past` takes it in."""
-        return self(now, past)[:, 0]
+    def step(self, now: Batch, state: RecurrentState) -> Float[Tensor, "B A"]:
+        """The action of one step [B 1 ...] that comes after all those that `state` has seen; `state` takes it in."""
+        return self(now, state)[:, 0]
 
 
 def masked_mse(pred: Float[Tensor, "B K M"], truth: Float[Tensor, "B K M"], batch: Batch) -> Float[Tensor, ""]:

@@ -62,18 +62,18 @@ class AttentionSSM(DecisionModel):
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
-        if past is None:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
+        if state is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, past.attention_span = (
+            bias, state.attention_span = (
                 None,
                 3 * self.context_length - 1,
             )  # as a window of K steps has up to its last state
         for block in self.blocks:
-            x = block(x, bias, past)
-        return self.head(x, past)
+            x = block(x, bias, state)
+        return self.head(x, state)
 
 
 class Block(nn.Module):
@@ -88,7 +88,7 @@ class Block(nn.Module):
         self.ssm = SelectiveSSM(config.width, expand=2, mixer=mixer)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: RecurrentState | None = None
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, state: RecurrentState | None = None
     ) -> Float[Tensor, "B T H"]:
-        x = x + self.attention(self.attention_norm(x), bias, past)
-        return x + self.ssm(self.ssm_norm(x), past)
+        x = x + self.attention(self.attention_norm(x), bias, state)
+        return x + self.ssm(self.ssm_norm(x), state)

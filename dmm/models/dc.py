@@ -51,11 +51,11 @@ class DecisionConvFormer(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return () if self.config.action_tokens else ("embed.actions",)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1, or 2 K without action tokens
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1, or 2 K without action tokens
         for block in self.blocks:
-            x = block(x, past)
-        return self.head(x, past)
+            x = block(x, state)
+        return self.head(x, state)
 
 
 class Block(nn.Module):
@@ -68,6 +68,6 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width)
         self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        x = x + self.mixer(self.mixer_norm(x), past)
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        x = x + self.mixer(self.mixer_norm(x), state)
         return x + self.mlp(self.mlp_norm(x))

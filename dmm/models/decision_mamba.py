@@ -58,12 +58,12 @@ class DecisionMamba(DecisionModel):
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
         *blocks, last = self.blocks
         for block in blocks:
-            x = block(x, past)
-        return self.head.read(last(x, past, self.head.reads(x, past)))
+            x = block(x, state)
+        return self.head.read(last(x, state, self.head.reads(x, state)))
 
 
 class Block(nn.Module):
@@ -78,7 +78,7 @@ class Block(nn.Module):
             self.mlp = MLP(config.width, config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
+        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
-        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), past, subset)
+        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), state, subset)
         return x + self.mlp(self.mlp_norm(x), subset) if hasattr(self, "mlp") else x

@@ -64,13 +64,13 @@ class DecisionMambaCorreia(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return ("state_head", "return_head") if self.config.unused_heads else ()
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         tokens = [self.embed_states(batch.states), self.embed_actions(batch.previous_actions)]
         if self.config.return_tokens:
             tokens.insert(0, self.embed_returns(rearrange(batch.returns_to_go, "b k -> b k 1")))
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
         *blocks, last = self.blocks
         for block in blocks:
-            x = block(x, past)
-        states = last(x, past, TokenSubset(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
+            x = block(x, state)
+        states = last(x, state, TokenSubset(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
         return torch.tanh(self.head(self.norm(states)))

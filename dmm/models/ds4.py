@@ -72,13 +72,13 @@ class DecisionS4(DecisionModel):
             return ()
         return tuple(f"blocks.{layer}.s4.{name}" for layer in range(self.config.layers) for name in DYNAMICS)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         returns = rearrange(batch.returns_to_go, "b k -> b k 1")
         parts = self.embed_states(batch.states), self.embed_actions(batch.previous_actions), self.embed_returns(returns)
         x = torch.cat(parts, -1)  # B K 3E
         x = self.project(x.tanh() if self.config.tanh else x)  # B K H
         for block in self.blocks:
-            x = block(x, past)
+            x = block(x, state)
         actions = self.head(x)
         return actions if self.training else actions.clamp(-1, 1)
 
@@ -92,8 +92,8 @@ class Block(nn.Module):
         self.linear = nn.Linear(config.width, config.width)
         self.residual = config.residual
 
-    def forward(self, x: Float[Tensor, "B K H"], past: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
-        y = F.gelu(self.linear(F.gelu(self.s4(x, past))))
+    def forward(self, x: Float[Tensor, "B K H"], state: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
+        y = F.gelu(self.linear(F.gelu(self.s4(x, state))))
         return x + y if self.residual else y
 
 
@@ -114,10 +114,10 @@ class S4(nn.Module):
         self.C = nn.Parameter(torch.randn(width, state_size // 2, 2) / math.sqrt(2))  # H M 2
         self.D = nn.Parameter(torch.randn(width))
 
-    def forward(self, x: Float[Tensor, "B K H"], past: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
+    def forward(self, x: Float[Tensor, "B K H"], state: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
         P, B, C = map(torch.view_as_complex, (self.P, self.B, self.C))
         values = x, self.log_dt.exp(), torch.complex(-self.log_decay.exp(), self.frequency), P, B, C, self.D
-        if past is None:
+        if state is None:
             return parallel(*values)
-        y, past[self] = resume(*values, past.get(self))
+        y, state[self] = resume(*values, state.get(self))
         return y

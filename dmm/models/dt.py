@@ -62,16 +62,16 @@ class DecisionTransformer(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
-        if past is None:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
+        if state is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, past.attention_span = (
+            bias, state.attention_span = (
                 None,
                 3 * self.context_length - 1,
             )  # as a window of K steps has up to its last state
         *blocks, last = self.blocks
         for block in blocks:
-            x = block(x, bias, past)
-        return self.head.read(last(x, bias, past, self.head.reads(x, past)))
+            x = block(x, bias, state)
+        return self.head.read(last(x, bias, state, self.head.reads(x, state)))

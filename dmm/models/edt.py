@@ -93,7 +93,7 @@ class ElasticDecisionTransformer(DecisionModel):
         return (returns.clamp(low, high) - low) // ((high - low) / (self.config.bins - 1))
 
     def forward(
-        self, batch: Batch, past: RecurrentState | None = None
+        self, batch: Batch, state: RecurrentState | None = None
     ) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"], Float[Tensor, "B K bins"], Float[Tensor, "B K"]]:
         """Actions, next states, logits of the return's bin and the expectile of the return."""
         half = self.config.bins / 2

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.kernels.conv import dense
+from dmm.kernels.conv import causal_shifts, dense
 from dmm.kernels.ssd import dual, resume
 from dmm.layers import (
     ActionHead,
@@ -43,7 +43,6 @@ from dmm.layers import (
     check_at_least_one,
     initialise,
     select_tokens,
-    shifted,
     stock_dt_bias,
 )
 from dmm.models import DecisionModel
@@ -123,15 +122,15 @@ class DecisionMetaMamba(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return ("mixers",) if self.config.mixer_sharing == "frozen-shared" else ()
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
         lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
         for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
-            if past is not None:
-                past.layer_index = depth
-            subset = self.head.reads(x, past) if depth == len(self.ssms) - 1 else None
-            x = x + mixer(mixer_norm(x), past)
-            y = ssm(ssm_norm(x), past, subset)
+            if state is not None:
+                state.layer_index = depth
+            subset = self.head.reads(x, state) if depth == len(self.ssms) - 1 else None
+            x = x + mixer(mixer_norm(x), state)
+            y = ssm(ssm_norm(x), state, subset)
             x = select_tokens(x, subset) + y if self.config.residual else y
         return self.head.read(x)
 
@@ -163,14 +162,19 @@ class LinearMixer(nn.Module):
         self.kernel_size = kernel_size
         self.filters = nn.ModuleList(nn.Linear(kernel_size * width, width, bias=False) for _ in range(filters))
 
-    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        if past is None and len(self.filters) == 1:
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        if state is None and len(self.filters) == 1:
             return dense(x, next(self.filters.parameters()))
-        windows = torch.cat(shifted(x, self.kernel_size, past, self), dim=-1)  # B T W, W = kernel_size * H
+        if state is None:
+            shifts, _ = causal_shifts(x, self.kernel_size)
+        else:
+            key = self, state.layer_index
+            shifts, state[key] = causal_shifts(x, self.kernel_size, state.get(key))
+        windows = torch.cat(shifts, dim=-1)  # B T kernel_size*H
         if len(self.filters) == 1:
             return self.filters[0](windows)
-        if past is not None:
-            tokens = enumerate(windows.unbind(1), past.token_offset)
+        if state is not None:
+            tokens = enumerate(windows.unbind(1), state.token_offset)
             return torch.stack([self.filters[place % len(self.filters)](token) for place, token in tokens], 1)
         mixed = torch.empty_like(x)
         for start, mix in enumerate(self.filters):
@@ -195,16 +199,16 @@ class HeadedSSM(nn.Module):
         self.activation = getattr(F, activation)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
+        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
     ) -> Float[Tensor, "B M H"]:
         z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
-        x = x if self.mixer is None else self.mixer(x, past)
+        x = x if self.mixer is None else self.mixer(x, state)
         x, B, C = self.activation(x).split(self.mixed_sizes, dim=-1)
         x = rearrange(x, "b t (heads p) -> b t heads p", p=HEAD)
         values = x, dt + self.dt_bias, -self.A_log.exp(), B, C, self.D
-        if past is None:
+        if state is None:
             y = dual(*values)
         else:
-            y, past[self] = resume(*values, past.get(self))
+            y, state[self] = resume(*values, state.get(self))
         y = select_tokens(rearrange(y, "b t heads p -> b t (heads p)"), subset)
         return self.out_proj(self.norm(y * F.silu(select_tokens(z, subset))))
