@@ -1,12 +1,15 @@
 """Fast paths against what they stand for, written out: outputs and gradients."""
 
-from dataclasses import replace
+import copy
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.testing import assert_close
 
+from dmm.batch import Batch
 from dmm.config import Protocol
 from dmm.data import trajectories
 from dmm.data.trajectories import sample
@@ -14,8 +17,18 @@ from dmm.kernels import conv as windows
 from dmm.kernels import sampling as draw
 from dmm.kernels.build import library
 from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
-from dmm.layers import ConvMixer
-from dmm.models import build, models
+from dmm.layers import (
+    ActionHead,
+    Attention,
+    ConvMixer,
+    Dropout,
+    SelectiveSSM,
+    TokenEmbedding,
+    TransformerBlock,
+    Trunk,
+    attention_bias,
+)
+from dmm.models import DecisionModel, build, models
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update
 from dmm.trials.run import dataset
@@ -100,39 +113,105 @@ def test_the_mixers_take_them():
     assert_close(conv(x), depthwise(x, conv.weight, conv.bias))
 
 
+TRIMMED = {
+    "dt": {},
+    "dt heads": {"heads": 2},
+    "decision_mamba": {},
+    "decision_mamba rc": {"mlp": False},
+    "metamamba": {},
+    "metamamba double": {"double": True, "mixer": "conv"},
+    "metamamba no residual": {"residual": False},
+    "metamamba mamba2": {"ssm": "mamba2"},
+}
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("heads", [1, 2])
-def test_the_last_layer_of_dt_gives_what_all_tokens_would_give(dropout, heads):
-    """Outputs and gradients, dropout included: the tokens that are computed keep the masks that they had among all."""
+@pytest.mark.parametrize("case", TRIMMED)
+def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
+    """Outputs and gradients, dropout included: a token that is computed keeps the dropout mask that it has among all."""
     torch.manual_seed(0)
-    model = build("dt", {"width": 16, "heads": heads, "dropout": dropout}, 5, 2, 4).double().train()
-    batch = random_batch()
-
-    def whole():
-        x = model.embed(batch)
-        for block in model.blocks:
-            x = block(x, bias(batch, x))
-        return model.head(x)
-
-    results = []
-    for run in (lambda: model(batch), whole):
+    model = build(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, 5, 2, 4).double().train()
+    whole = copy.deepcopy(model)
+    whole.embed.state_tokens = lambda state=None: slice(None)
+    batch, results = random_batch(), []
+    for run in (model, whole):
         torch.manual_seed(1)
-        y = run()
-        used = [p for name, p in model.named_parameters() if not name.startswith(model.unused_parameters())]
+        y = run(batch) if run is model else run(batch)[:, 1::3]
+        used = [p for name, p in run.named_parameters() if not name.startswith(run.unused_parameters() or "-")]
         results.append([y, *torch.autograd.grad(y.square().sum(), used)])
     for mine, all_of_it in zip(*results, strict=True):
         assert_close(mine, all_of_it, rtol=1e-10, atol=1e-12)
 
 
-def bias(batch, x):
-    from dmm.layers import attention_bias
+class PlainBlock(nn.Module):
+    """A block of an author who has not heard of trimming: attention, then an SSM that reads all that attention gives."""
 
-    return attention_bias(batch.mask.repeat_interleave(3, 1), x)
+    def __init__(self):
+        super().__init__()
+        self.attention, self.ssm, self.dropout = Attention(16, 2, 0.3), SelectiveSSM(16, 2), Dropout(0.3)
+
+    def forward(self, x, bias):
+        x = x + self.dropout(self.attention(x, bias))
+        return x + self.ssm(x)
+
+
+@pytest.mark.parametrize("last", [PlainBlock, lambda: TransformerBlock(16, 2, 0.3, "gelu")])
+def test_a_trunk_gives_the_tokens_that_are_read_of_any_block(last):
+    torch.manual_seed(0)
+    trunk, x = Trunk([PlainBlock(), last()]), torch.randn(2, 11, 16)
+    bias = attention_bias(torch.ones(2, 11, dtype=torch.bool), x)
+
+    def loop():
+        y = x
+        for block in trunk:
+            y = block(y, bias)
+        return y
+
+    for read in (slice(1, None, 3), slice(-1, None), slice(None)):
+        found = []
+        for run in (lambda read=read: trunk(x, bias, read=read), lambda read=read: loop()[:, read]):
+            torch.manual_seed(1)
+            found.append((run(), torch.rand(2)))
+        assert_close(*found)
+
+
+def test_a_block_that_wrongly_says_that_it_trims_is_refused(monkeypatch):
+    monkeypatch.setattr(PlainBlock, "trims", True, raising=False)
+    trunk, x = Trunk([PlainBlock()]), torch.randn(2, 11, 16)
+    bias = attention_bias(torch.ones(2, 11, dtype=torch.bool), x)
+    with pytest.raises((AssertionError, RuntimeError)):
+        trunk(x, bias, read=slice(1, None, 3))
+    assert trunk(x, bias).shape == x.shape  # the context of the call that failed is over
+
+
+class WithoutTrunk(DecisionModel):
+    """A model that computes all tokens in a loop of its own."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        pass
+
+    def __init__(self, *sizes):
+        super().__init__(self.Config(), *sizes)
+        self.embed, self.head = TokenEmbedding(sizes[0], sizes[1], 16, 0.1), ActionHead(16, sizes[1])
+        self.blocks = nn.ModuleList([PlainBlock(), TransformerBlock(16, 2, 0.1, "relu")])
+
+    def forward(self, batch, state=None):
+        x = self.embed(batch)
+        bias = attention_bias(batch.mask.repeat_interleave(3, 1), x)
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.head(x[:, self.embed.state_tokens()])
+
+
+def test_a_model_without_a_trunk_learns_and_acts():
+    model, batch = WithoutTrunk(5, 2, 4).double(), random_batch()
+    model.loss(model(batch), batch).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model(batch).shape == (2, 4, 2) and model.eval().act(batch).shape == (2, 2)
 
 
 def random_batch():
-    from dmm.batch import Batch
-
     mask = torch.tensor([[True] * 4, [False, False, True, True]])
     values = [value.detach() for value in (randn(2, 4, 5), randn(2, 4, 2, seed=1), randn(2, 4, seed=2))]
     return Batch(*values, torch.arange(4).expand(2, 4), mask)

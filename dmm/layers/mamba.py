@@ -1,4 +1,4 @@
-"""The selective SSM of Mamba-1 and its block."""
+"""The selective SSM of Mamba-1 and its stock block."""
 
 import math
 
@@ -11,7 +11,7 @@ from dmm.batch import RecurrentState
 from dmm.kernels import resume, selective_scan
 from dmm.kernels.conv import narrow_linear
 from dmm.layers.blocks import ConvMixer, GatedMLP
-from dmm.layers.trimming import TokenSubset, select_tokens
+from dmm.layers.trimming import ACTIVE, trim
 
 
 def stock_dt_bias(count: int) -> Float[Tensor, " count"]:
@@ -21,13 +21,13 @@ def stock_dt_bias(count: int) -> Float[Tensor, " count"]:
 
 
 class SelectiveSSM(nn.Module):
-    """The Mamba-1 block, with whatever token mixer is given in the place of its convolution."""
+    """The Mamba-1 block. A token mixer may take the place of its convolution."""
 
     def __init__(
         self,
         width: int,
         expand: int,
-        mixer: nn.Module | None = None,  # of width expand * width
+        mixer: nn.Module | None = None,  # of width expand * width, called as mixer(x, state)
         activation: str = "silu",
         state_size: int = 16,
     ) -> None:
@@ -43,32 +43,32 @@ class SelectiveSSM(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.activation = getattr(F, activation)
 
-        # as in mamba-ssm; `initialise` may draw them anew
+        # as in mamba-ssm; `initialise` may draw them again
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         self.dt_proj.bias.data = stock_dt_bias(inner)
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B M H"]:
-        """All tokens are read; the gate is computed, and led back, where something reads it further on."""
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
+        """The scan reads all tokens. In `trimmed_to` the gate is computed only where a token is read later."""
         weight, gate = self.in_proj.weight.chunk(2)
-        z = F.linear(select_tokens(x, subset), gate)
+        z = F.linear(trim(x), gate)
         x = F.linear(x, weight)  # B T D
-        if subset is not None:
+        if ACTIVE.get() is not None:
             read, z = z, torch.zeros_like(x)
-            z[:, subset.index] = read
+            trim(z)[:] = read
         x = self.activation(x if self.mixer is None else self.mixer(x, state))
-        dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T rank, B T N, B T N
+        dt, B, C = self.x_proj(x).split(self.sizes, dim=-1)  # B T R, B T N, B T N
         values = x, z, narrow_linear(dt, self.dt_proj.weight, self.dt_proj.bias), -self.A_log.exp(), B, C, self.D
         if state is None:
             y = selective_scan(*values)
         else:
             y, state[self] = resume(*values, h=state.get(self))
-        return self.out_proj(select_tokens(y, subset))
+        return self.out_proj(trim(y))
 
 
 class MambaBlock(nn.Module):
-    """Stock Mamba and, if wanted, a gated MLP, each behind an RMSNorm and beside a residual."""
+    """Stock Mamba and, if wanted, a gated MLP. Each is behind an RMSNorm and beside a residual."""
+
+    trims = True
 
     def __init__(self, width: int, mlp: bool) -> None:
         super().__init__()
@@ -78,8 +78,7 @@ class MambaBlock(nn.Module):
             self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
             self.mlp = GatedMLP(width)
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B M H"]:
-        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), state, subset)
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
+        """The tokens that are read: all of them outside `trimmed_to`."""
+        x = trim(x) + self.ssm(self.ssm_norm(x), state)
         return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x

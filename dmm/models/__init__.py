@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
 from dmm.batch import Batch, RecurrentState
+from dmm.layers import masked_mse
 
 
 class DecisionModel(nn.Module, ABC):
@@ -78,12 +78,6 @@ class DecisionModel(nn.Module, ABC):
     def step(self, now: Batch, state: RecurrentState) -> Float[Tensor, "B A"]:
         """The action of one step [B 1 ...] that comes after all those that `state` has seen; `state` takes it in."""
         return self(now, state)[:, 0]
-
-
-def masked_mse(pred: Float[Tensor, "B K M"], truth: Float[Tensor, "B K M"], batch: Batch) -> Float[Tensor, ""]:
-    """Mean squared error over real steps and dimensions."""
-    error = reduce((pred - truth) ** 2, "b k m -> b k", "mean")
-    return (error * batch.mask).sum() / batch.mask.sum()
 
 
 def models() -> list[str]:

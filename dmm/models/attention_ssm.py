@@ -26,8 +26,10 @@ from dmm.layers import (
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
+    Trunk,
     attention_bias,
     check_at_least_one,
+    check_divides,
     initialise,
 )
 from dmm.models import DecisionModel
@@ -50,15 +52,14 @@ class AttentionSSM(DecisionModel):
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
 
     presets = {"SA + SSM": {}, "SA + SSM with convolution": {"conv": True}}
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, config.time_table)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
@@ -67,13 +68,9 @@ class AttentionSSM(DecisionModel):
         if state is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, state.attention_span = (
-                None,
-                3 * self.context_length - 1,
-            )  # as a window of K steps has up to its last state
-        for block in self.blocks:
-            x = block(x, bias, state)
-        return self.head(x, state)
+            bias = None
+            state.attention_span = 3 * self.context_length - 1  # tokens of a window of K steps, up to its last state
+        return self.head(self.blocks(x, bias, state, read=self.embed.state_tokens(state)))
 
 
 class Block(nn.Module):

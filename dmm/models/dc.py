@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, check_at_least_one, initialise
+from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, Trunk, check_at_least_one, initialise
 from dmm.models import DecisionModel
 
 
@@ -44,8 +44,8 @@ class DecisionConvFormer(DecisionModel):
         self.embed = TokenEmbedding(
             state_dim, action_dim, config.width, config.dropout, time_table=True, action_tokens=config.action_tokens
         )
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.head = ActionHead(config.width, action_dim, tokens=3 if config.action_tokens else 2)
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
+        self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks)
 
     def unused_parameters(self) -> tuple[str, ...]:
@@ -53,9 +53,7 @@ class DecisionConvFormer(DecisionModel):
 
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, state)  # B T H, T = 3 K - 1, or 2 K without action tokens
-        for block in self.blocks:
-            x = block(x, state)
-        return self.head(x, state)
+        return self.head(self.blocks(x, state, read=self.embed.state_tokens(state)))
 
 
 class Block(nn.Module):

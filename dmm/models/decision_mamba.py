@@ -25,10 +25,10 @@ from dmm.layers import (
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
-    TokenSubset,
+    Trunk,
     check_at_least_one,
     initialise,
-    select_tokens,
+    trim,
 )
 from dmm.models import DecisionModel
 
@@ -54,20 +54,19 @@ class DecisionMamba(DecisionModel):
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, state)  # B T H, T = 3 K - 1
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, state)
-        return self.head.read(last(x, state, self.head.reads(x, state)))
+        return self.head(self.blocks(x, state, read=self.embed.state_tokens(state)))
 
 
 class Block(nn.Module):
     """Mamba and, if wanted, an MLP, each behind a LayerNorm and beside a residual."""
+
+    trims = True
 
     def __init__(self, config: DecisionMamba.Config) -> None:
         super().__init__()
@@ -77,8 +76,6 @@ class Block(nn.Module):
             self.mlp_norm = nn.LayerNorm(config.width)
             self.mlp = MLP(config.width, config.dropout)
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B M H"]:
-        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), state, subset)
-        return x + self.mlp(self.mlp_norm(x), subset) if hasattr(self, "mlp") else x
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
+        x = trim(x) + self.ssm(self.ssm_norm(x), state)
+        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x

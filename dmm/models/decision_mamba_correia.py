@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import MambaBlock, TokenSubset, check_at_least_one, scale_residual_projections, zero_biases
+from dmm.layers import MambaBlock, Trunk, check_at_least_one, scale_residual_projections, zero_biases
 from dmm.models import DecisionModel
 
 
@@ -52,7 +52,7 @@ class DecisionMambaCorreia(DecisionModel):
         self.embed_states = nn.Linear(state_dim, width)
         self.embed_actions = nn.Linear(action_dim, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(MambaBlock(width, config.mlp) for _ in range(config.layers))
+        self.blocks = Trunk(MambaBlock(width, config.mlp) for _ in range(config.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = nn.Linear(width, action_dim)
         if config.unused_heads:
@@ -69,8 +69,5 @@ class DecisionMambaCorreia(DecisionModel):
         if self.config.return_tokens:
             tokens.insert(0, self.embed_returns(rearrange(batch.returns_to_go, "b k -> b k 1")))
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, state)
-        states = last(x, state, TokenSubset(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
+        states = self.blocks(x, state, read=slice(len(tokens) - 2, None, len(tokens)))  # B K H
         return torch.tanh(self.head(self.norm(states)))

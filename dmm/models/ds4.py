@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
 from dmm.kernels.s4 import diagonalised, parallel, resume
-from dmm.layers import check_at_least_one
+from dmm.layers import Trunk, check_at_least_one
 from dmm.models import DecisionModel
 
 DYNAMICS = ("log_dt", "log_decay", "frequency", "P", "B")  # of an S4 layer: all but C and D
@@ -62,7 +62,7 @@ class DecisionS4(DecisionModel):
         self.embed_actions = nn.Linear(action_dim, config.embedding)
         self.embed_returns = nn.Linear(1, config.embedding)
         self.project = nn.Linear(3 * config.embedding, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, action_dim, bias=False)
         for name in self.unused_parameters():
             self.get_parameter(name).requires_grad_(False)
@@ -77,9 +77,7 @@ class DecisionS4(DecisionModel):
         parts = self.embed_states(batch.states), self.embed_actions(batch.previous_actions), self.embed_returns(returns)
         x = torch.cat(parts, -1)  # B K 3E
         x = self.project(x.tanh() if self.config.tanh else x)  # B K H
-        for block in self.blocks:
-            x = block(x, state)
-        actions = self.head(x)
+        actions = self.head(self.blocks(x, state))
         return actions if self.training else actions.clamp(-1, 1)
 
 

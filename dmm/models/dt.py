@@ -20,7 +20,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, attention_bias, check_at_least_one, initialise
+from dmm.layers import (
+    ActionHead,
+    TokenEmbedding,
+    TransformerBlock,
+    Trunk,
+    attention_bias,
+    check_at_least_one,
+    check_divides,
+    initialise,
+)
 from dmm.models import DecisionModel
 
 
@@ -41,13 +50,12 @@ class DecisionTransformer(DecisionModel):
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
-        self.blocks = nn.ModuleList(
+        self.blocks = Trunk(
             TransformerBlock(config.width, config.heads, config.dropout, config.activation)
             for _ in range(config.layers)
         )
@@ -67,11 +75,6 @@ class DecisionTransformer(DecisionModel):
         if state is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, state.attention_span = (
-                None,
-                3 * self.context_length - 1,
-            )  # as a window of K steps has up to its last state
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, bias, state)
-        return self.head.read(last(x, bias, state, self.head.reads(x, state)))
+            bias = None
+            state.attention_span = 3 * self.context_length - 1  # tokens of a window of K steps, up to its last state
+        return self.head(self.blocks(x, bias, state, read=self.embed.state_tokens(state)))

@@ -26,8 +26,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import MLP, Attention, attention_bias, check_at_least_one
-from dmm.models import DecisionModel, masked_mse
+from dmm.layers import MLP, Attention, Trunk, attention_bias, check_at_least_one, check_divides, masked_mse
+from dmm.models import DecisionModel
 
 RARE = 0.15  # share of the bins, the least likely, that are never drawn
 TIME_STEPS = 4096  # entries of the time table; later steps share the last one
@@ -56,8 +56,7 @@ class ElasticDecisionTransformer(DecisionModel):
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads", "stride")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
             if self.bins < 2 or self.return_low >= self.return_high:
                 raise ValueError(
                     f"{self.bins} bins of returns from {self.return_low} to {self.return_high}: it takes at least 2, and "
@@ -77,7 +76,7 @@ class ElasticDecisionTransformer(DecisionModel):
         self.embed_rewards = nn.Linear(1, width)
         self.embed_steps = nn.Embedding(TIME_STEPS, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.bin_head = nn.Linear(width, config.bins)
         self.return_head = nn.Linear(width, 1)
         self.action_head = nn.Linear(width, action_dim)
@@ -110,9 +109,7 @@ class ElasticDecisionTransformer(DecisionModel):
         first = batch.mask & (batch.mask.cumsum(1) == 1)
         seen = torch.stack([batch.mask, first, batch.mask], 2)  # B K 3
         bias = attention_bias(rearrange(seen, "b k m -> b (k m)"), x)
-        for block in self.blocks:
-            x = block(x, bias)
-        states, returns, _ = rearrange(x, "b (k m) h -> m b k h", m=3)  # B K H each
+        states, returns, _ = rearrange(self.blocks(x, bias), "b (k m) h -> m b k h", m=3)  # B K H each
         actions = torch.tanh(self.action_head(returns))
         next_states = self.state_head(torch.cat([returns, actions], -1))
         return actions, next_states, self.bin_head(states), rearrange(self.return_head(states), "b k 1 -> b k")

@@ -16,24 +16,21 @@ Note: `mlp` came into the repository after the paper. No return is asked for: ta
 
 from dataclasses import dataclass
 
-import torch
-from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from dmm.batch import Batch
 from dmm.layers import (
+    HierarchicalModel,
+    Level,
     MambaBlock,
-    TokenSubset,
-    act_towards_goals,
+    Trunk,
     check_at_least_one,
     scale_residual_projections,
     zero_biases,
 )
-from dmm.models import DecisionModel, masked_mse
+from dmm.models import DecisionModel
 
 
-class HierarchicalDecisionMamba(DecisionModel):
+class HierarchicalDecisionMamba(HierarchicalModel, DecisionModel):
     """A level that sets goals and a level that acts on them; `forward` gives actions and goals."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -51,47 +48,21 @@ class HierarchicalDecisionMamba(DecisionModel):
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         sizes = {"previous_goals": state_dim, "states": state_dim}
-        self.high = Level(config, sizes, state_dim, config.goal_tanh)
+        self.high = MambaLevel(config, sizes, state_dim, config.goal_tanh)
         sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
-        self.low = Level(config, sizes, action_dim, tanh=True)
+        self.low = MambaLevel(config, sizes, action_dim, tanh=True)
         zero_biases(self)
         scale_residual_projections(self, branches=config.layers)
 
-    def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
-        return self.high, self.low
 
-    def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
-        return self.low(batch), self.high(batch)
-
-    def loss(self, pred: tuple[Tensor, Tensor], batch: Batch) -> Float[Tensor, ""]:
-        """The mean squared errors of actions and of goals, added; no parameter is in both."""
-        actions, goals = pred
-        assert batch.goals is not None
-        return masked_mse(actions, batch.actions, batch) + masked_mse(goals, batch.goals, batch)
-
-    def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
-        return act_towards_goals(self.high, self.low, batch)
-
-
-class Level(nn.Module):
-    """Stock Mamba blocks over some fields of a batch, one token each; what it says is read off a step's second token."""
+class MambaLevel(Level):
+    """Stock Mamba blocks. The tokens have neither positions nor a mask."""
 
     def __init__(
         self, config: HierarchicalDecisionMamba.Config, sizes: dict[str, int], output: int, tanh: bool
     ) -> None:
-        super().__init__()
-        self.embed = nn.ModuleDict({field: nn.Linear(size, config.width) for field, size in sizes.items()})
+        super().__init__(sizes, config.width, tanh)
         self.embed_norm = nn.LayerNorm(config.width)
-        self.blocks = nn.ModuleList(MambaBlock(config.width, config.mlp) for _ in range(config.layers))
+        self.blocks = Trunk(MambaBlock(config.width, config.mlp) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=1e-5)
         self.head = nn.Linear(config.width, output)
-        self.tanh = tanh
-
-    def forward(self, batch: Batch) -> Float[Tensor, "B K M"]:
-        tokens = [embed(getattr(batch, field)) for field, embed in self.embed.items()]  # B K H each
-        x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x)
-        output = self.head(self.norm(last(x, subset=TokenSubset(slice(1, None, len(tokens)), x.shape[1]))))
-        return torch.tanh(output) if self.tanh else output

@@ -28,19 +28,22 @@ from torch import Tensor, nn
 from dmm.batch import Batch
 from dmm.layers import (
     Dropout,
+    HierarchicalModel,
+    Level,
     TransformerBlock,
-    act_towards_goals,
+    Trunk,
     attention_bias,
     check_at_least_one,
+    check_divides,
     initialise,
     scale_residual_projections,
 )
-from dmm.models import DecisionModel, masked_mse
+from dmm.models import DecisionModel
 
 TIME_STEPS = 4096  # entries of the learned time table; later steps share the last one
 
 
-class HierarchicalDecisionTransformer(DecisionModel):
+class HierarchicalDecisionTransformer(HierarchicalModel, DecisionModel):
     """A level that sets goals and a level that acts on them; `forward` gives actions and goals."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -53,37 +56,24 @@ class HierarchicalDecisionTransformer(DecisionModel):
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
 
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
-        self.high = Level(config, {"states": state_dim, "previous_goals": state_dim}, state_dim, tanh=False)
+        self.high = TransformerLevel(config, {"states": state_dim, "previous_goals": state_dim}, state_dim, tanh=False)
         self.high.embed_returns = nn.Linear(1, config.width)
         sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
-        self.low = Level(config, sizes, action_dim, tanh=True)
+        self.low = TransformerLevel(config, sizes, action_dim, tanh=True)
 
     def unused_parameters(self) -> tuple[str, ...]:
         return "high.embed_returns", "high.word_table", "low.word_table"
 
-    def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
-        return self.high, self.low
-
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
         if self.config.time_steps == "published":
             batch = replace(batch, steps=left_padded_steps(batch))
-        return self.low(batch), self.high(batch)
-
-    def loss(self, pred: tuple[Tensor, Tensor], batch: Batch) -> Float[Tensor, ""]:
-        """The mean squared errors of actions and of goals, added; no parameter is in both."""
-        actions, goals = pred
-        assert batch.goals is not None
-        return masked_mse(actions, batch.actions, batch) + masked_mse(goals, batch.goals, batch)
-
-    def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
-        return act_towards_goals(self.high, self.low, batch)
+        return super().forward(batch)
 
 
 def left_padded_steps(batch: Batch) -> Int[Tensor, "B K"]:
@@ -93,34 +83,30 @@ def left_padded_steps(batch: Batch) -> Int[Tensor, "B K"]:
     return batch.steps.gather(1, source.clamp(min=0)) * (source >= 0)
 
 
-class Level(nn.Module):
-    """GPT-2 blocks over some fields of a batch, one token each; what it says is read off a step's second token."""
+class TransformerLevel(Level):
+    """GPT-2 blocks. All tokens of a step have the embedding of its time step."""
 
     def __init__(
         self, config: HierarchicalDecisionTransformer.Config, sizes: dict[str, int], output: int, tanh: bool
     ) -> None:
-        super().__init__()
         width, layers = config.width, config.layers
-        self.embed = nn.ModuleDict({field: nn.Linear(size, width) for field, size in sizes.items()})
+        super().__init__(sizes, width, tanh)
         self.time = nn.Embedding(TIME_STEPS, width)
         self.embed_norm = nn.LayerNorm(width)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
+        self.blocks = Trunk(
             TransformerBlock(width, config.heads, config.dropout, activation="relu") for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, output)
         self.word_table = nn.Embedding(1, width)
-        self.tanh = tanh
         initialise(self.blocks)
         scale_residual_projections(self.blocks, branches=2 * layers)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K M"]:
+    def forward(self, batch: Batch) -> Float[Tensor, "B K output"]:
         time = self.time(batch.steps.clamp(max=TIME_STEPS - 1))
-        tokens = [embed(getattr(batch, field)) + time for field, embed in self.embed.items()]  # B K H each
+        tokens = [token + time for token in self.embedded(batch)]  # B K H each
         x = self.dropout(self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h")))
         bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=len(tokens)), x)
-        for block in self.blocks:
-            x = block(x, bias)
-        output = self.head(self.norm(x[:, 1 :: len(tokens)]))
-        return torch.tanh(output) if self.tanh else output
+        # the last block computes all tokens: trimming would move the last bits of published results
+        return self.predict(self.blocks(x, bias)[:, self.predicting_tokens()])

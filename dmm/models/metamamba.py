@@ -39,11 +39,11 @@ from dmm.layers import (
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
-    TokenSubset,
     check_at_least_one,
     initialise,
-    select_tokens,
     stock_dt_bias,
+    trim,
+    trimmed_to,
 )
 from dmm.models import DecisionModel
 
@@ -128,11 +128,12 @@ class DecisionMetaMamba(DecisionModel):
         for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
             if state is not None:
                 state.layer_index = depth
-            subset = self.head.reads(x, state) if depth == len(self.ssms) - 1 else None
             x = x + mixer(mixer_norm(x), state)
-            y = ssm(ssm_norm(x), state, subset)
-            x = select_tokens(x, subset) + y if self.config.residual else y
-        return self.head.read(x)
+            read = self.embed.state_tokens(state) if depth == len(self.ssms) - 1 else slice(None)
+            with trimmed_to(read, x.shape[1]):
+                y = ssm(ssm_norm(x), state)
+                x = trim(x) + y if self.config.residual else y
+        return self.head(x)
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
@@ -198,9 +199,7 @@ class HeadedSSM(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.activation = getattr(F, activation)
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B M H"]:
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
         z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
         x = x if self.mixer is None else self.mixer(x, state)
         x, B, C = self.activation(x).split(self.mixed_sizes, dim=-1)
@@ -210,5 +209,5 @@ class HeadedSSM(nn.Module):
             y = dual(*values)
         else:
             y, state[self] = resume(*values, state.get(self))
-        y = select_tokens(rearrange(y, "b t heads p -> b t (heads p)"), subset)
-        return self.out_proj(self.norm(y * F.silu(select_tokens(z, subset))))
+        y = trim(rearrange(y, "b t heads p -> b t (heads p)"))
+        return self.out_proj(self.norm(y * F.silu(trim(z))))
