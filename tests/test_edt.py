@@ -229,9 +229,9 @@ def test_draws_by_hand():
     overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 4.0, "inverse_temperature": 3.0}
     model = build("edt", overrides, S, A, K)
     logits = torch.tensor([2.0, 1 + math.log(2), -5.0, math.log(5) - 1]).expand(1, 4, 4)  # tilted: weights 1, 2, -, 5
-    drawn = model.drawn(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
+    drawn = model.sample_returns(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
     assert drawn.tolist() == [[0, 0, 1, 1]]
-    assert model.drawn(logits[:, :2], torch.tensor([[0.376, 0.9999999]])).tolist() == [[3, 3]]
+    assert model.sample_returns(logits[:, :2], torch.tensor([[0.376, 0.9999999]])).tolist() == [[3, 3]]
     assert model.bins(drawn).tolist() == [[0, 0, 0, 0]]  # read as the bin below
 
 

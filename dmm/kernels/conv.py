@@ -1,6 +1,6 @@
-"""Maps of a token and of the last few: dense, channel by channel, and one that widens; in the form that is fastest.
+"""Causal convolutions over tokens, dense and depthwise, and a linear layer with few inputs: each in its fastest form.
 
-The last two have their gradients written out.
+`Depthwise` and `NarrowLinear` have hand-written gradients.
 """
 
 import torch
@@ -29,34 +29,34 @@ def causal_shifts(
     return [padded[:, start : start + length] for start in range(kernel_size)], padded[:, length:]
 
 
-def dense(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
-    """The weight times the last W / H tokens, oldest first, zeros before the first."""
-    # oneDNN's convolution is the faster one, any other by far the slower; and cuDNN's is not in float32 (but TF32)
+def dense(x: Float[Tensor, "B T H"], weight: Float[Tensor, "output window"]) -> Float[Tensor, "B T output"]:
+    """The weight times the last window / H tokens, oldest first. Zeros come before the first token."""
+    # oneDNN's convolution is faster than unfolding, other convolutions on a CPU are far slower. cuDNN computes in TF32
     fast = x.device.type == "cpu" and torch.backends.mkldnn.is_available()
     return convolved(x, weight) if fast else unfolded(x, weight)
 
 
-def unfolded(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
-    """`dense` to read: each token's window is copied out."""
+def unfolded(x: Float[Tensor, "B T H"], weight: Float[Tensor, "output window"]) -> Float[Tensor, "B T output"]:
+    """`dense` in a form to read: the last tokens of each token are copied."""
     kernel_size = weight.shape[1] // x.shape[2]
     windows = causal_pad(x, kernel_size - 1).unfold(1, kernel_size, 1)  # B T H kernel_size
     return F.linear(windows.transpose(2, 3).flatten(2), weight)
 
 
-def convolved(x: Float[Tensor, "B T H"], weight: Float[Tensor, "M W"]) -> Float[Tensor, "B T M"]:
-    """`dense` as a convolution with channels last, which reads the windows where they are."""
+def convolved(x: Float[Tensor, "B T H"], weight: Float[Tensor, "output window"]) -> Float[Tensor, "B T output"]:
+    """`dense` as a convolution with channels last. It reads the tokens in place."""
     kernel_size = weight.shape[1] // x.shape[2]
-    padded = causal_pad(x, kernel_size - 1).transpose(1, 2)  # B H P
-    taps = weight.unflatten(1, (kernel_size, -1)).transpose(1, 2)  # M H kernel_size
+    padded = causal_pad(x, kernel_size - 1).transpose(1, 2)  # B H padded
+    taps = weight.unflatten(1, (kernel_size, -1)).transpose(1, 2)  # output H kernel_size
     return F.conv2d(padded.unsqueeze(2), taps.unsqueeze(2)).squeeze(2).transpose(1, 2)
 
 
 def depthwise(
     x: Float[Tensor, "B T H"], weight: Float[Tensor, "filters H kernel_size"], bias: Float[Tensor, "filters H"]
 ) -> Float[Tensor, "B T H"]:
-    """A sum over the last `kernel_size` tokens, channel by channel, with token t taking filter t mod `filters`."""
+    """A weighted sum over the last `kernel_size` tokens, per channel. Token t takes filter t mod `filters`."""
     x, tokens = x.to(weight.dtype), x.shape[1]
-    if missing := -tokens % len(weight):  # of the last step
+    if missing := -tokens % len(weight):  # tokens of the last step
         x = F.pad(x, (0, 0, 0, missing))
     return Depthwise.apply(x, weight, bias)[:, :tokens]
 
@@ -64,14 +64,14 @@ def depthwise(
 def narrow_linear(
     x: Float[Tensor, "B T R"], weight: Float[Tensor, "D R"], bias: Float[Tensor, " D"]
 ) -> Float[Tensor, "B T D"]:
-    """nn.Linear from a few inputs to many outputs: on a CPU with gradients several times as fast."""
+    """F.linear from few inputs (R) to many outputs (D). On a CPU with gradients it is several times as fast."""
     if torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled():
         return F.linear(x, weight, bias)
     return NarrowLinear.apply(x, weight, bias)
 
 
 class NarrowLinear(torch.autograd.Function):
-    """`narrow_linear`; in both products of the gradient the few come first, which BLAS does far better than last."""
+    """`narrow_linear`. Both products of its gradient have R as their first axis, because BLAS is far slower with R last."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
@@ -87,13 +87,13 @@ class NarrowLinear(torch.autograd.Function):
 
 
 class Depthwise(torch.autograd.Function):
-    """`depthwise`; nn.Conv1d takes two to three times as long on a CPU at these sizes."""
+    """`depthwise`. nn.Conv1d takes two to three times as long on a CPU at these sizes."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight)
         taps, filters = weight.unbind(2), len(bias)
-        y = bias.repeat(len(x), x.shape[1] // filters, 1, 1)  # B K M H
+        y = bias.repeat(len(x), x.shape[1] // filters, 1, 1)  # B steps filters H
         for tap, values in zip(taps, causal_shifts(x, len(taps))[0], strict=True):
             y.addcmul_(by_step(values, filters), tap)
         return y.flatten(1, 2)

@@ -4,12 +4,12 @@ Paper: Kim, Song, Kim 2024, Decision MetaMamba, arXiv 2408.10517v1, Appendix A.
 Official: none is known.
 Tokens: (R, s, a)
 Mixers: softmax attention, then Mamba-1
-Differs: a reconstruction. The text says that the Decision Transformer keeps its attention and has Mamba's SSM instead of
-    its MLP. It does not say whether time steps stay embedded, whether the SSM keeps its convolution, or what the context
-    is. Here the first is yes and the second no (`time_table`, `conv`); width and dropout are those of DT. A
-    window's last action is left out: see dt.
-Quirk: as in decision_mamba, the trunk's initialisation also reaches the SSM's step size (`dt_init`).
-Note: attention is masked as in DT; the SSM has no mask, so padded steps run through it.
+Differs: this is a reconstruction. The text says that the Decision Transformer keeps its attention and has the SSM of Mamba
+    instead of its MLP. It does not say whether time steps are embedded, whether the SSM has its convolution, or how long the
+    context is. Here time steps are embedded (`time_table`) and the SSM has no convolution (`conv`). Width and dropout are
+    those of DT. The last action of a window is left out, as in dt.
+Quirk: as in decision_mamba, the initialisation of the trunk also changes the SSM's step size (`dt_init`).
+Note: attention is masked as in dt. The SSM has no mask, so padded steps run through it.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class AttentionSSM(DecisionModel):
         conv: bool = False  # the stock convolution inside each SSM
         time_table: bool = True
         dt_init: Literal["published", "stock"] = "published"
-        dropout: float = 0.1  # of tokens, attention weights and the residual branch of attention
+        dropout: float = 0.1  # of tokens, attention weights and the output of attention
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
@@ -74,7 +74,7 @@ class AttentionSSM(DecisionModel):
 
 
 class Block(nn.Module):
-    """Self-attention, then an SSM, each behind a LayerNorm and beside a residual."""
+    """Self-attention, then an SSM. Each is behind a LayerNorm and beside a residual."""
 
     def __init__(self, config: AttentionSSM.Config) -> None:
         super().__init__()

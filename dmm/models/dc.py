@@ -5,11 +5,12 @@ Paper: Kim et al. 2024, Decision ConvFormer: Local Filtering in MetaFormer is Su
 Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder.
 Tokens: (R, s, a), or (R, s) with action_tokens=False
 Mixers: one short depthwise convolution per modality
-Differs: the official mixer runs each modality's filter over the whole sequence and throws two thirds away; here a
-    filter runs at its own positions only. Same numbers. A window's last action is left out: see dt.
-Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient: weight[0] and
-    weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps run through
-    the filters. Without action tokens the embedding of actions stays, unread.
+Differs: the official mixer runs the filter of each modality over the whole sequence and discards two thirds of the output.
+    Here a filter runs only at the positions of its modality. The numbers are the same. The last action of a window is left
+    out, as in dt.
+Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient. They are weight[0]
+    and weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps run through the
+    filters. Without action tokens the embedding of actions still exists, but is unused.
 Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128.
 """
 
@@ -57,7 +58,7 @@ class DecisionConvFormer(DecisionModel):
 
 
 class Block(nn.Module):
-    """A convolution, then an MLP, each behind a LayerNorm and beside a residual."""
+    """A convolution, then an MLP. Each is behind a LayerNorm and beside a residual."""
 
     def __init__(self, config: DecisionConvFormer.Config) -> None:
         super().__init__()

@@ -5,11 +5,13 @@ Paper: Ota 2024, Decision Mamba: Reinforcement Learning via Sequence Modeling wi
 Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder.
 Tokens: (R, s, a)
 Mixers: Mamba-1
-Differs: RC and RC x2 are in the paper but not in the repository; here they drop the MLP and its norm and nothing else.
-    A window's last action is left out: see dt.
-Quirk: the trunk's initialisation also reaches the SSM's step size, whose bias mamba-ssm asks to keep. So dt starts near
-    softplus(0) = 0.69 on all channels, not log-uniform in [0.001, 0.1]. `dt_init="stock"` keeps mamba-ssm's own.
-Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. No mask: padded steps run through.
+Differs: RC and RC x2 are in the paper but not in the repository. Here they drop the MLP and its norm and change nothing
+    else. The last action of a window is left out, as in dt.
+Quirk: the initialisation of the trunk also changes the SSM's step size, although mamba-ssm marks its bias as not to be
+    initialised again. So dt starts near softplus(0) = 0.69 in all channels, not log-uniform in [0.001, 0.1].
+    `dt_init="stock"` keeps the initialisation of mamba-ssm.
+Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. There is no mask: padded steps run
+    through the SSM.
 """
 
 from dataclasses import dataclass
@@ -64,7 +66,7 @@ class DecisionMamba(DecisionModel):
 
 
 class Block(nn.Module):
-    """Mamba and, if wanted, an MLP, each behind a LayerNorm and beside a residual."""
+    """Mamba and, if wanted, an MLP. Each is behind a LayerNorm and beside a residual."""
 
     trims = True
 

@@ -1,16 +1,16 @@
 """Decision Mamba of Correia and Alexandre, without returns (DM) and with them (DM+R).
 
 Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943.
-Official: meowatthemoon/DecisionMamba (ed0316f), which is DM+R; DM is its class less the return token.
+Official: meowatthemoon/DecisionMamba (ed0316f) is DM+R. DM is its class without the return token.
 Tokens: (s, previous a); DM+R: (R, s, previous a)
 Mixers: Mamba-1
-Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out.
-Quirk: the action before a step stands after its state, and the action is read off the state token: step k sees actions
-    up to k - 2. DM+R carries a state head and a return head that nothing reads (`unused_heads`). What leads back into
-    the residual stream starts at PyTorch's initialisation over sqrt(layers); the factor for two branches a block, which
-    the trunk would put there with `mlp`, is overwritten by that of the whole model.
-Note: `mlp` came into the repository after the paper. Windows are drawn by their last step (Protocol.window), padded on the
-    right. No positions, no dropout, no mask.
+Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment.
+Quirk: the previous action is placed after the state of its step, and the action is read off the state token. So step k sees
+    actions up to k - 2. DM+R has a state head and a return head that are unused (`unused_heads`). Output projections of
+    residual branches start at PyTorch's initialisation over sqrt(layers). With `mlp` the trunk first scales them for two
+    branches per block, but the scaling of the whole model overwrites that.
+Note: `mlp` came into the repository after the paper. Windows are drawn by their last step (Protocol.window_anchor) and padded
+    on the right. There are no positions, no dropout and no mask.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from dmm.models import DecisionModel
 
 
 class DecisionMambaCorreia(DecisionModel):
-    """Stock Mamba blocks behind RMSNorms over (returns-to-go,) states and previous actions."""
+    """Stock Mamba blocks with RMSNorms over states and previous actions, and returns-to-go if wanted."""
 
     recurrent = True
 
@@ -35,7 +35,7 @@ class DecisionMambaCorreia(DecisionModel):
         width: int = 128
         layers: int = 6
         return_tokens: bool = False
-        mlp: bool = False  # a gated one in each block
+        mlp: bool = False  # a gated MLP in each block
         unused_heads: bool = False
 
         def __post_init__(self) -> None:

@@ -4,11 +4,11 @@ Paper: Chen et al. 2021, Decision Transformer: Reinforcement Learning via Sequen
 Official: kzl/decision-transformer (e2d82e6), the gym folder.
 Tokens: (R, s, a)
 Mixers: softmax attention
-Differs: attention goes through torch's scaled_dot_product_attention; a padded step cannot see later
-    steps, which the official mask lets it. No real step reads a padded one, so no number can tell. A window's last action,
-    which no prediction reads, is left out: same numbers, other masks of dropout.
-Quirk: the official model carries a state head, a return head and a word table that nothing reads. They are counted in
-    the 727,695 parameters that papers print for hopper: `unused_heads`, `unused_table`.
+Differs: attention uses torch's scaled_dot_product_attention. A padded step cannot see later steps, which the official mask
+    allows. No real step reads a padded one, so the numbers are the same. The last action of a window is left out, because no
+    prediction reads it. That changes the masks of dropout and no other number.
+Quirk: the official model has a state head, a return head and a word table that are unused. They are counted in the 727,695
+    parameters that papers print for hopper: `unused_heads`, `unused_table`.
 Note: the re-releases in the DC and Ota repositories have activation gelu and no unused heads.
 """
 
@@ -44,7 +44,7 @@ class DecisionTransformer(DecisionModel):
         layers: int = 3
         heads: int = 1
         activation: Literal["relu", "gelu"] = "relu"
-        dropout: float = 0.1  # of tokens, attention weights and both residual branches
+        dropout: float = 0.1  # of tokens, attention weights, and the outputs of attention and MLP
         unused_heads: bool = True
         unused_table: bool = True
 

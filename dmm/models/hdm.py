@@ -4,14 +4,16 @@ Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943
 Official: meowatthemoon/HierarchicalDecisionMamba (42b1f0f).
 Tokens: high (previous goal, s), low (goal, s, previous a)
 Mixers: Mamba-1
-Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out. One AdamW trains both
-    levels, since its steps are each parameter's own; their gradients are clipped apart (`gradient_clip_groups`).
-Quirk: goals are normalised states and pass a tanh, so that none beyond one standard deviation can be set (`goal_tanh`).
-    The low level learns from the labels of dmm/data/goals.py and acts on what the high level sets. The goal before the
-    first is a raw zero in training and a normalised one in rollouts (Protocol.pad_state, rollout_pad_state). The action
-    before a step stands after its state, as in dm, whose trunk and initialisation these are.
-Note: `mlp` came into the repository after the paper. No return is asked for: targets have no effect. No positions, no
-    dropout, no mask.
+Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment. One AdamW trains both
+    levels. That is equivalent, because AdamW treats each parameter on its own. The gradients of the levels are clipped
+    separately (`gradient_clip_groups`).
+Quirk: goals are normalised states and pass a tanh. So no goal can be beyond one standard deviation (`goal_tanh`). The low
+    level learns from the labels of dmm/data/goals.py, and acts on the goals of the high level. The goal before the first step
+    is a raw zero in training and a normalised zero in rollouts (Protocol.pad_state, rollout_pad_state). The previous action
+    is placed after the state of its step, as in decision_mamba_correia. Trunk and initialisation are also those of that
+    model.
+Note: `mlp` came into the repository after the paper. No return is asked for, so targets have no effect. There are no
+    positions, no dropout and no mask.
 """
 
 from dataclasses import dataclass
@@ -31,13 +33,13 @@ from dmm.models import DecisionModel
 
 
 class HierarchicalDecisionMamba(HierarchicalModel, DecisionModel):
-    """A level that sets goals and a level that acts on them; `forward` gives actions and goals."""
+    """A level that sets goals and a level that acts on them. `forward` returns actions and goals."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        width: int = 128  # of each level, as are the layers
+        width: int = 128  # of each level; so is `layers`
         layers: int = 6
-        mlp: bool = False  # a gated one in each block
+        mlp: bool = False  # a gated MLP in each block
         goal_tanh: bool = True
 
         def __post_init__(self) -> None:

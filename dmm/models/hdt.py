@@ -4,17 +4,17 @@ Paper: Correia and Alexandre 2023, Hierarchical Decision Transformer, arXiv 2209
 Official: meowatthemoon/HDT (3c9d052).
 Tokens: high (s, previous goal), low (goal, s, previous a)
 Mixers: self-attention
-Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out. One AdamW trains both
-    levels, since its steps are each parameter's own; their gradients are clipped apart (`gradient_clip_groups`).
-    Both levels look away from padding, the official low one does not; padding is on the right, where causality hides it,
-    so that no number can tell.
-Quirk: short windows are padded on the right, but their time steps on the left: in training the first steps of an
-    episode are told to be step 0. Rollouts are told the truth (`time_steps`). A goal is read off the token of the goal
-    before it, an action off its state. The goal before the first is a raw zero in training and a normalised one in
-    rollouts. Each level has a word table and the high one an embedding of returns that nothing reads; both are counted.
-Note: the low level learns from the labels of dmm/data/goals.py and acts on what the high level sets. What leads back into
-    the residual stream starts at N(0, 0.02) over sqrt(2 layers): the GPT-2 is a later copy than dt's. The official
-    --dropout leaves that of the tokens at 0.1. No return is asked for: targets have no effect.
+Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment. One AdamW trains both
+    levels. That is equivalent, because AdamW treats each parameter on its own. The gradients of the levels are clipped
+    separately (`gradient_clip_groups`). Both levels mask padding; the official low level does not. Padding is on the right,
+    where causality hides it, so the numbers are the same.
+Quirk: short windows are padded on the right, but their time steps on the left. So in training the first steps of an episode
+    have time step 0. Rollouts have the true time steps (`time_steps`). A goal is read off the token of the previous goal, an
+    action off the state token. The goal before the first step is a raw zero in training and a normalised zero in rollouts.
+    Each level has an unused word table, and the high level has an unused embedding of returns. They are counted.
+Note: the low level learns from the labels of dmm/data/goals.py, and acts on the goals of the high level. Output projections
+    of residual branches start at N(0, 0.02) over sqrt(2 layers), because this GPT-2 is a later copy than that of dt. The
+    official --dropout does not change the dropout of tokens, which is 0.1. No return is asked for, so targets have no effect.
 """
 
 from dataclasses import dataclass, replace
@@ -40,18 +40,18 @@ from dmm.layers import (
 )
 from dmm.models import DecisionModel
 
-TIME_STEPS = 4096  # entries of the learned time table; later steps share the last one
+TIME_STEPS = 4096  # entries of the learned time table; later steps share the last entry
 
 
 class HierarchicalDecisionTransformer(HierarchicalModel, DecisionModel):
-    """A level that sets goals and a level that acts on them; `forward` gives actions and goals."""
+    """A level that sets goals and a level that acts on them. `forward` returns actions and goals."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        width: int = 128  # of each level, as are the layers
+        width: int = 128  # of each level; so is `layers`
         layers: int = 3
         heads: int = 1
-        dropout: float = 0.1  # of tokens, attention weights and both residual branches
+        dropout: float = 0.1  # of tokens, attention weights, and the outputs of attention and MLP
         time_steps: Literal["published", "aligned"] = "published"
 
         def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class HierarchicalDecisionTransformer(HierarchicalModel, DecisionModel):
 
 
 def left_padded_steps(batch: Batch) -> Int[Tensor, "B K"]:
-    """A batch's steps, moved to the end of the window; zeros come before."""
+    """The steps of a batch, moved to the end of the window. Zeros come before them."""
     length = batch.mask.shape[1]
     source = torch.arange(length, device=batch.steps.device) - (length - 1 - rearrange(batch.now, "b -> b 1"))  # B K
     return batch.steps.gather(1, source.clamp(min=0)) * (source >= 0)

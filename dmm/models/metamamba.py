@@ -1,24 +1,25 @@
 """Decision MetaMamba (DMM), both generations.
 
 Paper: Kim, Song, Kim. v1: arXiv 2408.10517v1 (2024), multi-modal token mixers before the SSM (DMM-C, DMM-L) and also
-    inside it (DMM-DC, DMM-DL). v2: arXiv 2602.19805, one dense mixer, a narrower SSM and shared norms. The defaults are
-    v2 as run on locomotion.
+    inside it (DMM-DC, DMM-DL). v2: arXiv 2602.19805, one Dense Sequence Mixer (DSM), a narrower SSM and shared norms. The
+    defaults are v2 as run on locomotion.
 Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
 Tokens: (R, s, a)
 Mixers: a short convolution or linear map of tokens, then Mamba-1 or Mamba-2 without its convolution
-Differs: a filter runs at its own positions only: same numbers. v2's text was not at hand, so v2 is what its code does.
-    Its Mamba-2 scan goes in chunks of 256 tokens; here a sequence is one chunk. Same numbers. A window's last action is left
-    out: see dt.
-Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
-    (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list: shared by all layers, never trained, not
-    saved, with PyTorch's initialisation, absent from the official count (`mixer_sharing="frozen-shared"`; here it is saved and
-    counted, and the official count is that of the parameters that require a gradient). v2 has one pair of LayerNorms
-    for all layers (`shared_norms`). The trunk's initialisation also reaches the SSM's step size (`dt_init`, see
-    decision_mamba); that of Mamba-2 is a bare parameter, which keeps mamba-ssm's. v2 always creates Mamba-2's
-    convolution, and calls it only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without. Here
-    it exists where it runs (`ssm_conv`). Dropout acts once, on the tokens.
-Note: v1 compares SiLU with GELU and has no code for it; `activation` is that of the SSM's main branch, its gate stays
-    SiLU. There is no time table and no mask: padded steps run through.
+Differs: a filter runs only at the positions of its modality. The numbers are the same. v2 follows its code. Its text is
+    public, but only its abstract and introduction were read. The official Mamba-2 scan runs in chunks of 256 tokens; here a
+    sequence is one chunk. The numbers are the same. The last action of a window is left out, as in dt.
+Quirk: the single mixers of v1 have no residual around the SSM, because that line is commented out. The double mixers have it
+    (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list. All layers share it. It is not trained and not
+    saved, it has PyTorch's initialisation, and the official count leaves it out (`mixer_sharing="frozen-shared"`). Here it is
+    saved and counted; the official count is that of the parameters that require a gradient. v2 has one pair of LayerNorms
+    for all layers (`shared_norms`). The initialisation of the trunk also changes the SSM's step size (`dt_init`, see
+    decision_mamba). The step size of Mamba-2 is a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always
+    creates the convolution of Mamba-2, and calls it only where causal_conv1d is installed: 167,399 parameters on hopper,
+    162,599 without it. Here it exists where it runs (`ssm_conv`). Dropout acts only once, on the tokens.
+Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch; its gate has SiLU.
+    There is no time table and no mask: padded steps run through the model. In April 2025 the authors took v1 off the list
+    opendilab/awesome-decision-transformer (PR #25).
 """
 
 from dataclasses import dataclass
@@ -48,11 +49,11 @@ from dmm.layers import (
 from dmm.models import DecisionModel
 
 V1 = {"expand": 2, "shared_norms": False}
-HEAD, STATE = 16, 128  # channels of a head and size of its state in Mamba-2
+HEAD, STATE = 16, 128  # P and N of Mamba-2: channels of a head, and size of its state
 
 
 class DecisionMetaMamba(DecisionModel):
-    """Layers of a short token mixer and an SSM without its convolution."""
+    """Layers of a short token mixer and of an SSM without its convolution."""
 
     recurrent = True
 
@@ -60,11 +61,13 @@ class DecisionMetaMamba(DecisionModel):
     class Config:
         width: int = 64
         layers: int = 3
-        mixer: Literal["conv", "linear", "dense"] = "dense"  # conv, linear: one filter per modality; dense: one for all
+        mixer: Literal["conv", "linear", "dense"] = (
+            "dense"  # conv, linear: one filter per modality; dense: one for all (DSM)
+        )
         kernel_size: int = 6  # in tokens: two steps
         mixer_sharing: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
         double: bool = False  # a second mixer of the same kind inside each SSM
-        expand: int = 1  # inner width of the SSM, in widths
+        expand: int = 1  # inner width of the SSM over `width`
         residual: bool = True  # around the SSM
         shared_norms: bool = True
         activation: Literal["silu", "gelu"] = "silu"
@@ -77,17 +80,21 @@ class DecisionMetaMamba(DecisionModel):
             check_at_least_one(self, "width", "layers", "kernel_size", "expand")
             if self.double and self.mixer_sharing != "per-layer":
                 raise ValueError(
-                    f"mixer_sharing={self.mixer_sharing!r} needs double=False: a second mixer stands inside each SSM"
+                    f"mixer_sharing={self.mixer_sharing!r} needs double=False: a second mixer is inside each SSM"
                 )
             if self.layers == 1 and self.mixer_sharing == "shared":
                 raise ValueError("mixer_sharing='shared' has no effect on one layer; leave it at 'per-layer'")
             if self.ssm_conv and self.double:
-                raise ValueError("ssm_conv=True needs double=False: the second mixer stands in the convolution's place")
+                raise ValueError(
+                    "ssm_conv=True needs double=False: the second mixer takes the place of the convolution"
+                )
             if self.ssm == "mamba2":
                 if self.double:
-                    raise ValueError("ssm='mamba2' needs double=False: the second mixer is one of Mamba-1")
+                    raise ValueError("ssm='mamba2' needs double=False: a second mixer exists only in Mamba-1")
                 if self.dt_init != "published":
-                    raise ValueError("dt_init has no effect on ssm='mamba2', whose step size keeps the stock one")
+                    raise ValueError(
+                        "dt_init has no effect on ssm='mamba2', whose step size keeps the stock initialisation"
+                    )
                 if self.expand * self.width % HEAD:
                     raise ValueError(f"ssm='mamba2' has heads of {HEAD}: {HEAD} must divide expand * width, "
                                      f"which is {self.expand * self.width}")  # fmt: skip
@@ -105,7 +112,7 @@ class DecisionMetaMamba(DecisionModel):
         super().__init__(config, state_dim, action_dim, context_length)
         width, layers = config.width, range(config.layers)
         self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
-        # what layers share stands once in its list, so that it stands once in a checkpoint
+        # a module that layers share is in its list once, so that a checkpoint has it once
         norms = layers[:1] if config.shared_norms else layers
         mixers = layers if config.mixer_sharing == "per-layer" else layers[:1]
         self.mixer_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
@@ -137,14 +144,14 @@ class DecisionMetaMamba(DecisionModel):
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
-    """A token mixer of the kind that a Config names."""
+    """A token mixer of the kind that the Config names."""
     if config.mixer == "conv":
         return ConvMixer(width, config.kernel_size, filters=3)
     return LinearMixer(width, config.kernel_size, filters=3 if config.mixer == "linear" else 1)
 
 
 def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
-    """An SSM of the kind that a Config names."""
+    """An SSM of the kind that the Config names."""
     inner = config.expand * config.width
     if config.ssm == "mamba2":
         return HeadedSSM(config.width, inner, config.ssm_conv, config.activation)
@@ -156,7 +163,7 @@ def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
 
 
 class LinearMixer(nn.Module):
-    """A linear map of the last `kernel_size` tokens, oldest first, with token t taking filter t mod `filters`."""
+    """A linear map of the last `kernel_size` tokens, oldest first. Token t takes filter t mod `filters`."""
 
     def __init__(self, width: int, kernel_size: int, filters: int) -> None:
         super().__init__()
@@ -184,7 +191,7 @@ class LinearMixer(nn.Module):
 
 
 class HeadedSSM(nn.Module):
-    """The Mamba-2 block: a head's channels share one decay, all heads share B and C, and the gate comes before a norm."""
+    """The Mamba-2 block. The channels of a head share one decay, all heads share B and C, and the gate comes before a norm."""
 
     def __init__(self, width: int, inner: int, conv: bool, activation: str) -> None:
         super().__init__()
