@@ -1,4 +1,4 @@
-"""Fast paths against what they stand for, written out: outputs and gradients."""
+"""Fast paths against the same computations written out: outputs and gradients."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -13,8 +13,7 @@ from dmm.batch import Batch
 from dmm.config import Protocol
 from dmm.data import trajectories
 from dmm.data.trajectories import sample
-from dmm.kernels import conv as windows
-from dmm.kernels import sampling as draw
+from dmm.kernels import conv, sampling
 from dmm.kernels.build import library
 from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
 from dmm.layers import (
@@ -39,7 +38,7 @@ def randn(*shape, seed=0):
 
 
 def token_by_token(x, weight):
-    """`dense` one token at a time: the last tokens, oldest first, zeros before the first."""
+    """`dense` one token at a time: the last tokens, oldest first. Zeros come before the first token."""
     (rows, length, width), kernel_size = x.shape, weight.shape[1] // x.shape[2]
     y = []
     for t in range(length):
@@ -58,7 +57,7 @@ def test_a_dense_window_is_the_map_token_by_token(length, kernel_size, run):
 
 @pytest.mark.parametrize("rows, length, width", [(64, 23, 64), (1, 3, 64), (3, 10, 7), (5, 29, 33)])
 def test_a_dense_window_in_float32(rows, length, width):
-    """Other code than in float64: oneDNN's, whose vectors a width need not fill, and for one row torch's own."""
+    """float32 runs other code than float64: oneDNN's, whose vectors a width may not fill, and for one row torch's."""
     x, weight, along = randn(rows, length, width), randn(width, 6 * width, seed=1), randn(rows, length, width, seed=2)
     singles = [value.detach().float().requires_grad_() for value in (x, weight)]
     for run, values in ((token_by_token, (x, weight)), (dense, singles)):
@@ -73,7 +72,7 @@ def test_a_dense_window_in_float32(rows, length, width):
 def test_a_dense_window_takes_the_convolution_on_a_cpu_only(monkeypatch):
     x, weight = torch.zeros(2, 5, 4), torch.zeros(3, 8)
     taken = torch.ones(2, 5, 3)
-    monkeypatch.setattr(windows, "convolved", lambda x, weight: taken)
+    monkeypatch.setattr(conv, "convolved", lambda x, weight: taken)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert dense(x, weight) is taken
     assert dense(x.to("meta"), weight.to("meta")).shape == (2, 5, 3)
@@ -91,7 +90,7 @@ def test_a_dense_window_under_autocast():
         assert_close(y.float(), token_by_token(x, weight), rtol=0.05, atol=0.05)
 
 
-def test_widening_is_linear():
+def test_narrow_linear_is_linear():
     values = randn(2, 7, 3), randn(5, 3, seed=1), randn(5, seed=2)
     assert_close(narrow_linear(*values), F.linear(*values))
     assert torch.autograd.gradcheck(narrow_linear, values)
@@ -108,9 +107,9 @@ def test_a_depthwise_window_is_a_convolution_with_each_token_s_filter(length, ke
 
 
 def test_the_mixers_take_them():
-    x, mixer, conv = randn(2, 6, 4), LinearMixer(4, 6, 1).double(), ConvMixer(4, 6, 3).double()
+    x, mixer, filters = randn(2, 6, 4), LinearMixer(4, 6, 1).double(), ConvMixer(4, 6, 3).double()
     assert_close(mixer(x), token_by_token(x, mixer.filters[0].weight))
-    assert_close(conv(x), depthwise(x, conv.weight, conv.bias))
+    assert_close(filters(x), depthwise(x, filters.weight, filters.bias))
 
 
 TRIMMED = {
@@ -128,7 +127,7 @@ TRIMMED = {
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("case", TRIMMED)
 def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
-    """Outputs and gradients, dropout included: a token that is computed keeps the dropout mask that it has among all."""
+    """Outputs and gradients, dropout included: a trimmed sequence has the dropout masks of the whole sequence."""
     torch.manual_seed(0)
     model = build(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, 5, 2, 4).double().train()
     whole = copy.deepcopy(model)
@@ -144,7 +143,7 @@ def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
 
 
 class PlainBlock(nn.Module):
-    """A block of an author who has not heard of trimming: attention, then an SSM that reads all that attention gives."""
+    """A block whose author knows nothing of trimming. Its SSM reads all tokens of its attention."""
 
     def __init__(self):
         super().__init__()
@@ -185,7 +184,7 @@ def test_a_block_that_wrongly_says_that_it_trims_is_refused(monkeypatch):
 
 
 class WithoutTrunk(DecisionModel):
-    """A model that computes all tokens in a loop of its own."""
+    """A model with its own loop over blocks, which computes all tokens."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -235,24 +234,24 @@ def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
-def test_noise_has_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
-    """Where torch draws number by number; else dropout stays torch's."""
-    if not draw.matches_torch(p):
+def test_dropout_masks_have_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
+    """On processors where torch draws number by number. Elsewhere dropout uses the masks of torch."""
+    if not sampling.matches_torch(p):
         pytest.skip("no C++ kernels, or a processor on which torch draws in another way")
     for shape in ((1,), (5, 7), (624,), (64, 60, 3)):
         torch.manual_seed(3)
         torch.rand(17)  # somewhere inside the generator's state
         start = torch.get_rng_state()
-        ours = draw.dropout_mask(*shape, p=p, like=torch.ones(1)), torch.rand(3)
+        ours = sampling.dropout_mask(*shape, p=p, like=torch.ones(1)), torch.rand(3)
         torch.set_rng_state(start)
         theirs = F.dropout(torch.ones(shape), p), torch.rand(3)
         assert all(map(torch.equal, ours, theirs))
 
 
-def test_noise_without_the_kernel_is_torch_s(monkeypatch):
-    monkeypatch.setattr(draw, "matches_torch", lambda p: False)
+def test_dropout_masks_without_the_kernel_is_torch_s(monkeypatch):
+    monkeypatch.setattr(sampling, "matches_torch", lambda p: False)
     torch.manual_seed(0)
-    ours = draw.dropout_mask(3, 4, p=0.3, like=torch.ones(1))
+    ours = sampling.dropout_mask(3, 4, p=0.3, like=torch.ones(1))
     torch.manual_seed(0)
     assert torch.equal(ours, F.dropout(torch.ones(3, 4), 0.3)) and len(ours.unique()) == 2
 
