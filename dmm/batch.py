@@ -1,7 +1,10 @@
 """Batch: what data, models and rollouts share.
 
-Axes, everywhere in dmm: B batch, K context length in environment steps, T tokens (3K for R, s, a), S state dimension,
-A action dimension, H embedding width, D inner width of an SSM, N SSM state size, L layers.
+Axes, everywhere in dmm: B batch, K context length in environment steps, T tokens (3 K for R, s, a; 3 K - 1 without the last
+action), S state dimension, A action dimension, H embedding width, L layers.
+State-space models: D inner width, N state size, R rank of the step size of Mamba-1, P channels of a head of Mamba-2, M pairs of
+conjugate poles of S4 (N / 2).
+Other axes have words as names, for example `read`: the tokens that are read later.
 """
 
 from collections.abc import Hashable
@@ -46,16 +49,16 @@ class Batch:
 
 
 class RecurrentState(dict[Hashable, Tensor]):
-    """What a recurrent rollout keeps of the tokens so far: for each layer what it wants, lanes first.
+    """The memory of a recurrent rollout: one tensor per layer, lanes first.
 
-    A layer that is given one goes on from its entry and renews it; it is given the tokens that have come since.
+    A layer that is given a RecurrentState receives only the new tokens. It continues from its entry and replaces the entry.
     """
 
-    token_offset = 0  # place of the first of these tokens in the order R, s, a
-    layer_index = 0  # of the layer at work, where layers share a module
-    attention_span = 0  # tokens that attention looks at, a token's own included
+    token_offset = 0  # place of the first new token in the order R, s, a
+    layer_index = 0  # index of the layer that runs, where layers share a module
+    attention_span = 0  # number of tokens that a token attends to, itself included
 
     def drop_finished(self, live) -> None:
-        """Drops the lanes whose episode is over."""
+        """Keeps the lanes that `live` selects: a mask or indices. The episodes of the others are over."""
         for layer, value in self.items():
             self[layer] = value[live]

@@ -1,4 +1,4 @@
-"""What each architecture is, read off the docstring that heads its file: the sections of Paper, Tokens, Mixers, Quirk ..."""
+"""A summary of each architecture, from the docstring of its file: its sections Paper, Tokens, Mixers, Quirk ..."""
 
 import re
 import sys
@@ -6,12 +6,12 @@ import sys
 from dmm.models import build, count_parameters, find, models
 from dmm.tasks import find_task
 
-SECTIONS = ("Paper", "Official", "Tokens", "Mixers", "Differs", "Quirk")  # of every file; Note is at will
+SECTIONS = ("Paper", "Official", "Tokens", "Mixers", "Differs", "Quirk")  # every file has these; Note is optional
 SHOWN = {"Paper": "paper", "Tokens": "tokens", "Mixers": "mixers", "Quirk": "quirks"}
 
 
 def sections(name: str) -> dict[str, str]:
-    """The docstring's parts by their headings, each on one line; the first line has the heading "Name"."""
+    """The sections of the docstring by their headings, each on one line. The first line has the heading "Name"."""
     text = sys.modules[find(name).__module__].__doc__ or ""
     first, *rest = re.split(r"^(\w+): ", text.strip(), flags=re.MULTILINE)
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
@@ -19,7 +19,7 @@ def sections(name: str) -> dict[str, str]:
 
 
 def year(name: str) -> str:
-    """The year of an architecture's paper, the latest where it has several."""
+    """The year of the paper of an architecture. If there are several, the latest."""
     found = sections(name)["Paper"]
     in_words = re.findall(r"\b20\d\d\b(?!\.)", found)
     in_numbers = [f"20{number[:2]}" for number in re.findall(r"arXiv (\d{4})\.\d{5}", found)]
@@ -27,7 +27,7 @@ def year(name: str) -> str:
 
 
 def parameters(name: str) -> dict[str, int]:
-    """Parameters of each preset (or of the default) on Hopper, at the paper's default size."""
+    """The number of parameters of each preset (or of the default) on Hopper, at the paper's default size."""
     hopper, model = find_task("hopper"), find(name)
     presets = model.presets or {name: {}}
     return {
@@ -37,7 +37,7 @@ def parameters(name: str) -> dict[str, int]:
 
 
 def entries() -> list[str]:
-    """A paragraph for each architecture."""
+    """One paragraph per architecture."""
     found = []
     for name in models():
         parts = sections(name)

@@ -1,4 +1,4 @@
-"""The catalogue of architectures: every file's docstring says what it has to, and the sizes are the papers'."""
+"""The catalogue of architectures: the docstring of every file has all sections, and the sizes are those of the papers."""
 
 import pytest
 

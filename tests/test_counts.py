@@ -1,4 +1,4 @@
-"""Parameter counts: what the papers print, and the closed device_tables behind them over random sizes."""
+"""Parameter counts: those that the papers print, and their closed forms over random sizes."""
 
 import math
 import random
@@ -131,7 +131,7 @@ def test_dm(dims, preset, overrides, expected):
 
 @pytest.mark.parametrize("dims, expected", [(HOPPER, 96_576), (WALKER, 98_016), (ANTMAZE, 100_000)])
 def test_ds4(dims, expected):
-    """By hand, from the tensors: no number is published for these sizes."""
+    """Counted by hand from the tensors. No number is published for these sizes."""
     assert count("ds4", dims) == expected
 
 
@@ -171,7 +171,7 @@ def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
 
 @pytest.mark.parametrize("dims, all_of_them, printed", [(ANTMAZE, 278_408, 180_104), (KITCHEN, 282_633, 184_329)])
 def test_a_frozen_mixer_is_counted_but_not_trained(dims, all_of_them, printed):
-    """The official code prints what it trains; here count_parameters sees the frozen mixer too."""
+    """The official code prints only trained parameters. Here count_parameters counts the frozen mixer too."""
     model = build("metamamba", {"width": 128, "mixer_sharing": "frozen-shared"}, *dims, 8)
     assert count_parameters(model) == all_of_them
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == printed
@@ -183,7 +183,7 @@ def mamba(H, expand, conv=False):
 
 
 def closed_forms(S, A, H, L):
-    """name, changes -> parameters, from pencil and paper."""
+    """Architecture, overrides and number of parameters, derived by hand."""
     frame, table = H * (S + 2 * A + 8) + A, 1000 * H
     transformer = L * (12 * H * H + 13 * H)
     v1 = {"expand": 2, "shared_norms": False}

@@ -1,4 +1,4 @@
-"""The Elastic Decision Transformer against its procedures, written out slowly: masks, bins, loss, the search for a history."""
+"""The Elastic Decision Transformer against its procedures, written out in loops: masks, bins, loss and search."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ CHANGES = {"width": 16, "layers": 2, "heads": 2, "return_low": -1.5, "return_hig
 
 
 def make(**overrides):
-    """A model that is far from its initialisation: every parameter counts."""
+    """A model far from its initialisation, so that every parameter has an effect."""
     torch.manual_seed(0)
     model = build("edt", {**CHANGES, **overrides}, S, A, K).eval()
     for parameter in model.parameters():
@@ -32,7 +32,7 @@ def make(**overrides):
 
 
 def windows(rows=4, padding="right") -> Batch:
-    """Windows with 0, 1, ... padded steps, which hold what must not matter."""
+    """Windows with 0, 1, ... padded steps. The values there must have no effect."""
     torch.manual_seed(1)
     mask = torch.arange(K) < K - torch.arange(rows)[:, None]
     mask = mask if padding == "right" else mask.flip(1)
@@ -42,13 +42,13 @@ def windows(rows=4, padding="right") -> Batch:
 
 
 def plain_bin(value: float, config) -> int:
-    """floor((R - low) / ((high - low) / (bins - 1))) of a return that is first brought into its range."""
+    """floor((R - low) / ((high - low) / (bins - 1))) of a return that is first clipped to its range."""
     inside = min(max(value, config.return_low), config.return_high)
     return math.floor((inside - config.return_low) / (config.return_high - config.return_low) * (config.bins - 1))
 
 
 def plain(model, states, actions, returns, steps):
-    """One window without padding, token by token: what each head gives, in lists by step. Arguments are [n ...]."""
+    """One window without padding, token by token. Returns the output of each head, in lists by step. Arguments are [n ...]."""
     tokens, config = [], model.config
     for state, action, value, step in zip(states, actions, returns, steps, strict=True):
         fed = torch.tensor([(plain_bin(float(value), config) - config.bins / 2) / (config.bins / 2)])
@@ -95,7 +95,7 @@ def test_bins_by_hand():
 
 
 def test_loss_by_hand():
-    """One real step and one pad: the action is off by 1, the next state by 2, the return by 0.5 below and then above."""
+    """One real step and one padded step. The action is off by 1, the next state by 2, the return by -0.5 and then by 0.5."""
     overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 3.0}
     model = build("edt", overrides, S, A, K)
     zeros = torch.zeros(1, 2, S), torch.zeros(1, 2, A)
@@ -150,7 +150,7 @@ def test_it_starts_as_pytorch_does():
 
 
 def plain_draw(logits: list[float], uniform: float, config) -> float:
-    """The return that a uniform number draws from the bins: tilted, the lowest 15 % of logits left out."""
+    """The return that a uniform number draws from the tilted bins without the lowest 15 % of logits."""
     tilted = [value + config.inverse_temperature * i / (config.bins - 1) for i, value in enumerate(logits)]
     floor = np.quantile(tilted, 0.15)
     weights = [math.exp(value - max(tilted)) if value >= floor else 0.0 for value in tilted]
@@ -159,7 +159,7 @@ def plain_draw(logits: list[float], uniform: float, config) -> float:
 
 
 def searched(model, states, actions, returns, t: int, uniform_samples: np.ndarray) -> tuple[torch.Tensor, int]:
-    """The official search for one lane at step t, among slots of a whole episode of which those after t are zeros."""
+    """The official search for one lane at step t. The slots are those of a whole episode, with zeros after t."""
     best, action, length = -999.0, None, None
     starts = range(0, t + 1, model.config.stride) if t < K else range(t - K + 1, t + 1, model.config.stride)
     for start in starts:
@@ -225,13 +225,13 @@ def test_a_lane_acts_alike_alone_and_beside_longer_and_shorter_ones(padding):
 
 
 def test_draws_by_hand():
-    """Of 4 bins the quantile at 0.15 leaves out the least likely one; a tilt of 3 raises them by 0, 1, 2, 3."""
+    """Of 4 bins the quantile at 0.15 leaves out the least likely one. A tilt of 3 raises the bins by 0, 1, 2, 3."""
     overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 4.0, "inverse_temperature": 3.0}
     model = build("edt", overrides, S, A, K)
     logits = torch.tensor([2.0, 1 + math.log(2), -5.0, math.log(5) - 1]).expand(1, 4, 4)  # tilted: weights 1, 2, -, 5
-    drawn = model.drawn(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
+    drawn = model.sample_returns(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
     assert drawn.tolist() == [[0, 0, 1, 1]]
-    assert model.drawn(logits[:, :2], torch.tensor([[0.376, 0.9999999]])).tolist() == [[3, 3]]
+    assert model.sample_returns(logits[:, :2], torch.tensor([[0.376, 0.9999999]])).tolist() == [[3, 3]]
     assert model.bins(drawn).tolist() == [[0, 0, 0, 0]]  # read as the bin below
 
 

@@ -1,21 +1,33 @@
-"""Fast paths against what they stand for, written out: outputs and gradients."""
+"""Fast paths against the same computations written out: outputs and gradients."""
 
-from dataclasses import replace
+import copy
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.testing import assert_close
 
+from dmm.batch import Batch
 from dmm.config import Protocol
 from dmm.data import trajectories
 from dmm.data.trajectories import sample
-from dmm.kernels import conv as windows
-from dmm.kernels import sampling as draw
+from dmm.kernels import conv, sampling
 from dmm.kernels.build import library
 from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
-from dmm.layers import ConvMixer
-from dmm.models import build, models
+from dmm.layers import (
+    ActionHead,
+    Attention,
+    ConvMixer,
+    Dropout,
+    SelectiveSSM,
+    TokenEmbedding,
+    TransformerBlock,
+    Trunk,
+    attention_bias,
+)
+from dmm.models import DecisionModel, build, models
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update
 from dmm.trials.run import dataset
@@ -26,7 +38,7 @@ def randn(*shape, seed=0):
 
 
 def token_by_token(x, weight):
-    """`dense` one token at a time: the last tokens, oldest first, zeros before the first."""
+    """`dense` one token at a time: the last tokens, oldest first. Zeros come before the first token."""
     (rows, length, width), kernel_size = x.shape, weight.shape[1] // x.shape[2]
     y = []
     for t in range(length):
@@ -45,7 +57,7 @@ def test_a_dense_window_is_the_map_token_by_token(length, kernel_size, run):
 
 @pytest.mark.parametrize("rows, length, width", [(64, 23, 64), (1, 3, 64), (3, 10, 7), (5, 29, 33)])
 def test_a_dense_window_in_float32(rows, length, width):
-    """Other code than in float64: oneDNN's, whose vectors a width need not fill, and for one row torch's own."""
+    """float32 runs other code than float64: oneDNN's, whose vectors a width may not fill, and for one row torch's."""
     x, weight, along = randn(rows, length, width), randn(width, 6 * width, seed=1), randn(rows, length, width, seed=2)
     singles = [value.detach().float().requires_grad_() for value in (x, weight)]
     for run, values in ((token_by_token, (x, weight)), (dense, singles)):
@@ -60,7 +72,7 @@ def test_a_dense_window_in_float32(rows, length, width):
 def test_a_dense_window_takes_the_convolution_on_a_cpu_only(monkeypatch):
     x, weight = torch.zeros(2, 5, 4), torch.zeros(3, 8)
     taken = torch.ones(2, 5, 3)
-    monkeypatch.setattr(windows, "convolved", lambda x, weight: taken)
+    monkeypatch.setattr(conv, "convolved", lambda x, weight: taken)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert dense(x, weight) is taken
     assert dense(x.to("meta"), weight.to("meta")).shape == (2, 5, 3)
@@ -78,7 +90,7 @@ def test_a_dense_window_under_autocast():
         assert_close(y.float(), token_by_token(x, weight), rtol=0.05, atol=0.05)
 
 
-def test_widening_is_linear():
+def test_narrow_linear_is_linear():
     values = randn(2, 7, 3), randn(5, 3, seed=1), randn(5, seed=2)
     assert_close(narrow_linear(*values), F.linear(*values))
     assert torch.autograd.gradcheck(narrow_linear, values)
@@ -95,44 +107,110 @@ def test_a_depthwise_window_is_a_convolution_with_each_token_s_filter(length, ke
 
 
 def test_the_mixers_take_them():
-    x, mixer, conv = randn(2, 6, 4), LinearMixer(4, 6, 1).double(), ConvMixer(4, 6, 3).double()
+    x, mixer, filters = randn(2, 6, 4), LinearMixer(4, 6, 1).double(), ConvMixer(4, 6, 3).double()
     assert_close(mixer(x), token_by_token(x, mixer.filters[0].weight))
-    assert_close(conv(x), depthwise(x, conv.weight, conv.bias))
+    assert_close(filters(x), depthwise(x, filters.weight, filters.bias))
+
+
+TRIMMED = {
+    "dt": {},
+    "dt heads": {"heads": 2},
+    "decision_mamba": {},
+    "decision_mamba rc": {"mlp": False},
+    "metamamba": {},
+    "metamamba double": {"double": True, "mixer": "conv"},
+    "metamamba no residual": {"residual": False},
+    "metamamba mamba2": {"ssm": "mamba2"},
+}
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("heads", [1, 2])
-def test_the_last_layer_of_dt_gives_what_all_tokens_would_give(dropout, heads):
-    """Outputs and gradients, dropout included: the tokens that are computed keep the masks that they had among all."""
+@pytest.mark.parametrize("case", TRIMMED)
+def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
+    """Outputs and gradients, dropout included: a trimmed sequence has the dropout masks of the whole sequence."""
     torch.manual_seed(0)
-    model = build("dt", {"width": 16, "heads": heads, "dropout": dropout}, 5, 2, 4).double().train()
-    batch = random_batch()
-
-    def whole():
-        x = model.embed(batch)
-        for block in model.blocks:
-            x = block(x, bias(batch, x))
-        return model.head(x)
-
-    results = []
-    for run in (lambda: model(batch), whole):
+    model = build(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, 5, 2, 4).double().train()
+    whole = copy.deepcopy(model)
+    whole.embed.state_tokens = lambda state=None: slice(None)
+    batch, results = random_batch(), []
+    for run in (model, whole):
         torch.manual_seed(1)
-        y = run()
-        used = [p for name, p in model.named_parameters() if not name.startswith(model.unused_parameters())]
+        y = run(batch) if run is model else run(batch)[:, 1::3]
+        used = [p for name, p in run.named_parameters() if not name.startswith(run.unused_parameters() or "-")]
         results.append([y, *torch.autograd.grad(y.square().sum(), used)])
     for mine, all_of_it in zip(*results, strict=True):
         assert_close(mine, all_of_it, rtol=1e-10, atol=1e-12)
 
 
-def bias(batch, x):
-    from dmm.layers import attention_bias
+class PlainBlock(nn.Module):
+    """A block whose author knows nothing of trimming. Its SSM reads all tokens of its attention."""
 
-    return attention_bias(batch.mask.repeat_interleave(3, 1), x)
+    def __init__(self):
+        super().__init__()
+        self.attention, self.ssm, self.dropout = Attention(16, 2, 0.3), SelectiveSSM(16, 2), Dropout(0.3)
+
+    def forward(self, x, bias):
+        x = x + self.dropout(self.attention(x, bias))
+        return x + self.ssm(x)
+
+
+@pytest.mark.parametrize("last", [PlainBlock, lambda: TransformerBlock(16, 2, 0.3, "gelu")])
+def test_a_trunk_gives_the_tokens_that_are_read_of_any_block(last):
+    torch.manual_seed(0)
+    trunk, x = Trunk([PlainBlock(), last()]), torch.randn(2, 11, 16)
+    bias = attention_bias(torch.ones(2, 11, dtype=torch.bool), x)
+
+    def loop():
+        y = x
+        for block in trunk:
+            y = block(y, bias)
+        return y
+
+    for read in (slice(1, None, 3), slice(-1, None), slice(None)):
+        found = []
+        for run in (lambda read=read: trunk(x, bias, read=read), lambda read=read: loop()[:, read]):
+            torch.manual_seed(1)
+            found.append((run(), torch.rand(2)))
+        assert_close(*found)
+
+
+def test_a_block_that_wrongly_says_that_it_trims_is_refused(monkeypatch):
+    monkeypatch.setattr(PlainBlock, "trims", True, raising=False)
+    trunk, x = Trunk([PlainBlock()]), torch.randn(2, 11, 16)
+    bias = attention_bias(torch.ones(2, 11, dtype=torch.bool), x)
+    with pytest.raises((AssertionError, RuntimeError)):
+        trunk(x, bias, read=slice(1, None, 3))
+    assert trunk(x, bias).shape == x.shape  # the context of the call that failed is over
+
+
+class WithoutTrunk(DecisionModel):
+    """A model with its own loop over blocks, which computes all tokens."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        pass
+
+    def __init__(self, *sizes):
+        super().__init__(self.Config(), *sizes)
+        self.embed, self.head = TokenEmbedding(sizes[0], sizes[1], 16, 0.1), ActionHead(16, sizes[1])
+        self.blocks = nn.ModuleList([PlainBlock(), TransformerBlock(16, 2, 0.1, "relu")])
+
+    def forward(self, batch, state=None):
+        x = self.embed(batch)
+        bias = attention_bias(batch.mask.repeat_interleave(3, 1), x)
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.head(x[:, self.embed.state_tokens()])
+
+
+def test_a_model_without_a_trunk_learns_and_acts():
+    model, batch = WithoutTrunk(5, 2, 4).double(), random_batch()
+    model.loss(model(batch), batch).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model(batch).shape == (2, 4, 2) and model.eval().act(batch).shape == (2, 2)
 
 
 def random_batch():
-    from dmm.batch import Batch
-
     mask = torch.tensor([[True] * 4, [False, False, True, True]])
     values = [value.detach() for value in (randn(2, 4, 5), randn(2, 4, 2, seed=1), randn(2, 4, seed=2))]
     return Batch(*values, torch.arange(4).expand(2, 4), mask)
@@ -156,24 +234,24 @@ def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
-def test_noise_has_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
-    """Where torch draws number by number; else dropout stays torch's."""
-    if not draw.matches_torch(p):
+def test_dropout_masks_have_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
+    """On processors where torch draws number by number. Elsewhere dropout uses the masks of torch."""
+    if not sampling.matches_torch(p):
         pytest.skip("no C++ kernels, or a processor on which torch draws in another way")
     for shape in ((1,), (5, 7), (624,), (64, 60, 3)):
         torch.manual_seed(3)
         torch.rand(17)  # somewhere inside the generator's state
         start = torch.get_rng_state()
-        ours = draw.dropout_mask(*shape, p=p, like=torch.ones(1)), torch.rand(3)
+        ours = sampling.dropout_mask(*shape, p=p, like=torch.ones(1)), torch.rand(3)
         torch.set_rng_state(start)
         theirs = F.dropout(torch.ones(shape), p), torch.rand(3)
         assert all(map(torch.equal, ours, theirs))
 
 
-def test_noise_without_the_kernel_is_torch_s(monkeypatch):
-    monkeypatch.setattr(draw, "matches_torch", lambda p: False)
+def test_dropout_masks_without_the_kernel_is_torch_s(monkeypatch):
+    monkeypatch.setattr(sampling, "matches_torch", lambda p: False)
     torch.manual_seed(0)
-    ours = draw.dropout_mask(3, 4, p=0.3, like=torch.ones(1))
+    ours = sampling.dropout_mask(3, 4, p=0.3, like=torch.ones(1))
     torch.manual_seed(0)
     assert torch.equal(ours, F.dropout(torch.ones(3, 4), 0.3)) and len(ours.unique()) == 2
 

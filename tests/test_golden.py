@@ -1,4 +1,4 @@
-"""Pinned learning curves. If one moves, every result moves: raise config.RESULTS_VERSION and say so in LOG.md."""
+"""Pinned learning curves. If one moves, every result moves: raise config.RESULTS_VERSION and note it in LOG.md."""
 
 import pytest
 from helpers.reacher import REACHER, TINY
@@ -124,7 +124,7 @@ MAMBA_2 = [0.9986899, 0.7059124, 0.5525414, 0.5623586, 0.4379277, 0.4357348, 0.3
 
 
 def curve(arch: str, **overrides) -> list[float]:
-    """Mean losses over ten times two updates."""
+    """Ten mean losses, each over two updates."""
     protocol = TINY.with_overrides(updates=20, num_evaluations=1)
     overrides = {"width": 16, **overrides}
     trial = Trial(

@@ -1,4 +1,4 @@
-"""HDM and HDT against transformers' Mamba and GPT-2 and the published procedures, written out for one episode at a time."""
+"""HDM and HDT against Mamba and GPT-2 of transformers, and against the published procedures, one episode at a time."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("name", ["hdm", "hdt"])
 
 
 def shaken(name, **overrides):
-    """A model all of whose parameters have a part."""
+    """A model in which every parameter has an effect."""
     torch.manual_seed(0)
     model = build(name, {"width": HIDDEN, "layers": 2, **overrides}, S, A, K).eval()
     for parameter in model.parameters():
@@ -38,7 +38,7 @@ def shaken(name, **overrides):
 
 
 class Twin:
-    """A level with the trunk of transformers: what it says of each of n steps, without padding."""
+    """A level with the trunk of transformers. It predicts n steps without padding."""
 
     def __init__(self, name, level, fields, tanh):
         self.level, self.fields, self.tanh, self.time = level, fields, tanh, name == "hdt"
@@ -72,7 +72,7 @@ def twins(name, model) -> tuple[Twin, Twin]:
 
 @pytest.mark.parametrize("name, overrides", [("hdm", {}), ("hdt", {}), ("hdt", {"time_steps": "aligned"})])
 def test_both_levels_are_their_twins_of_transformers(name, overrides):
-    """Training windows, each cut to its real steps: padding has no part. HDT's time steps are padded on the left."""
+    """Training windows, each cut to its real steps, so padding has no effect. HDT's time steps are padded on the left."""
     model, data = shaken(name, **overrides), episodes()
     high, low = twins(name, model)
     rows = torch.tensor([0, 2, 3, 20, 30, 33, 87, 99])  # windows of 1, 3, 4, 4, 1, 4, 1 and 4 steps
@@ -90,7 +90,7 @@ def test_both_levels_are_their_twins_of_transformers(name, overrides):
 
 
 def procedure(high, low, states):
-    """The published evaluation of one episode: lists that grow and are cut to their last K, zeros at the start."""
+    """The published evaluation of one episode. Lists start with zeros, grow, and are cut to their last K entries."""
     seen, times, goals, actions = [], [], [torch.zeros(S)], [torch.zeros(A)]
     for t, state in enumerate(states):
         seen.append(torch.tensor(state, dtype=torch.float32))
@@ -103,7 +103,7 @@ def procedure(high, low, states):
 
 @BOTH
 def test_rollouts_are_the_published_procedure(name):
-    """Three lanes over more than three windows; one ends halfway."""
+    """Three lanes over more than three windows. One lane ends halfway."""
     model = shaken(name)
     generator = np.random.default_rng(0)
     norms = Statistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
@@ -156,7 +156,7 @@ def test_the_loss_is_that_of_actions_and_of_goals_over_real_steps(name):
 
 @pytest.mark.parametrize("name, overrides", [("hdm", ()), ("hdt", (("dropout", 0.0),))])
 def test_one_optimiser_is_as_good_as_two(name, overrides):
-    """fit against the published loop: each level has its optimiser, its schedule, its clipped gradient."""
+    """fit() against the published loop, where each level has its own optimiser, schedule and clipped gradient."""
     protocol = TINY.with_overrides(updates=6, num_evaluations=1, window_anchor="end", padding="right", pad_action=0.0)
     overrides = (("width", 16), ("layers", 2), *overrides)
     trial = Trial(arch=name, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)

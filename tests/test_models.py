@@ -1,4 +1,4 @@
-"""The contract, for every file of dmm/models and every preset; then the switches that a paper's number may rest on."""
+"""The contract for every file of dmm/models and every preset. Then the switches that can move a published number."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from dmm.models import build, find, make_config, models
 
 
 def answer(model, data) -> tuple[torch.Tensor, ...]:
-    """What a model predicts, the actions first."""
+    """The predictions of a model, actions first."""
     predicted = model(data)
     return predicted if isinstance(predicted, tuple) else (predicted,)
 
@@ -58,7 +58,7 @@ def test_no_step_sees_the_future(name, overrides, step):
 
 
 def sees(name, overrides) -> dict[str, int]:
-    """The fields that a prediction reads, each with how many steps back its latest entry lies."""
+    """The fields that a prediction reads. Each has the number of steps from the prediction back to its latest entry."""
     if name == "bc":
         return {"states": 0}
     if name in ("hdm", "hdt"):
@@ -72,7 +72,7 @@ def sees(name, overrides) -> dict[str, int]:
 
 @EVERY
 def test_every_step_sees_what_it_may(name, overrides):
-    """The present state and return, and the action before: a mixer shifted by a token would not."""
+    """The present state and return-to-go, and the previous action. A mixer that is shifted by one token fails."""
     model, data = make(name, overrides), batch(rows=1)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_the_whole_model(name, overrides, tmp_path):
 
 @EVERY
 def test_a_checkpoint_holds_everything_once(name, overrides):
-    """Shared layers stand once: safetensors refuses aliases."""
+    """A shared layer is in the checkpoint once, because safetensors refuses aliases."""
     pointers = [value.data_ptr() for value in make(name, overrides).state_dict().values()]
     assert len(set(pointers)) == len(pointers)
 
@@ -256,7 +256,7 @@ def test_a_frozen_mixer_keeps_the_initialisation_of_pytorch():
 
 
 def test_the_residual_of_metamamba_is_around_the_ssm():
-    """Without the residual, an SSM that gives nothing leaves nothing; with it, the mixed tokens."""
+    """If the SSMs return zeros, nothing is left without the residual. With it the mixed tokens are left."""
     for residual in (True, False):
         model = make("metamamba", {**SMALL, "residual": residual})
         for ssm in model.ssms:
@@ -278,7 +278,7 @@ def test_switches_of_metamamba_share_what_they_say():
 
 @pytest.mark.parametrize("name", models())
 def test_every_field_of_a_config_has_an_effect(name):
-    """Another value of any switch gives another model or another answer (dropout: in training)."""
+    """Another value of any field gives another model or another answer (for dropout: in training)."""
 
     def fingerprint(overrides):
         torch.manual_seed(0)

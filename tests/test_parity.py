@@ -1,4 +1,4 @@
-"""Our models against independent code: transformers with our weights copied in, and the papers' equations written out."""
+"""Our models against independent code: transformers with copies of our weights, and the papers' equations written out."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def padded_batch(padding=(0, 5, 19)) -> Batch:
 
 
 def copy(ours: nn.Module, theirs: nn.Module, transpose: bool = False) -> None:
-    """Copies weight and bias; GPT-2 of transformers keeps its linear weights transposed."""
+    """Copies weight and bias. The GPT-2 of transformers has transposed linear weights."""
     theirs.weight.data.copy_(ours.weight.T if transpose else ours.weight)
     if ours.bias is not None:
         theirs.bias.data.copy_(ours.bias)
@@ -179,7 +179,7 @@ def test_mamba_2_is_transformers_mamba_2(width, expand):
 
 @pytest.mark.parametrize("preset", ["DM", "DM+R"])
 def test_dm_is_transformers_mamba(preset):
-    """Tokens laid out one by one, then the trunk of a Mamba language model."""
+    """The tokens in a loop, then the trunk of a Mamba language model."""
     torch.manual_seed(0)
     model = build(
         "decision_mamba_correia",

@@ -1,4 +1,4 @@
-"""Recurrent rollouts: step by step gives what a recomputation over the full history gives."""
+"""Recurrent rollouts: step by step a model gives the same actions as a recomputation over the full history."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ LENGTH, K = 200, 5
 
 
 def banded(real, like):
-    """Attention over the full history in which a token sees as many tokens as there are up to a window's last state."""
+    """A mask for the full history. Each token sees as many tokens as a window has up to its last state."""
     age = torch.arange(like.shape[1]).unsqueeze(1) - torch.arange(like.shape[1])
     return torch.where((age >= 0) & (age < 3 * K - 1), 0.0, -torch.inf).expand(len(like), 1, -1, -1)
 
@@ -37,16 +37,16 @@ def test_steps_equal_the_full_history(name, overrides, monkeypatch):
     steps, mask = torch.arange(LENGTH).expand(2, -1), torch.ones(2, LENGTH, dtype=torch.bool)
     with torch.inference_mode():
         expected = model(Batch(states, actions, returns, steps, mask, previous_actions=previous))
-        past, found = RecurrentState(), []
+        state, found = RecurrentState(), []
         for t in range(LENGTH):
             now = (value[:, t : t + 1] for value in (states, 0 * actions, returns, steps, mask))
-            found.append(model.step(Batch(*now, previous_actions=previous[:, t : t + 1]), past))
+            found.append(model.step(Batch(*now, previous_actions=previous[:, t : t + 1]), state))
     torch.testing.assert_close(torch.stack(found, 1), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", ["dt", "metamamba", "decision_mamba_correia", "ds4"])
 def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, tiny_trial):
-    """Without pads there is nothing in which they could differ until the window is full; the DT family pads, so K = T."""
+    """Without padding they cannot differ until the window is full. The DT family pads, so K is the horizon."""
     steps = 6
     task = replace(REACHER, horizon=steps)
     protocol = TINY.with_overrides(context_length=steps, padding="right", rollout="recurrent")
@@ -57,10 +57,10 @@ def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, 
     assert one[0] == pytest.approx(other[0], abs=1e-5) and one[1] == other[1] == [steps, steps]
 
 
-def test_a_lane_that_ends_leaves_the_others_their_past():
-    past = RecurrentState({torch.nn.Identity(): torch.arange(3)})
-    past.drop_finished(torch.tensor([0, 2]))
-    assert [value.tolist() for value in past.values()] == [[0, 2]]
+def test_a_lane_that_ends_leaves_the_others_their_state():
+    state = RecurrentState({torch.nn.Identity(): torch.arange(3)})
+    state.drop_finished(torch.tensor([0, 2]))
+    assert [value.tolist() for value in state.values()] == [[0, 2]]
 
 
 def test_a_model_without_recurrence_says_so(tiny_trial):

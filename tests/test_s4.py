@@ -1,4 +1,4 @@
-"""The S4 kernel against a dense recurrence and HiPPO's definition, and Decision S4 against its equations written out."""
+"""The S4 kernel against a dense recurrence and the definition of HiPPO. Decision S4 against its equations written out."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ def test_hippo_is_legs():
 
 @pytest.mark.parametrize("size", [2, 4, 16, 96])
 def test_hippo_is_normal_plus_low_rank(size):
-    """A = V (diag(poles) - P P*) V* with V unitary, over both of each pair."""
+    """A = V (diag(poles) - P P*) V* with V unitary, over both poles of each pair."""
     half = diagonalised(size)
     poles, P, B = (torch.cat([value, value.conj()]) for value in half[:3])
     V = torch.cat([half[3], half[3].conj()], 1)
@@ -54,7 +54,7 @@ def test_hippo_is_normal_plus_low_rank(size):
 
 
 def drawn(M, steps=(1e-4, 1e-3, 0.1, 1.0), dtype=torch.float64, seed=0):
-    """u's gradient apart, what the layer takes: HiPPO moved at random, and step sizes beyond where training begins."""
+    """The inputs of the layer: HiPPO with random changes, and step sizes beyond those at the start of training."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape):
@@ -86,7 +86,7 @@ def with_gradients(form, values):
 
 
 def test_the_reference_is_hippo_itself_in_real_numbers():
-    """One real dense system a channel, by numpy: neither conjugate pairs nor a change of basis."""
+    """One real dense system per channel, in numpy, without conjugate pairs and without a change of basis."""
     M, dt = 4, (0.01, 0.3)
     poles, P, B, V = diagonalised(2 * M)
     _, _, _, _, C, D = drawn(M, dt)
@@ -105,7 +105,7 @@ def test_the_reference_is_hippo_itself_in_real_numbers():
 
 @pytest.mark.parametrize("form", [reference, parallel])
 def test_the_memory_of_a_constant_is_the_constant(form):
-    """LegS keeps Legendre coefficients of its past: of a constant, 1 and zeros. Channel i reads coefficient i."""
+    """The state of LegS holds Legendre coefficients: for a constant input 1 and zeros. Channel i reads coefficient i."""
     poles, P, B, V = diagonalised(8)
     one = torch.ones(4, dtype=torch.float64)
     y = form(torch.ones(1, 300, 4, dtype=torch.float64), 0.2 * one, poles, P, B, V[:4], 0 * one)
@@ -127,7 +127,7 @@ def test_the_convolution_is_the_recurrence(length, M, padding, dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_poles_without_damping_are_on_no_point(dtype):
-    """They put those of Abar on the unit circle, where the points would be if its radius were not below 1."""
+    """They put the poles of Abar on the unit circle. With radius 1 the points of the kernel would be there too."""
     values = [inputs(100, 4, (), dtype), *drawn(8, dtype=dtype)]
     values[2] = torch.complex(0 * values[2].real, values[2].imag).detach().requires_grad_()
     values[3] = (0 * values[3]).detach().requires_grad_()
@@ -138,7 +138,7 @@ def test_poles_without_damping_are_on_no_point(dtype):
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=str)
 def test_the_recurrence_resumes(dtype, tolerance):
-    """200 steps, in parts, are the dense recurrence in one go."""
+    """200 steps in parts equal the dense recurrence in one run."""
     u, *values = [inputs(200, 4, (0, 50, 199), dtype), *drawn(48, dtype=dtype)]
     x, parts = None, []
     for part in u.split([1, 1, 98, 100], 1):
@@ -156,7 +156,7 @@ def test_the_recurrence_resumes(dtype, tolerance):
 
 
 def written_out(model, data):
-    """The model's equations, step by step, in numpy."""
+    """The equations of the model, step by step, in numpy."""
     weights = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
 
     def linear(name, x):
@@ -209,7 +209,7 @@ def test_ds4_is_its_equations(overrides, padding):
 
 
 def test_the_pads_of_ds4():
-    """On the right no real step sees them; on the left they run through."""
+    """On the right no real step sees them. On the left they run through the layers."""
     model = make("ds4", {"width": 16})
     for padding in ("left", "right"):
         data = batch(padding=padding)

@@ -1,4 +1,4 @@
-"""The selective scan against its equations written out scalar by scalar, and its fast paths against the reference."""
+"""The selective scan against its equations, written out scalar by scalar. Its fast paths against the reference."""
 
 import importlib
 import os
@@ -21,7 +21,7 @@ SIZES = pytest.mark.parametrize("batch, T, D, N", [(2, 7, 3, 4), (1, 1, 5, 16), 
 
 
 def inputs(batch, T, D, N, dtype=torch.float64, device="cpu", seed=0):
-    """x, z, dt, A, B, C, D, all wanting a gradient."""
+    """x, z, dt, A, B, C, D. All require a gradient."""
     generator = torch.Generator().manual_seed(seed)
     shapes = [(batch, T, D)] * 3 + [(D, N)] + [(batch, T, N)] * 2 + [(D,)]
     values = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
@@ -30,7 +30,7 @@ def inputs(batch, T, D, N, dtype=torch.float64, device="cpu", seed=0):
 
 
 def literal(x, z, dt, A, B, C, D):
-    """The recurrence in scalars: no broadcasting, nothing shared with the code under test."""
+    """The recurrence in scalars, without broadcasting. It shares nothing with the code under test."""
     y = np.zeros_like(x)
     for b in range(x.shape[0]):
         for d in range(x.shape[2]):
@@ -94,7 +94,7 @@ def with_gradients(scan, values, weight):
 @pytest.mark.parametrize("pads", [0, 9])
 @pytest.mark.parametrize("scan", [fast, selective_scan])
 def test_float32_is_the_loop_in_float64_with_and_without_pads(scan, pads):
-    """The first half of the rows begins with tokens of zeros, as a padded window's do where an embedding gives none."""
+    """The first half of the rows begins with tokens of zeros, like a padded window whose embedding gives zeros."""
     values = inputs(8, 60, 64, 16, torch.float32)
     with torch.no_grad():
         for value in (values[index] for index in (0, 1, 2, 4, 5)):
@@ -127,7 +127,7 @@ def test_the_future_does_not_reach_the_past():
 
 
 def test_mamba_ssm_is_called_channels_first():
-    """A stand-in with mamba-ssm's signature and layout gives what the reference gives."""
+    """A stand-in with the signature and layout of mamba-ssm equals the reference."""
 
     def kernel(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
         assert delta_softplus and delta_bias is None and u.shape == (2, 3, 7) and B.shape == C.shape == (2, 4, 7)
@@ -141,7 +141,7 @@ def test_mamba_ssm_is_called_channels_first():
 
 @pytest.fixture
 def can_build():
-    """Where there are a compiler and ninja, the kernel must be there; a skip would hide that it no longer builds."""
+    """If there are a compiler and ninja, the kernel must exist. A skip would hide that it no longer builds."""
     if not (which(os.environ.get("CXX", "c++")) and which("ninja")):
         pytest.skip("no C++ compiler or no ninja")
     assert compiled.library()[0], compiled.library()[1]
@@ -149,7 +149,7 @@ def can_build():
 
 @pytest.mark.parametrize("batch, T, D, N", [(1, 1, 1, 1), (3, 7, 17, 5), (50, 3, 64, 16), (2, 6, 33, 16)])
 def test_a_scan_goes_on_where_it_stopped(batch, T, D, N, can_build):
-    """In pieces, each from the state that the one before left, it is the whole; states given stay as they are."""
+    """Pieces, each from the state after the previous one, equal the whole. A given state is not changed."""
     values = [value.detach() for value in inputs(batch, T, D, N, torch.float32)]
     expected, state = scan.resume(*values)
     with torch.inference_mode():
@@ -178,7 +178,7 @@ SHAPES = [(1, 1, 1, 1), (2, 1, 17, 5), (3, 7, 1, 16), (2, 24, 17, 5), (2, 9, 5, 
 @pytest.mark.parametrize("shape", [*SHAPES, (2, 300, 33, 7)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_compiled_values_and_gradients_are_the_references(can_build, shape, dtype):
-    """One block of channels and several, whole and partial; one tile of states and several."""
+    """One block of channels and several, whole and partial. One tile of states and several."""
     values = inputs(*shape, torch.float32)
     weight = torch.randn(shape[:3], generator=torch.Generator().manual_seed(1))
     ours = with_gradients(CompiledScan.apply, values, weight)
@@ -198,7 +198,7 @@ def test_compiled_values_are_the_literal_recurrence(can_build, batch, T, D, N):
 
 @pytest.mark.parametrize("size", [30.0, 1000.0])
 def test_compiled_is_the_reference_far_from_zero(can_build, size):
-    """Where exp would overflow or vanish, in the softplus, the gate and the decay."""
+    """Values for which exp overflows or vanishes in the softplus, the gate and the decay."""
     x, z, dt, A, B, C, D = inputs(2, 12, 20, 4, torch.float32)
     values = [x, z * size, dt * size, A * size, B, C, D]
     for one, other in zip(
@@ -215,7 +215,7 @@ def test_compiled_shows_what_is_not_a_number(can_build):
 
 
 def test_compiled_is_the_same_to_the_bit_for_views_and_in_each_call(can_build):
-    """The model hands over halves and slices of its projections."""
+    """The model passes halves and slices of its projections."""
     x, z, dt, A, B, C, D = (value.detach() for value in inputs(4, 10, 24, 16, torch.float32))
     left, right = torch.cat([x, z], -1).chunk(2, -1)
     _, *sliced = torch.cat([dt, B, C], -1).split([24, 16, 16], -1)
@@ -278,7 +278,7 @@ def test_without_a_compiler_pytorch_is_taken_and_this_is_said_once(tmp_path):
 
 
 def test_processes_may_build_at_once(can_build, tmp_path):
-    """And leave one file: no lock, nothing half made."""
+    """One file is left: no lock and no partial file."""
     processes = [start(tmp_path) for _ in range(2)]
     for process in processes:
         out, err = process.communicate()
@@ -308,7 +308,7 @@ def test_active_says_which_path_and_why(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_is_the_reference():
-    """Whichever path is active on the GPU."""
+    """The path that is active on the GPU."""
     values = inputs(8, 60, 64, 16, torch.float32, "cuda")
     weight = torch.ones(8, 60, 64, device="cuda")
     for ours, truth in zip(

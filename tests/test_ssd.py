@@ -1,4 +1,4 @@
-"""The scan of Mamba-2 against its equations written out scalar by scalar, and the matrix form against the loop."""
+"""The scan of Mamba-2 against its equations, written out scalar by scalar. The matrix form against the loop."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PATHS = pytest.mark.parametrize("form", [reference, dual])
 
 
 def inputs(batch, T, heads, P, N, dtype=torch.float64, seed=0):
-    """x, dt, A, B, C, D, all wanting a gradient."""
+    """x, dt, A, B, C, D. All require a gradient."""
     generator = torch.Generator().manual_seed(seed)
     shapes = [(batch, T, heads, P), (batch, T, heads), (heads,), (batch, T, N), (batch, T, N), (heads,)]
     values = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
@@ -20,7 +20,7 @@ def inputs(batch, T, heads, P, N, dtype=torch.float64, seed=0):
 
 
 def literal(x, dt, A, B, C, D):
-    """The recurrence in scalars: no broadcasting, nothing shared with the code under test."""
+    """The recurrence in scalars, without broadcasting. It shares nothing with the code under test."""
     y = np.zeros_like(x)
     for b, head, p in np.ndindex(x.shape[0], *x.shape[2:]):
         h = [0.0] * B.shape[2]
@@ -67,7 +67,7 @@ def test_gradients_are_finite_differences(form):
 
 @pytest.mark.parametrize("T, shift, pads", [(24, -4.0, 0), (180, -4.0, 0), (60, 3.0, 0), (60, -4.0, 9)])
 def test_dual_is_the_loop_in_float64_at_the_size_of_a_model(T, shift, pads):
-    """Steps as at the start of training (a long memory), and thousands in sum (a short one); tokens of zeros before."""
+    """Small steps as at the start of training (a long memory), or large ones (a short memory). The first tokens are zeros."""
     values = inputs(4, T, 4, 16, 128, torch.float32)
     with torch.no_grad():
         for value in (values[index] for index in (0, 1, 3, 4)):

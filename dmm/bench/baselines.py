@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from dmm.batch import Batch
 from dmm.data.trajectories import Trajectories
 from dmm.kernels import scan
-from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding, TokenSubset
+from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding
 from dmm.models.metamamba import LinearMixer
 
 STATISTICS = 0.1, 1.1  # mean and standard deviation by which states are normalised
@@ -85,9 +85,7 @@ class PeerSSM(nn.Module):
             assert self.conv.bias is not None
             self.conv.bias.data.copy_(mixer.bias.data[0])
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], past: None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], state: None = None) -> Float[Tensor, "B T H"]:
         ours, (rows, length, _) = self.ours, x.shape
         x, z = rearrange(ours.in_proj(x), "b t d -> b d t").chunk(2, dim=1)
         if self.conv is not None:
@@ -108,23 +106,35 @@ class PeerMixer(nn.Module):
         assert len(ours.filters) == 1
         self.kernel_size, self.linear = ours.kernel_size, ours.filters[0]
 
-    def forward(self, x: Float[Tensor, "B T H"], past: None = None) -> Float[Tensor, "B T H"]:
+    def forward(self, x: Float[Tensor, "B T H"], state: None = None) -> Float[Tensor, "B T H"]:
         windows = F.pad(x, (0, 0, self.kernel_size - 1, 0)).unfold(1, self.kernel_size, 1)  # B T H window
         return self.linear(windows.transpose(2, 3).flatten(2))
 
 
+class PeerEmbedding(nn.Module):
+    """The tokens as published: the last action is one of them, and the layers compute and return all tokens."""
+
+    def __init__(self, ours: TokenEmbedding) -> None:
+        super().__init__()
+        self.ours = ours
+        ours.last_action = True
+
+    def forward(self, batch: Batch, state: None = None) -> Float[Tensor, "B T H"]:
+        return self.ours(batch)
+
+    def state_tokens(self, state: None = None) -> slice:
+        return slice(None)
+
+
 class PeerHead(nn.Module):
-    """The head as published. The layers before it compute all tokens."""
+    """The head as published: it picks the state tokens out of all tokens."""
 
     def __init__(self, ours: ActionHead) -> None:
         super().__init__()
         self.ours = ours
 
-    def reads(self, x: Float[Tensor, "B T H"], past: None = None) -> TokenSubset:
-        return TokenSubset(slice(None), x.shape[1])
-
-    def read(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B K A"]:
-        return self.ours(x)
+    def forward(self, x: Float[Tensor, "B T H"]) -> Float[Tensor, "B K A"]:
+        return self.ours(x[:, 1::3])
 
 
 def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
@@ -133,7 +143,7 @@ def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, TokenEmbedding):
-                child.last_action = True
+                setattr(module, name, PeerEmbedding(child))
             elif isinstance(child, ActionHead):
                 setattr(module, name, PeerHead(child))
             elif isinstance(child, SelectiveSSM):

@@ -1,7 +1,7 @@
 """The selective scan of Mamba-1: one function in front of mamba-ssm's CUDA kernel, a C++ kernel and a PyTorch loop.
 
-`scan.reference` is the truth that every path is tested against. A kernel is imported, or built, when it is first wanted.
-DMM_SCAN=torch keeps to the loop. The paths differ in the last bits, so a result names the one that made it.
+Every path is tested against `scan.reference`. A kernel is imported or built at its first use. DMM_SCAN=torch selects the
+PyTorch loop. The paths differ in the last bits, so a result records which path made it.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from dmm.kernels.scan import fast
 
 @cache
 def cuda_kernel() -> tuple[Callable | None, str]:
-    """mamba-ssm's kernel, or None and why it cannot be had."""
+    """The kernel of mamba-ssm, or None and the reason why it is missing."""
     try:
         importlib.import_module("selective_scan_cuda")
         return importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn, ""
@@ -31,7 +31,10 @@ def cuda_kernel() -> tuple[Callable | None, str]:
 
 
 def choice(device: torch.device | str) -> tuple[str, str]:
-    """The path of float32 tensors on a device, and what is in the way of a faster one."""
+    """The path of float32 tensors on a device, and the reason why it is not a faster one ("" if it is the fastest).
+
+    Raises ValueError if DMM_SCAN has an unknown value.
+    """
     setting, kind = os.environ.get("DMM_SCAN", ""), torch.device(device).type
     if setting not in ("", "torch"):
         raise ValueError(f"DMM_SCAN={setting} is not known; it is torch, for the PyTorch loop, or not set")
@@ -44,12 +47,12 @@ def choice(device: torch.device | str) -> tuple[str, str]:
 
 
 def path(device: torch.device | str) -> str:
-    """The name of the path that tensors on a device take, for the record: C++, mamba-ssm or PyTorch."""
+    """The name of the path that tensors on a device take: "C++", "mamba-ssm" or "PyTorch"."""
     return choice(device)[0]
 
 
 def active(device: torch.device | str) -> str:
-    """Says which path tensors on a device take, and why."""
+    """A sentence: the path that tensors on a device take, and the reason."""
     name, reason = choice(device)
     return f"PyTorch loop with a hand-written gradient ({reason})" if reason else f"{name} kernel"
 
@@ -63,7 +66,7 @@ def selective_scan(
     C: Float[Tensor, "B T N"],
     D: Float[Tensor, " D"],
 ) -> Float[Tensor, "B T D"]:
-    """Runs x through the SSM and the gate z; `scan.reference` says what that means."""
+    """Runs x through the SSM and the gate z, on the fastest path. The equations are those of `scan.reference`."""
     values, name = (x, z, dt, A, B, C, D), path(x.device)
     if torch.is_autocast_enabled(x.device.type):
         values = tuple(value.float() for value in values)
@@ -74,7 +77,7 @@ def selective_scan(
 
 
 def resume(*values, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`selective_scan` from a state h that earlier tokens have left; returns the state after it as well."""
+    """`selective_scan` from the state h [B D N] after earlier tokens. Returns y and the new state."""
     simple = not torch.is_grad_enabled() and all(value.dtype == torch.float32 for value in values)
     if simple and path(values[0].device) == "C++":
         return compiled.resume(*values, h=h)
@@ -82,6 +85,6 @@ def resume(*values, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
 
 
 def channels_first(kernel: Callable, x, z, dt, A, B, C, D) -> Float[Tensor, "B T D"]:
-    """Calls mamba-ssm's function, which wants time as the last axis and does the softplus itself."""
+    """Calls the function of mamba-ssm, which has time as its last axis and applies the softplus itself."""
     x, z, dt, B, C = (rearrange(value, "b t d -> b d t") for value in (x, z, dt, B, C))
     return rearrange(kernel(x, dt, A, B, C, D, z=z, delta_softplus=True), "b d t -> b t d")

@@ -1,7 +1,7 @@
-"""The C++ files: built at their first use, kept in torch's extension cache, called through ctypes, without the GIL.
+"""The C++ files. They are built at their first use, stored in torch's extension cache, and called by ctypes without the GIL.
 
-Compiled for the processor at hand, so the file's name holds a hash of its flags: machines may share the folder. Each
-process that finds none builds in a folder of its own and renames, so there is no lock to wait for or to be left behind.
+The library is compiled for this processor. Its file name has a hash of the processor's flags, so machines may share the
+folder. A process that finds no library builds one in its own folder and then renames it. So there is no lock to wait for.
 """
 
 import ctypes
@@ -23,18 +23,20 @@ FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-
 
 
 class Sizes(ctypes.Structure):
-    """As in scan.cpp."""
+    """The struct Sizes of scan.cpp."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("batch", "T", "D", "N")]
 
 
 class CompiledScan(torch.autograd.Function):
-    """`scan.reference` in float32 on a CPU; only the inputs are kept for the gradient."""
+    """`scan.reference` in float32 on a CPU. Only the inputs are saved for the gradient."""
 
     @staticmethod
     def forward(ctx, *inputs):
         (batch, T, D), N = inputs[0].shape, inputs[3].shape[1]
-        shapes = [(batch, T, D)] * 3 + [(D, N)] + [(batch, T, N)] * 2 + [(D,)]  # C++ would read past the end
+        shapes = (
+            [(batch, T, D)] * 3 + [(D, N)] + [(batch, T, N)] * 2 + [(D,)]
+        )  # with other shapes C++ would read past the end
         assert [tuple(value.shape) for value in inputs] == shapes, [tuple(value.shape) for value in inputs]
         inputs = [value.contiguous() for value in inputs]
         ctx.save_for_backward(*inputs)
@@ -51,7 +53,7 @@ class CompiledScan(torch.autograd.Function):
 
 
 def resume(*inputs, h=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """`scan.resume` in float32 on a CPU, without a gradient."""
+    """`scan.resume` in float32 on a CPU, without a gradient. Returns y and the new state."""
     (batch, _, D), N = inputs[0].shape, inputs[3].shape[1]
     h = inputs[0].new_zeros(batch, D, N) if h is None else h.clone(memory_format=torch.contiguous_format)
     assert h.shape == (batch, D, N), h.shape
@@ -61,28 +63,28 @@ def resume(*inputs, h=None) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def call(function: str, *tensors) -> None:
-    """Calls a function of scan.cpp with the tensors in the order of its struct."""
+    """Calls a function of scan.cpp. The tensors are in the order of the struct Tensors."""
     addresses = (ctypes.c_void_p * 17)(*(value if value is None else value.data_ptr() for value in tensors))
     getattr(library()[0], function)(Sizes(*tensors[0].shape, tensors[3].shape[1]), addresses)
 
 
 @cache
 def library() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled kernels, or None and why it cannot be had."""
+    """The compiled kernels, or None and the reason why they are missing."""
     try:
         return ctypes.CDLL(str(built())), ""
-    except (ImportError, OSError, RuntimeError, SubprocessError) as error:  # no compiler, no ninja, no folder, ...
+    except (ImportError, OSError, RuntimeError, SubprocessError) as error:  # no compiler, no ninja, no folder ...
         lines = (str(error) or repr(error)).splitlines()
         reason = next((line for line in lines if "error:" in line), lines[0])
         logging.getLogger(__name__).warning(
-            "the C++ kernels cannot be had, PyTorch's scan is several times slower: %s", reason
+            "the C++ kernels cannot be built, and the PyTorch scan is several times slower: %s", reason
         )
         return None, reason
 
 
 def built() -> Path:
-    """The shared library for this source and this processor, compiled if it is not there yet."""
-    # as it is imported it warns of nvcc without a GPU, which is no matter here
+    """The path of the shared library for these sources and this processor. Compiles it if it does not exist."""
+    # at import it warns of a missing nvcc, which is not needed here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils import cpp_extension
 
@@ -96,7 +98,9 @@ def built() -> Path:
         if not which(compiler):
             raise FileNotFoundError(f"no C++ compiler {compiler!r}; CXX may name another")
         folder.mkdir(parents=True, exist_ok=True)
-        scripts = sysconfig.get_path("scripts")  # where pip puts ninja, on PATH only in an activated environment
+        scripts = sysconfig.get_path(
+            "scripts"
+        )  # pip installs ninja there; it is on PATH only in an activated environment
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), scripts])
         with TemporaryDirectory(dir=folder) as own:
             made = cpp_extension.load(
@@ -112,7 +116,7 @@ def built() -> Path:
 
 
 def processor() -> tuple[str, ...]:
-    """What -march=native looks at."""
+    """The properties of this processor that -march=native uses."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     flags = (line for line in lines if line.startswith(("flags", "Features")))

@@ -1,14 +1,15 @@
-"""The S4 layer: a linear state space per channel, x' = A x + B u, y = 2 Re(C x) + D u, its A normal plus low rank.
+"""The S4 layer: a linear state space per channel, x' = A x + B u, y = 2 Re(C x) + D u. A is normal plus low rank.
 
-In the basis where its normal part is diagonal, A = diag(poles) - P P*, as HiPPO-LegS is; poles come in conjugate pairs,
-so M = N / 2 entries stand for N, and a sum over all is 2 Re of the sum over these. With a step size dt a channel, the
-bilinear rule gives
+In the basis where the normal part is diagonal, A = diag(poles) - P P*. HiPPO-LegS has this form. Poles come in conjugate
+pairs, so M = N / 2 entries represent N. A sum over all N is 2 Re of the sum over these M. P is a vector here, not an axis.
+Each channel has a step size dt, and the bilinear rule gives
 
     Abar = (I - dt/2 A)^-1 (I + dt/2 A)        Bbar = (I - dt/2 A)^-1 dt B
     x_t  = Abar x_{t-1} + Bbar u_t             y_t  = 2 Re(C x_t) + D u_t
 
-`reference` is that, dense; `parallel` a convolution with the kernel C Abar^j Bbar, which Woodbury's identity reads off
-Cauchy sums at points of a circle; `resume` the recurrence in O(N), Abar being diagonal plus rank one as well.
+`reference` computes these equations with dense matrices. `parallel` is a convolution with the kernel C Abar^j Bbar. By
+Woodbury's identity the kernel follows from Cauchy sums at points of a circle. `resume` is the recurrence in O(N), because
+Abar too is diagonal plus rank one.
 """
 
 import torch
@@ -18,22 +19,23 @@ from torch import Tensor
 
 
 def hippo(size: int) -> tuple[Float[Tensor, "N N"], Float[Tensor, " N"]]:
-    """A and B of HiPPO-LegS, in float64: memory of a past that decays, in Legendre polynomials."""
+    """A and B of HiPPO-LegS, in float64. Its state holds the Legendre coefficients of a past that decays."""
     root = (2 * torch.arange(size, dtype=torch.float64) + 1).sqrt()
     return -(torch.outer(root, root).tril(-1) + torch.diag(torch.arange(1.0, size + 1).double())), root
 
 
 def diagonalised(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """HiPPO-LegS as A = V (diag(poles) - P P*) V*, one of each conjugate pair: poles, P, B (all M), V [N M]; complex128.
+    """HiPPO-LegS as A = V (diag(poles) - P P*) V*: poles, P, B (each [M]) and V [N M], in complex128.
 
-    A + p p^T with p_n = sqrt(n + 1/2) is -1/2 and a skew-symmetric matrix, so V is unitary; P = V* p and B = V* B. The
-    phases of V are those that make P positive: otherwise they are the linear algebra library's.
+    Each conjugate pair has one entry. A + p p^T with p_n = sqrt(n + 1/2) is -I/2 plus a skew-symmetric matrix, so V is
+    unitary, P = V* p and B = V* B. The phases of V are chosen so that P is positive. Otherwise they would depend on the
+    linear algebra library.
     """
     assert size >= 2 and size % 2 == 0, f"{size} poles cannot be paired"
     A, B = hippo(size)
     p = (torch.arange(size, dtype=torch.float64) + 0.5).sqrt()
     frequencies, V = torch.linalg.eigh(-1j * (A + torch.outer(p, p) + torch.eye(size) / 2))  # ascending
-    frequencies, V = frequencies[size // 2 :], V[:, size // 2 :]  # the positive ones
+    frequencies, V = frequencies[size // 2 :], V[:, size // 2 :]  # the positive frequencies
     V = V * torch.sgn(V.mH @ p.to(V))
     return torch.complex(torch.full_like(frequencies, -0.5), frequencies), V.mH @ p.to(V), V.mH @ B.to(V), V
 
@@ -47,7 +49,7 @@ def reference(
     C: Complex[Tensor, "H M"],
     D: Float[Tensor, " H"],
 ) -> Float[Tensor, "batch T H"]:
-    """The truth: one line per equation, on dense matrices of all N entries."""
+    """The equations, one line each, on dense matrices of all N entries. The others are tested against it."""
     poles, P, B, C = (torch.cat([half, half.conj()], -1) for half in (poles, P, B, C))
     A, one, half = torch.diag(poles) - torch.outer(P, P.conj()), torch.eye(len(P)).to(P), dt.view(-1, 1, 1) / 2
     Abar = torch.linalg.solve(one - half * A, one + half * A)  # H N N
@@ -62,15 +64,15 @@ def reference(
 def kernel(length: int, dt, poles, P, B, C) -> Float[Tensor, "T H"]:
     """C Abar^j Bbar for j = 0 .. length - 1, in float64.
 
-    Sum_j k_j z^j = 2 / (1 + z) C (g - A)^-1 B with g = 2/dt (1 - z) / (1 + z). Taken at n points of the circle of radius
-    r, an inverse FFT gives k_j r^j plus the later k_{j+n} r^{j+n}. With r < 1 no point meets a pole, and n = 2 length
-    and r^length = eps^(1/3) make both what is left of the later ones and the rounding some eps^(2/3) = 4e-11.
+    Sum_j k_j z^j = 2 / (1 + z) C (g - A)^-1 B with g = 2/dt (1 - z) / (1 + z). From its values at n points of the circle of
+    radius r, an inverse FFT gives k_j r^j plus the aliases k_{j+n} r^{j+n}. With r < 1 no point is a pole. n = 2 length and
+    r^length = eps^(1/3) make the aliases and the rounding error about eps^(2/3) = 4e-11 each.
     """
     dt, poles, P, B, C = (v.to(torch.complex128 if v.is_complex() else torch.float64) for v in (dt, poles, P, B, C))
     count = 2 * length
     r = torch.finfo(torch.float64).eps ** (1 / (3 * length))
     turn = -2 * torch.pi / count * torch.arange(length + 1, dtype=torch.float64, device=dt.device)
-    z = torch.polar(torch.full_like(turn, r), turn)  # F: half of the circle, the other half is its conjugate
+    z = torch.polar(torch.full_like(turn, r), turn)  # F points: half of the circle; the rest is its conjugate
     g = rearrange(2 / dt, "h -> h 1 1") * rearrange((1 - z) / (1 + z), "f -> f 1")  # H F 1
 
     # v / (g - pole) and its conjugate pair: 2 (g Re v - Re(v conj(pole))) / ((g - pole) (g - conj(pole)))
@@ -94,7 +96,7 @@ def parallel(u, dt, poles, P, B, C, D) -> Float[Tensor, "batch T H"]:
 
 
 def resume(u, dt, poles, P, B, C, D, x=None) -> tuple[Tensor, Tensor]:
-    """`reference`, from a state x [batch H M] that earlier tokens have left; returns the state after it as well.
+    """`reference` from the state x [batch H M] after earlier tokens. Returns y and the new state.
 
     With R = 1 / (2/dt - poles) and s = 1 + P* R P, Abar = diag(R (2/dt + poles)) - (R P) (4/dt P* R) / s.
     """

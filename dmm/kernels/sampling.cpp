@@ -1,4 +1,4 @@
-// What a batch is drawn with: its windows, and the noise of dropout; draw.py calls both. Bits are those of PyTorch.
+// Sampling of a batch: its windows, and the masks of dropout. sampling.py calls both. The bits are those of PyTorch.
 
 #include <algorithm>
 #include <cstdint>
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int N = 624, M = 397;
 
-// PyTorch's Mersenne twister, at its place in a generator's state.
+// PyTorch's Mersenne twister, as it is stored in the state of a generator.
 struct Generator {
     uint64_t seed;
     int32_t left, seeded;
@@ -56,10 +56,10 @@ struct Twister {
 
 }  // namespace
 
-// noise: value where 53 random bits, as a number in [0, 1), are below keep; else 0. Two words a number, the high one first.
+// noise is `value` where a number in [0, 1) of 53 random bits is below keep, else 0. A number takes two words, the high one first.
 extern "C" void dmm_dropout_mask(void* generator, double keep, float value, int64_t count, float* noise) {
     Twister twister(*static_cast<Generator*>(generator));
-    const uint64_t limit = uint64_t(keep * 9007199254740992.0);  // 2^53 keep, whole for every double in [1/2, 1]
+    const uint64_t limit = uint64_t(keep * 9007199254740992.0);  // 2^53 keep: an integer for every double in [1/2, 1]
     int64_t i = 0;
     while (i < count) {
         const int64_t pairs = std::min<int64_t>(count - i, (N - twister.at) / 2);
@@ -69,7 +69,7 @@ extern "C" void dmm_dropout_mask(void* generator, double keep, float value, int6
             noise[i + j] = bits < limit ? value : 0.0f;
         }
         i += pairs, twister.at += 2 * pairs;
-        if (i < count) {  // a number on the border of two states
+        if (i < count) {  // this number takes one word from each of two states
             const uint64_t high = twister.word(), low = twister.word();
             noise[i++] = ((high << 32 | low) & ((uint64_t(1) << 53) - 1)) < limit ? value : 0.0f;
         }

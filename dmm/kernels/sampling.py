@@ -1,7 +1,7 @@
-"""What a batch is drawn with, in C++ where it gives PyTorch's own bits: windows of a table, and the noise of dropout.
+"""Sampling of a batch: windows of a table, and masks of dropout. C++ does it where it gives the same bits as PyTorch.
 
-PyTorch draws a mask number by number, which takes a tenth of an update of DT. On processors where it draws in another way
-(Intel's, by MKL), and where there is no compiler, PyTorch does the work.
+PyTorch draws a mask number by number, which takes a tenth of an update of DT. Intel's processors draw in another way, by
+MKL. There, and where there is no compiler, PyTorch does the work.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from dmm.kernels.build import library
 
 
 class WindowArguments(ctypes.Structure):
-    """As in draw.cpp."""
+    """The struct Windows of sampling.cpp."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("batch", "K", "columns", "left")] + [
         (name, ctypes.c_void_p) for name in ("start", "end", "table", "shift", "divisor", "pad", "found", "mask")
@@ -24,16 +24,18 @@ class WindowArguments(ctypes.Structure):
 
 
 def gather_windows(
-    table: Float[Tensor, "rows C"],
+    table: Float[Tensor, "rows columns"],
     start: Int64[Tensor, " B"],
     end: Int64[Tensor, " B"],
     length: int,
     left: bool,
-    constants: tuple[Float[Tensor, " C"], Float[Tensor, " C"], Float[Tensor, " C"]],
-) -> tuple[Float[Tensor, "B K C"], Bool[Tensor, "B K"]] | None:
-    """Rows start to end, at most `length` of them, padded on the left or the right, and which are real; None without C++.
+    constants: tuple[Float[Tensor, " columns"], Float[Tensor, " columns"], Float[Tensor, " columns"]],
+) -> tuple[Float[Tensor, "B K columns"], Bool[Tensor, "B K"]] | None:
+    """The windows of a table and the masks of their real rows, or None without C++.
 
-    With the constants shift, divisor and pad a row is (row - shift) / divisor, and a pad is that of a row of zeros, plus pad.
+    A window has the rows from `start` up to `end`, and at most K = `length` of them. It is padded on the left or the right.
+    The constants are shift, divisor and pad. A row becomes (row - shift) / divisor. A padded row is a row of zeros that is
+    mapped alike, plus pad.
     """
     kernel = library()[0] if table.device.type == "cpu" else None
     if kernel is None:
@@ -48,14 +50,17 @@ def gather_windows(
 
 
 def dropout_mask(*shape: int, p: float, like: Tensor) -> Tensor:
-    """What dropout multiplies by: 0 with probability p, else 1 / (1 - p); from torch's global generator."""
+    """The mask that dropout multiplies by: 0 with probability p, else 1 / (1 - p).
+
+    Its random numbers come from torch's global generator. Its dtype and device are those of `like`.
+    """
     if like.device.type != "cpu" or like.dtype == torch.float64 or not matches_torch(p):
         return F.dropout(like.new_ones(shape), p)
     return compiled_dropout_mask(shape, p, torch.default_generator).to(like.dtype)
 
 
 def compiled_dropout_mask(shape: tuple[int, ...], p: float, generator: torch.Generator) -> Tensor:
-    """`dropout_mask` in C++, in float32."""
+    """`dropout_mask` in C++ and float32, from the given generator."""
     state, found = generator.get_state(), torch.empty(shape)
     keep, value = ctypes.c_double(1 - p), ctypes.c_float(float(torch.ones(1).div_(1 - p)))
     kernel = library()[0]
@@ -68,7 +73,7 @@ def compiled_dropout_mask(shape: tuple[int, ...], p: float, generator: torch.Gen
 
 @cache
 def matches_torch(p: float) -> bool:
-    """Whether the C++ noise is there and is torch's, bit for bit, with the generator left at the same place."""
+    """Whether C++ gives the mask of torch bit for bit and leaves the generator in the same state. False without C++."""
     if library()[0] is None or not 0 < p <= 0.5:
         return False
     ours, theirs = (torch.Generator().manual_seed(0) for _ in range(2))

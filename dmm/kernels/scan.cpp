@@ -1,9 +1,9 @@
-// The selective scan of scan.py and its gradient, in float32 on one thread; compiled.py builds and calls it.
+// The selective scan of scan.py and its gradient, in float32 on one thread. build.py compiles and calls it.
 //
-// Tensors are contiguous: x z dt y (batch, T, D), B C (batch, T, N), A (D, N), skip (D). Channels go in blocks of one
-// vector, states in tiles of four, so that a tile's state stays in registers over all T. The gradient is given the
-// inputs only: tile by tile it runs the recurrence again, keeps that tile's states, and walks back. Sums over the batch
-// and over channels have a fixed order, so that a result never differs by a bit between calls.
+// Tensors are contiguous: x z dt y (batch, T, D), B C (batch, T, N), A (D, N), skip (D). A block is one vector of channels,
+// and a tile is four states. So the state of a tile stays in registers over all T. The gradient receives only the inputs.
+// For each tile it runs the recurrence again, keeps the states of that tile, and goes backward in time. Sums over the
+// batch and over channels have a fixed order. So two calls give the same bits.
 
 #include <algorithm>
 #include <cstdint>
@@ -35,7 +35,7 @@ struct Scalars {
     float of[TILE] = {};
 };
 
-// b where either is not a number. By intrinsics, since gcc makes two instructions of the ternary.
+// Returns b where either is not a number. Intrinsics, because gcc makes two instructions of the ternary operator.
 #if defined(__AVX512F__)
 inline Vec larger(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec smaller(Vec a, Vec b) { return _mm512_min_ps(a, b); }
@@ -69,8 +69,8 @@ inline float sum(Vec value) {
     return value[0];
 }
 
-// 2^x to 1e-7 of its value, x held to where that is a normal number. Adding 1.5 * 2^23 rounds x and leaves the integer
-// in the low bits, whence it is shifted into the exponent; the fraction in [-1/2, 1/2] goes through a polynomial.
+// 2^x with a relative error of 1e-7. x is clamped to the range where 2^x is a normal number. Adding 1.5 * 2^23 rounds x and
+// leaves the integer in the low bits. A shift moves it into the exponent. A polynomial maps the fraction in [-1/2, 1/2].
 inline Vec exp2(Vec x) {
     x = smaller(Vec{} + 127.0f, larger(Vec{} - 126.0f, x));
     const Vec rounded = x + 12582912.0f, r = x - (rounded - 12582912.0f);
@@ -85,7 +85,7 @@ inline Vec exp2(Vec x) {
 
 inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp2(x * -LOG2E)); }
 
-// max(x, 0) + log(1 + e) with e = exp(-|x|); the logarithm is 2 artanh(s), s = e / (2 + e) <= 1/3, as a series in s^2.
+// max(x, 0) + log(1 + e) with e = exp(-|x|). The logarithm is 2 artanh(s) with s = e / (2 + e) <= 1/3, a series in s^2.
 inline Vec softplus(Vec x) {
     const Vec e = exp2(smaller(x, -x) * LOG2E), s = e / (2.0f + e), w = s * s;
     Vec q = Vec{} + 0.14089167f;
@@ -105,14 +105,14 @@ struct Sizes {
 struct Tensors {
     const float *x, *z, *dt, *A, *B, *C, *skip, *grad_y;
     float *y, *grad_x, *grad_z, *grad_dt, *grad_A, *grad_B, *grad_C, *grad_skip;
-    float* state;  // (batch, D, N), without a gradient only: the one to begin with, then the one at the end; or null
+    float* state;  // (batch, D, N) or null. First the initial state, then the final one. Only without a gradient
 };
 
 struct Step {
     Vec dt, u, y, grad_y, grad_u, grad_dt;
 };
 
-// A log2(e), by block and tile; channels and states beyond the last are zero here and in B and C.
+// A log2(e), by block and tile. Channels and states beyond the last are zero, here and in B and C.
 std::vector<Tile> pack_A(Sizes is, const float* A) {
     std::vector<Tile> packed(is.blocks() * is.tiles());
     for (int64_t d = 0; d < is.D; d++)
@@ -121,13 +121,13 @@ std::vector<Tile> pack_A(Sizes is, const float* A) {
     return packed;
 }
 
-// One sequence's B or C, by tile and step.
+// B or C of one sequence, by tile and step.
 void pack(Sizes is, const float* from, std::vector<Scalars>& to) {
     for (int64_t t = 0; t < is.T; t++)
         for (int64_t n = 0; n < is.N; n++) to[n / TILE * is.T + t].of[n % TILE] = from[t * is.N + n];
 }
 
-// y from the inputs, or with GRADIENT everything else's gradient from that of y.
+// Computes y from the inputs. With GRADIENT it computes the gradients of the inputs from the gradient of y.
 template <bool GRADIENT>
 void scan(Sizes is, const Tensors& of) {
     const auto As = pack_A(is, of.A);

@@ -1,11 +1,11 @@
-"""The selective scan in PyTorch: a loop to read, and the same loop with its gradient written out, about twice as fast.
+"""The selective scan in PyTorch: a loop to read, and the same loop with a hand-written gradient, about twice as fast.
 
-With dt the step size after the softplus, state h of D channels x N entries and h_0 = 0:
+dt is the step size after the softplus. The state h has D channels x N entries, and h_0 = 0:
 
     h_t = exp(dt_t A) h_{t-1} + (dt_t x_t) B_t        decay the state, write the input into it
     y_t = (h_t C_t + D x_t) silu(z_t)                 read it, skip it, gate it
 
-B takes the first-order rule dt B, as mamba-ssm does, not the exact zero-order hold that the papers print.
+B is discretised by the first-order rule dt B, as in mamba-ssm. The papers print the exact zero-order hold.
 """
 
 import torch
@@ -24,12 +24,12 @@ def reference(
     C: Float[Tensor, "B T N"],
     D: Float[Tensor, " D"],  # skip
 ) -> Float[Tensor, "B T D"]:
-    """The truth: one line per equation."""
+    """The equations, one line each. Other paths are tested against it."""
     return resume(x, z, dt, A, B, C, D)[0]
 
 
 def resume(x, z, dt, A, B, C, D, h=None) -> tuple[Tensor, Tensor]:
-    """`reference`, from a state h that earlier tokens have left; returns the state after it as well."""
+    """`reference` from the state h [B D N] after earlier tokens. Returns y and the new state."""
     dt = F.softplus(dt)
     h = x.new_zeros(x.shape[0], *A.shape) if h is None else h
     y = []
@@ -41,7 +41,7 @@ def resume(x, z, dt, A, B, C, D, h=None) -> tuple[Tensor, Tensor]:
 
 
 def fast(x, z, dt, A, B, C, D) -> Float[Tensor, "B T D"]:
-    """`reference`, with the recurrence and its gradient in one node of the graph."""
+    """`reference` with the recurrence and its gradient in one node of the graph."""
     dt = F.softplus(dt)
     y = Recurrence.apply(dt * x, dt, A, B, C)
     return (y + D * x) * F.silu(z)
@@ -50,8 +50,8 @@ def fast(x, z, dt, A, B, C, D) -> Float[Tensor, "B T D"]:
 class Recurrence(torch.autograd.Function):
     """y_t = C_t h_t with h_t = exp(dt_t A) h_{t-1} + u_t B_t.
 
-    Time comes first and the state is N x D, so that each step works on whole rows of D in a cache-sized block. Only h
-    is kept for the gradient; the decay is computed again.
+    Time is the first axis and the state is N x D. So each step works on whole rows of D in a block that fits the cache.
+    Only h is saved for the gradient. The decay is computed again.
     """
 
     @staticmethod
@@ -75,14 +75,14 @@ class Recurrence(torch.autograd.Function):
         u, dt, A, B, C, h = ctx.saved_tensors
         grad_y = grad_y.transpose(0, 1).contiguous()
         grad_u, grad_dt, grad_B, grad_C = (torch.empty_like(value) for value in (u, dt, B, C))
-        grad_h, grad_A = torch.zeros_like(h[0]), torch.zeros_like(h[0])  # A: summed over the batch at the end
+        grad_h, grad_A = torch.zeros_like(h[0]), torch.zeros_like(h[0])  # grad_A is summed over the batch at the end
         decay, ones = torch.empty_like(grad_h), row(torch.ones_like(B[0]))
         for t in reversed(range(len(u))):
             grad_h.addcmul_(column(C[t]), row(grad_y[t]))
             torch.bmm(row(grad_y[t]), h[t + 1].mT, out=row(grad_C[t]))
             torch.bmm(row(B[t]), grad_h, out=row(grad_u[t]))
             torch.bmm(row(u[t]), grad_h.mT, out=row(grad_B[t]))
-            grad_h.mul_(torch.mul(row(dt[t]), A, out=decay).exp_())  # now of h_{t-1}
+            grad_h.mul_(torch.mul(row(dt[t]), A, out=decay).exp_())  # from here on the gradient of h_{t-1}
             exponent = torch.mul(grad_h, h[t], out=decay)  # gradient of dt_t A
             grad_A.addcmul_(exponent, row(dt[t]))
             torch.bmm(ones, exponent.mul_(A), out=row(grad_dt[t]))
@@ -90,11 +90,11 @@ class Recurrence(torch.autograd.Function):
         return grad_u, grad_dt, grad_A.sum(0).T, grad_B, grad_C
 
 
-def row(value: Float[Tensor, "B M"]) -> Float[Tensor, "B 1 M"]:
+def row(value: Float[Tensor, "B size"]) -> Float[Tensor, "B 1 size"]:
     """A view with one row per batch entry."""
     return value.unsqueeze(1)
 
 
-def column(value: Float[Tensor, "B M"]) -> Float[Tensor, "B M 1"]:
+def column(value: Float[Tensor, "B size"]) -> Float[Tensor, "B size 1"]:
     """A view with one column per batch entry."""
     return value.unsqueeze(2)

@@ -1,14 +1,14 @@
 """The scan of Mamba-2 (state-space duality): a loop to read, and the same map as one masked matrix product.
 
-A head has P channels, one decay A < 0 and a state of P x N entries; B and C are shared by all heads. With dt the step
-size after the softplus and h_0 = 0:
+A head has P channels, one decay A < 0 and a state of P x N entries. All heads share B and C. dt is the step size after the
+softplus, and h_0 = 0:
 
     h_t = exp(dt_t A) h_{t-1} + (dt_t x_t) B_t        decay the state, write the input into it
     y_t = h_t C_t + D x_t                             read it, skip it
 
-Unrolled, y_t is a sum over s <= t of (C_t . B_s) exp(A (dt_{s+1} + ... + dt_t)) dt_s x_s: attention without a softmax. At
-the length of a window (T up to some 200 tokens) it takes a tenth to a fifth of the time of the loop; its cost grows with
-T squared.
+Unrolled, y_t is a sum over s <= t of (C_t . B_s) exp(A (dt_{s+1} + ... + dt_t)) dt_s x_s: attention without a softmax. For
+the length of a window (T up to about 200 tokens) it takes a tenth to a fifth of the time of the loop. Its cost grows with
+the square of T.
 """
 
 import torch
@@ -26,12 +26,12 @@ def reference(
     C: Float[Tensor, "B T N"],
     D: Float[Tensor, " heads"],  # skip
 ) -> Float[Tensor, "B T heads P"]:
-    """The truth: one line per equation."""
+    """The equations, one line each. `dual` is tested against it."""
     return resume(x, dt, A, B, C, D)[0]
 
 
 def resume(x, dt, A, B, C, D, h=None) -> tuple[Tensor, Tensor]:
-    """`reference`, from a state h that earlier tokens have left; returns the state after it as well."""
+    """`reference` from the state h [B heads P N] after earlier tokens. Returns y and the new state."""
     dt = F.softplus(dt)
     h = x.new_zeros(len(x), *x.shape[2:], B.shape[2]) if h is None else h
     y = []
@@ -52,9 +52,9 @@ def dual(
 ) -> Float[Tensor, "B T heads P"]:
     """`reference` as a matrix product over tokens."""
     dt = F.softplus(dt)
-    # differences of long sums lose digits, so they are taken in float64; at or below 0 where they count, so exp is safe
+    # float64, because differences of long sums lose digits. No exponent that counts is above 0, so exp cannot overflow
     total = rearrange((dt * A).double().cumsum(1), "b t heads -> b heads t")
-    exponent = (total.unsqueeze(3) - total.unsqueeze(2)).to(x.dtype)  # B heads T T: from s (last) to t
+    exponent = (total.unsqueeze(3) - total.unsqueeze(2)).to(x.dtype)  # B heads T T: from token s (last axis) to token t
     future = torch.ones(exponent.shape[2:], dtype=torch.bool, device=x.device).triu(1)
     decay = exponent.masked_fill(future, -torch.inf).exp()
     weights = decay * (C @ B.mT).unsqueeze(1)

@@ -1,6 +1,6 @@
-"""The contract of an architecture, and how one is found: the file's name is the registry.
+"""The contract of an architecture, and the registry of architectures: the name of a file is the name of its architecture.
 
-`find("metamamba")` imports dmm/models/metamamba.py and takes its one DecisionModel. A new architecture is one new file.
+`find("metamamba")` imports dmm/models/metamamba.py and returns its one DecisionModel. A new architecture is one new file.
 """
 
 import dataclasses
@@ -12,28 +12,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
 from dmm.batch import Batch, RecurrentState
+from dmm.layers import masked_mse
 
 
 class DecisionModel(nn.Module, ABC):
     """A policy that reads K steps of returns-to-go, states and actions, and predicts an action at every step.
 
-    The prediction for step k may read returns and states up to k and actions up to k - 1, never further. A model that
-    predicts more returns a tuple from `forward`, and has a `loss` and an `act` of its own.
+    The prediction for step k may read returns-to-go and states up to k, and actions up to k - 1. A model that predicts more
+    than actions returns a tuple from `forward`, and defines its own `loss` and `act`.
     """
 
     Config: ClassVar[
         type
-    ]  # nested, frozen, keyword-only dataclass; a field is a switch that a paper's number may rest on
-    presets: ClassVar[Mapping[str, Mapping]] = {}  # a paper's name for a variant -> its changes of Config
-    needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that it reads
-
-    recurrent: ClassVar[bool] = False  # `forward` takes a RecurrentState, which makes `step` work
+    ]  # nested, frozen, keyword-only dataclass; each field is a switch that can move a published number
+    presets: ClassVar[Mapping[str, Mapping]] = {}  # a paper's name of a variant -> its overrides of Config
+    needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that the model reads
+    recurrent: ClassVar[bool] = False  # True: `forward` accepts a RecurrentState, so `step` works
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
@@ -44,23 +43,19 @@ class DecisionModel(nn.Module, ABC):
 
     def __init__(self, config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__()
-        self.config, self.state_dim, self.action_dim, self.context_length = (
-            config,
-            state_dim,
-            action_dim,
-            context_length,
-        )
+        self.config, self.context_length = config, context_length
+        self.state_dim, self.action_dim = state_dim, action_dim
 
     @abstractmethod
-    def forward(self, batch: Batch, past: RecurrentState | None = None):
-        """Predicts the action of every step [B K A]; with a RecurrentState, of the one step that comes after it."""
+    def forward(self, batch: Batch, state: RecurrentState | None = None):
+        """Predicts the action of every step [B K A]. With a RecurrentState the batch is one new step, and so is the output."""
 
     def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
-        """What is trained as one: the gradient of each part is clipped by its own norm. Two for a hierarchical model."""
+        """Modules whose gradients are clipped separately, each by its own norm. Hierarchical models return two."""
         return (self,)
 
     def unused_parameters(self) -> tuple[str, ...]:
-        """Prefixes of parameters that no gradient reaches, each a quirk in the docstring."""
+        """Prefixes of the names of parameters that get no gradient. The docstring of the file lists each as a quirk."""
         return ()
 
     def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
@@ -70,20 +65,14 @@ class DecisionModel(nn.Module, ABC):
     def act(self, batch: Batch):
         """The action of the last real step of each row [B A].
 
-        A model that needs `goals` returns that step's goal too [B S]. In a rollout `batch.goals` holds the earlier ones,
-        and zeros for the step that is to be acted on, as `batch.actions` does.
+        A model that needs `goals` also returns the goal of that step [B S]. In a rollout `batch.goals` has the earlier goals
+        and zeros for the last real step. `batch.actions` has zeros there too.
         """
         return batch.last(self(batch))
 
-    def step(self, now: Batch, past: RecurrentState) -> Float[Tensor, "B A"]:
-        """The action of one step [B 1 ...] that comes after all those that `past` has seen; `past` takes it in."""
-        return self(now, past)[:, 0]
-
-
-def masked_mse(pred: Float[Tensor, "B K M"], truth: Float[Tensor, "B K M"], batch: Batch) -> Float[Tensor, ""]:
-    """Mean squared error over real steps and dimensions."""
-    error = reduce((pred - truth) ** 2, "b k m -> b k", "mean")
-    return (error * batch.mask).sum() / batch.mask.sum()
+    def step(self, now: Batch, state: RecurrentState) -> Float[Tensor, "B A"]:
+        """The action for one new step. The fields of `now` are [B 1 ...]. The state is updated in place."""
+        return self(now, state)[:, 0]
 
 
 def models() -> list[str]:
@@ -93,7 +82,7 @@ def models() -> list[str]:
 
 @functools.cache
 def find(name: str) -> type[DecisionModel]:
-    """Returns the architecture of that name."""
+    """Returns the architecture of that name. Raises ValueError for an unknown name."""
     if name not in models():
         raise unknown_name("architecture", name, models(), "dmm/models")
     module = importlib.import_module(f"dmm.models.{name}")
@@ -105,11 +94,11 @@ def find(name: str) -> type[DecisionModel]:
     return found
 
 
-hints = functools.cache(typing.get_type_hints)  # slow, and asked for at each of a thousand trials
+hints = functools.cache(typing.get_type_hints)  # slow, and called for each of a thousand trials
 
 
 def make_config(name: str, overrides: Mapping[str, object]):
-    """Returns the architecture's Config with some fields changed; a wrong field or type is one error."""
+    """Returns the Config of an architecture with some fields changed. Raises ValueError for a wrong field, type or value."""
     config = find(name).Config
     types = hints(config)
     for key in overrides:
@@ -119,7 +108,7 @@ def make_config(name: str, overrides: Mapping[str, object]):
 
 
 def checked(field: str, value: object, expected) -> object:
-    """The value of a field; refuses one of the wrong type, or not among a Literal's. An int where a float is due is one."""
+    """Returns the value of a field, an int as a float where the field is one. Raises ValueError for a wrong type or value."""
     if typing.get_origin(expected) is typing.Literal:
         if value not in typing.get_args(expected):
             raise unknown_name(f"value of {field}", str(value), map(str, typing.get_args(expected)), "it")
@@ -135,10 +124,10 @@ def checked(field: str, value: object, expected) -> object:
 def build(
     name: str, overrides: Mapping[str, object], state_dim: int, action_dim: int, context_length: int
 ) -> DecisionModel:
-    """Builds a freshly initialised architecture; its weights come from torch's global generator."""
+    """Builds an architecture with new weights, drawn from torch's global generator. Raises ValueError like `make_config`."""
     return find(name)(make_config(name, overrides), state_dim, action_dim, context_length)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All parameters, as the papers count them: unread ones included."""
+    """The number of all parameters, unused ones included: so do the papers count."""
     return sum(parameter.numel() for parameter in model.parameters())

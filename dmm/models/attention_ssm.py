@@ -4,12 +4,12 @@ Paper: Kim, Song, Kim 2024, Decision MetaMamba, arXiv 2408.10517v1, Appendix A.
 Official: none is known.
 Tokens: (R, s, a)
 Mixers: softmax attention, then Mamba-1
-Differs: a reconstruction. The text says that the Decision Transformer keeps its attention and has Mamba's SSM instead of
-    its MLP. It does not say whether time steps stay embedded, whether the SSM keeps its convolution, or what the context
-    is. Here the first is yes and the second no (`time_table`, `conv`); width and dropout are those of DT. A
-    window's last action is left out: see dt.
-Quirk: as in decision_mamba, the trunk's initialisation also reaches the SSM's step size (`dt_init`).
-Note: attention is masked as in DT; the SSM has no mask, so padded steps run through it.
+Differs: this is a reconstruction. The text says that the Decision Transformer keeps its attention and has the SSM of Mamba
+    instead of its MLP. It does not say whether time steps are embedded, whether the SSM has its convolution, or how long the
+    context is. Here time steps are embedded (`time_table`) and the SSM has no convolution (`conv`). Width and dropout are
+    those of DT. The last action of a window is left out, as in dt.
+Quirk: as in decision_mamba, the initialisation of the trunk also changes the SSM's step size (`dt_init`).
+Note: attention is masked as in dt. The SSM has no mask, so padded steps run through it.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,10 @@ from dmm.layers import (
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
+    Trunk,
     attention_bias,
     check_at_least_one,
+    check_divides,
     initialise,
 )
 from dmm.models import DecisionModel
@@ -46,38 +48,33 @@ class AttentionSSM(DecisionModel):
         conv: bool = False  # the stock convolution inside each SSM
         time_table: bool = True
         dt_init: Literal["published", "stock"] = "published"
-        dropout: float = 0.1  # of tokens, attention weights and the residual branch of attention
+        dropout: float = 0.1  # of tokens, attention weights and the output of attention
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
 
     presets = {"SA + SSM": {}, "SA + SSM with convolution": {"conv": True}}
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, config.time_table)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
-        if past is None:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
+        if state is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, past.attention_span = (
-                None,
-                3 * self.context_length - 1,
-            )  # as a window of K steps has up to its last state
-        for block in self.blocks:
-            x = block(x, bias, past)
-        return self.head(x, past)
+            bias = None
+            state.attention_span = 3 * self.context_length - 1  # tokens of a window of K steps, up to its last state
+        return self.head(self.blocks(x, bias, state, read=self.embed.state_tokens(state)))
 
 
 class Block(nn.Module):
-    """Self-attention, then an SSM, each behind a LayerNorm and beside a residual."""
+    """Self-attention, then an SSM. Each is behind a LayerNorm and beside a residual."""
 
     def __init__(self, config: AttentionSSM.Config) -> None:
         super().__init__()
@@ -88,7 +85,7 @@ class Block(nn.Module):
         self.ssm = SelectiveSSM(config.width, expand=2, mixer=mixer)
 
     def forward(
-        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, past: RecurrentState | None = None
+        self, x: Float[Tensor, "B T H"], bias: Float[Tensor, "B 1 T T"] | None, state: RecurrentState | None = None
     ) -> Float[Tensor, "B T H"]:
-        x = x + self.attention(self.attention_norm(x), bias, past)
-        return x + self.ssm(self.ssm_norm(x), past)
+        x = x + self.attention(self.attention_norm(x), bias, state)
+        return x + self.ssm(self.ssm_norm(x), state)

@@ -1,14 +1,15 @@
-"""Behaviour cloning (BC): what the data's policy does in a state, without a return asked for.
+"""Behaviour cloning (BC): an imitation of the policy that made the data. No return is asked for.
 
-Paper: none of its own; the baseline of Chen et al. 2021, arXiv 2106.01345, who also fit it to the episodes of highest
+Paper: none of its own; the baseline of Chen et al. 2021, arXiv 2106.01345. They also fit it to the episodes of highest
     return (%BC: Protocol.top_fraction).
 Official: the network is that of the TD3+BC actor in corl-team/CORL (eeeeef2).
 Tokens: s
 Mixers: none
-Differs: kzl/decision-transformer clones with an MLP over all K states of a window; this one reads the current state alone.
-    It also reads every state of a window, so a batch is up to K times the states; context_length=1 is plain cloning.
+Differs: kzl/decision-transformer clones with an MLP over all K states of a window. This model reads only the current state.
+    It predicts an action for every state of a window, so a batch has up to K times as many states. context_length=1 is plain
+    cloning.
 Quirk: none.
-Note: the floor that every other architecture has to clear.
+Note: every other architecture should score higher than this baseline.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class BehaviourCloning(DecisionModel):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         width: int = 256
-        layers: int = 2  # hidden ones
+        layers: int = 2  # hidden layers
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers")

@@ -5,11 +5,12 @@ Paper: Kim et al. 2024, Decision ConvFormer: Local Filtering in MetaFormer is Su
 Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder.
 Tokens: (R, s, a), or (R, s) with action_tokens=False
 Mixers: one short depthwise convolution per modality
-Differs: the official mixer runs each modality's filter over the whole sequence and throws two thirds away; here a
-    filter runs at its own positions only. Same numbers. A window's last action is left out: see dt.
-Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient: weight[0] and
-    weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps run through
-    the filters. Without action tokens the embedding of actions stays, unread.
+Differs: the official mixer runs the filter of each modality over the whole sequence and discards two thirds of the output.
+    Here a filter runs only at the positions of its modality. The numbers are the same. The last action of a window is left
+    out, as in dt.
+Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient. They are weight[0]
+    and weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps run through the
+    filters. Without action tokens the embedding of actions still exists, but is unused.
 Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128.
 """
 
@@ -19,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, check_at_least_one, initialise
+from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, Trunk, check_at_least_one, initialise
 from dmm.models import DecisionModel
 
 
@@ -44,22 +45,20 @@ class DecisionConvFormer(DecisionModel):
         self.embed = TokenEmbedding(
             state_dim, action_dim, config.width, config.dropout, time_table=True, action_tokens=config.action_tokens
         )
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.head = ActionHead(config.width, action_dim, tokens=3 if config.action_tokens else 2)
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
+        self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks)
 
     def unused_parameters(self) -> tuple[str, ...]:
         return () if self.config.action_tokens else ("embed.actions",)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1, or 2 K without action tokens
-        for block in self.blocks:
-            x = block(x, past)
-        return self.head(x, past)
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1, or 2 K without action tokens
+        return self.head(self.blocks(x, state, read=self.embed.state_tokens(state)))
 
 
 class Block(nn.Module):
-    """A convolution, then an MLP, each behind a LayerNorm and beside a residual."""
+    """A convolution, then an MLP. Each is behind a LayerNorm and beside a residual."""
 
     def __init__(self, config: DecisionConvFormer.Config) -> None:
         super().__init__()
@@ -68,6 +67,6 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width)
         self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        x = x + self.mixer(self.mixer_norm(x), past)
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        x = x + self.mixer(self.mixer_norm(x), state)
         return x + self.mlp(self.mlp_norm(x))

@@ -5,11 +5,13 @@ Paper: Ota 2024, Decision Mamba: Reinforcement Learning via Sequence Modeling wi
 Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder.
 Tokens: (R, s, a)
 Mixers: Mamba-1
-Differs: RC and RC x2 are in the paper but not in the repository; here they drop the MLP and its norm and nothing else.
-    A window's last action is left out: see dt.
-Quirk: the trunk's initialisation also reaches the SSM's step size, whose bias mamba-ssm asks to keep. So dt starts near
-    softplus(0) = 0.69 on all channels, not log-uniform in [0.001, 0.1]. `dt_init="stock"` keeps mamba-ssm's own.
-Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. No mask: padded steps run through.
+Differs: RC and RC x2 are in the paper but not in the repository. Here they drop the MLP and its norm and change nothing
+    else. The last action of a window is left out, as in dt.
+Quirk: the initialisation of the trunk also changes the SSM's step size, although mamba-ssm marks its bias as not to be
+    initialised again. So dt starts near softplus(0) = 0.69 in all channels, not log-uniform in [0.001, 0.1].
+    `dt_init="stock"` keeps the initialisation of mamba-ssm.
+Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. There is no mask: padded steps run
+    through the SSM.
 """
 
 from dataclasses import dataclass
@@ -25,10 +27,10 @@ from dmm.layers import (
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
-    TokenSubset,
+    Trunk,
     check_at_least_one,
     initialise,
-    select_tokens,
+    trim,
 )
 from dmm.models import DecisionModel
 
@@ -54,20 +56,19 @@ class DecisionMamba(DecisionModel):
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = ActionHead(config.width, action_dim)
         initialise(self.blocks, config.dt_init)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, past)
-        return self.head.read(last(x, past, self.head.reads(x, past)))
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
+        return self.head(self.blocks(x, state, read=self.embed.state_tokens(state)))
 
 
 class Block(nn.Module):
-    """Mamba and, if wanted, an MLP, each behind a LayerNorm and beside a residual."""
+    """Mamba and, if wanted, an MLP. Each is behind a LayerNorm and beside a residual."""
+
+    trims = True
 
     def __init__(self, config: DecisionMamba.Config) -> None:
         super().__init__()
@@ -77,8 +78,6 @@ class Block(nn.Module):
             self.mlp_norm = nn.LayerNorm(config.width)
             self.mlp = MLP(config.width, config.dropout)
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B M H"]:
-        x = select_tokens(x, subset) + self.ssm(self.ssm_norm(x), past, subset)
-        return x + self.mlp(self.mlp_norm(x), subset) if hasattr(self, "mlp") else x
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
+        x = trim(x) + self.ssm(self.ssm_norm(x), state)
+        return x + self.mlp(self.mlp_norm(x)) if hasattr(self, "mlp") else x

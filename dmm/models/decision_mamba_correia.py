@@ -1,16 +1,16 @@
 """Decision Mamba of Correia and Alexandre, without returns (DM) and with them (DM+R).
 
 Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943.
-Official: meowatthemoon/DecisionMamba (ed0316f), which is DM+R; DM is its class less the return token.
+Official: meowatthemoon/DecisionMamba (ed0316f) is DM+R. DM is its class without the return token.
 Tokens: (s, previous a); DM+R: (R, s, previous a)
 Mixers: Mamba-1
-Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out.
-Quirk: the action before a step stands after its state, and the action is read off the state token: step k sees actions
-    up to k - 2. DM+R carries a state head and a return head that nothing reads (`unused_heads`). What leads back into
-    the residual stream starts at PyTorch's initialisation over sqrt(layers); the factor for two branches a block, which
-    the trunk would put there with `mlp`, is overwritten by that of the whole model.
-Note: `mlp` came into the repository after the paper. Windows are drawn by their last step (Protocol.window), padded on the
-    right. No positions, no dropout, no mask.
+Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment.
+Quirk: the previous action is placed after the state of its step, and the action is read off the state token. So step k sees
+    actions up to k - 2. DM+R has a state head and a return head that are unused (`unused_heads`). Output projections of
+    residual branches start at PyTorch's initialisation over sqrt(layers). With `mlp` the trunk first scales them for two
+    branches per block, but the scaling of the whole model overwrites that.
+Note: `mlp` came into the repository after the paper. Windows are drawn by their last step (Protocol.window_anchor) and padded
+    on the right. There are no positions, no dropout and no mask.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import MambaBlock, TokenSubset, check_at_least_one, scale_residual_projections, zero_biases
+from dmm.layers import MambaBlock, Trunk, check_at_least_one, scale_residual_projections, zero_biases
 from dmm.models import DecisionModel
 
 
 class DecisionMambaCorreia(DecisionModel):
-    """Stock Mamba blocks behind RMSNorms over (returns-to-go,) states and previous actions."""
+    """Stock Mamba blocks with RMSNorms over states and previous actions, and returns-to-go if wanted."""
 
     recurrent = True
 
@@ -35,7 +35,7 @@ class DecisionMambaCorreia(DecisionModel):
         width: int = 128
         layers: int = 6
         return_tokens: bool = False
-        mlp: bool = False  # a gated one in each block
+        mlp: bool = False  # a gated MLP in each block
         unused_heads: bool = False
 
         def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class DecisionMambaCorreia(DecisionModel):
         self.embed_states = nn.Linear(state_dim, width)
         self.embed_actions = nn.Linear(action_dim, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(MambaBlock(width, config.mlp) for _ in range(config.layers))
+        self.blocks = Trunk(MambaBlock(width, config.mlp) for _ in range(config.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = nn.Linear(width, action_dim)
         if config.unused_heads:
@@ -64,13 +64,10 @@ class DecisionMambaCorreia(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return ("state_head", "return_head") if self.config.unused_heads else ()
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         tokens = [self.embed_states(batch.states), self.embed_actions(batch.previous_actions)]
         if self.config.return_tokens:
             tokens.insert(0, self.embed_returns(rearrange(batch.returns_to_go, "b k -> b k 1")))
         x = self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h"))  # B T H, T = 2 K, or 3 K with returns
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, past)
-        states = last(x, past, TokenSubset(slice(len(tokens) - 2, None, len(tokens)), x.shape[1]))  # B K H
+        states = self.blocks(x, state, read=slice(len(tokens) - 2, None, len(tokens)))  # B K H
         return torch.tanh(self.head(self.norm(states)))

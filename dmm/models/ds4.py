@@ -2,18 +2,20 @@
 
 Paper: Bar-David, Zimerman, Nachmani, Wolf 2023, Decision S4: Efficient Sequence-Based RL via State Spaces Layers, arXiv
     2306.05167; the layer: Gu, Goel, Re 2021, arXiv 2111.00396.
-Official: none. Sizes and order of layers are those of ashmita695/MADS4 (e1be62f), a multi-agent descendant of DS4's code.
+Official: none. Sizes and the order of layers are those of ashmita695/MADS4 (e1be62f), a multi-agent descendant of DS4's code.
 Tokens: (s, previous a, R) as one
 Mixers: S4
-Differs: the off-policy stage only. MADS4 learns C (I - Abar^K) in the place of C, has poles 0.001 further left and trains
-    no first step of an episode. Its actions are logits; here they are clipped to [-1, 1] except in training, as its
-    on-policy rollouts do.
-Quirk: MADS4 has no residual by default, and its script passes no list of what to train in an S4 layer, which leaves C and
-    D (`residual`, `dynamics`; preset MADS4). It decays these two as any weight: the helpers that spare the S4 kernel are
-    not called. Protocol decays all that is trained, at MADS4's 1e-4 and 1e-4 by a thousandth over 100,000 updates.
-Note: the paper trains on whole trajectories and its rollouts keep the recurrent state: Protocol.context_length at the
-    horizon, rollout "recurrent". MADS4 pads on the right, where no real step sees it; pads on the left run through as
-    tokens, as in DC's family. No positions, no dropout, no norm. No size is published that could be checked.
+Differs: only the off-policy stage is implemented. MADS4 learns C (I - Abar^K) in the place of C. Its poles are 0.001 further
+    left, and it does not train on the first step of an episode. Its actions are logits. Here actions are clipped to [-1, 1],
+    except in training. The on-policy rollouts of MADS4 clip too.
+Quirk: MADS4 has no residual by default. Its script passes no list of the parameters to train in an S4 layer, so only C and D
+    are trained there (`residual`, `dynamics`; preset MADS4). It applies weight decay to these two as to any weight, because
+    the helpers that exempt the S4 kernel are not called. Protocol decays all trained parameters. MADS4 decays by 1e-4; with
+    its learning rate of 1e-4, 100,000 updates shrink a weight by a thousandth.
+Note: the paper trains on whole trajectories, and its rollouts are recurrent. The matching protocol has its context_length at
+    the horizon and rollout "recurrent". MADS4 pads on the right, where no real step sees the padding. Padding on the left
+    runs through the layers as tokens, as in dc. There are no positions, no dropout and no norm. No published size exists to
+    check against.
 """
 
 import math
@@ -28,14 +30,14 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
 from dmm.kernels.s4 import diagonalised, parallel, resume
-from dmm.layers import check_at_least_one
+from dmm.layers import Trunk, check_at_least_one
 from dmm.models import DecisionModel
 
-DYNAMICS = ("log_dt", "log_decay", "frequency", "P", "B")  # of an S4 layer: all but C and D
+DYNAMICS = ("log_dt", "log_decay", "frequency", "P", "B")  # parameters of an S4 layer: all but C and D
 
 
 class DecisionS4(DecisionModel):
-    """S4 layers over one token a step."""
+    """S4 layers over one token per step."""
 
     recurrent = True
     needs = frozenset({"previous_actions"})
@@ -45,10 +47,10 @@ class DecisionS4(DecisionModel):
     class Config:
         width: int = 96
         layers: int = 3
-        state_size: int = 96  # N, poles of each channel
-        embedding: int = 128  # E, width of each of the three parts of a token
+        state_size: int = 96  # N, poles per channel
+        embedding: int = 128  # width of each of the three parts of a token
         residual: bool = True  # around each block
-        tanh: bool = False  # on the embeddings, as in MADS4's older class
+        tanh: bool = False  # on the embeddings, as in the older class of MADS4
         dynamics: Literal["learned", "frozen"] = "learned"  # step sizes, poles, P and B of the S4 layers
 
         def __post_init__(self) -> None:
@@ -62,7 +64,7 @@ class DecisionS4(DecisionModel):
         self.embed_actions = nn.Linear(action_dim, config.embedding)
         self.embed_returns = nn.Linear(1, config.embedding)
         self.project = nn.Linear(3 * config.embedding, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, action_dim, bias=False)
         for name in self.unused_parameters():
             self.get_parameter(name).requires_grad_(False)
@@ -72,19 +74,17 @@ class DecisionS4(DecisionModel):
             return ()
         return tuple(f"blocks.{layer}.s4.{name}" for layer in range(self.config.layers) for name in DYNAMICS)
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         returns = rearrange(batch.returns_to_go, "b k -> b k 1")
         parts = self.embed_states(batch.states), self.embed_actions(batch.previous_actions), self.embed_returns(returns)
-        x = torch.cat(parts, -1)  # B K 3E
+        x = torch.cat(parts, -1)  # B K 3*embedding
         x = self.project(x.tanh() if self.config.tanh else x)  # B K H
-        for block in self.blocks:
-            x = block(x, past)
-        actions = self.head(x)
+        actions = self.head(self.blocks(x, state))
         return actions if self.training else actions.clamp(-1, 1)
 
 
 class Block(nn.Module):
-    """S4, which mixes steps, then a linear layer, which mixes channels, each before a GELU."""
+    """S4 mixes steps, then a linear layer mixes channels. A GELU follows each."""
 
     def __init__(self, config: DecisionS4.Config) -> None:
         super().__init__()
@@ -92,32 +92,35 @@ class Block(nn.Module):
         self.linear = nn.Linear(config.width, config.width)
         self.residual = config.residual
 
-    def forward(self, x: Float[Tensor, "B K H"], past: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
-        y = F.gelu(self.linear(F.gelu(self.s4(x, past))))
+    def forward(self, x: Float[Tensor, "B K H"], state: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
+        y = F.gelu(self.linear(F.gelu(self.s4(x, state))))
         return x + y if self.residual else y
 
 
 class S4(nn.Module):
-    """A linear state space per channel; channels differ in step size, C and D and share the rest, which starts at HiPPO-LegS.
+    """A linear state space per channel.
 
-    Complex parameters are kept as pairs of reals.
+    Each channel has its own step size, C and D. All channels share the poles, P and B, which start at HiPPO-LegS. A complex
+    parameter is stored as pairs of real numbers.
     """
 
     def __init__(self, width: int, state_size: int) -> None:
         super().__init__()
         poles, P, B, _ = diagonalised(state_size)
         self.log_dt = nn.Parameter(torch.empty(width).uniform_(math.log(1e-3), math.log(1e-1)))
-        self.log_decay = nn.Parameter((-poles.real).log().float())  # M: a pole stays in the left half-plane
+        self.log_decay = nn.Parameter(
+            (-poles.real).log().float()
+        )  # M; the logarithm keeps a pole in the left half-plane
         self.frequency = nn.Parameter(poles.imag.float())
         self.P = nn.Parameter(torch.view_as_real(P).float())  # M 2
         self.B = nn.Parameter(torch.view_as_real(B).float())
         self.C = nn.Parameter(torch.randn(width, state_size // 2, 2) / math.sqrt(2))  # H M 2
         self.D = nn.Parameter(torch.randn(width))
 
-    def forward(self, x: Float[Tensor, "B K H"], past: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
+    def forward(self, x: Float[Tensor, "B K H"], state: RecurrentState | None = None) -> Float[Tensor, "B K H"]:
         P, B, C = map(torch.view_as_complex, (self.P, self.B, self.C))
         values = x, self.log_dt.exp(), torch.complex(-self.log_decay.exp(), self.frequency), P, B, C, self.D
-        if past is None:
+        if state is None:
             return parallel(*values)
-        y, past[self] = resume(*values, past.get(self))
+        y, state[self] = resume(*values, state.get(self))
         return y

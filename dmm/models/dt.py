@@ -4,11 +4,11 @@ Paper: Chen et al. 2021, Decision Transformer: Reinforcement Learning via Sequen
 Official: kzl/decision-transformer (e2d82e6), the gym folder.
 Tokens: (R, s, a)
 Mixers: softmax attention
-Differs: attention goes through torch's scaled_dot_product_attention; a padded step cannot see later
-    steps, which the official mask lets it. No real step reads a padded one, so no number can tell. A window's last action,
-    which no prediction reads, is left out: same numbers, other masks of dropout.
-Quirk: the official model carries a state head, a return head and a word table that nothing reads. They are counted in
-    the 727,695 parameters that papers print for hopper: `unused_heads`, `unused_table`.
+Differs: attention uses torch's scaled_dot_product_attention. A padded step cannot see later steps, which the official mask
+    allows. No real step reads a padded one, so the numbers are the same. The last action of a window is left out, because no
+    prediction reads it. That changes the masks of dropout and no other number.
+Quirk: the official model has a state head, a return head and a word table that are unused. They are counted in the 727,695
+    parameters that papers print for hopper: `unused_heads`, `unused_table`.
 Note: the re-releases in the DC and Ota repositories have activation gelu and no unused heads.
 """
 
@@ -20,7 +20,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.layers import ActionHead, TokenEmbedding, TransformerBlock, attention_bias, check_at_least_one, initialise
+from dmm.layers import (
+    ActionHead,
+    TokenEmbedding,
+    TransformerBlock,
+    Trunk,
+    attention_bias,
+    check_at_least_one,
+    check_divides,
+    initialise,
+)
 from dmm.models import DecisionModel
 
 
@@ -35,19 +44,18 @@ class DecisionTransformer(DecisionModel):
         layers: int = 3
         heads: int = 1
         activation: Literal["relu", "gelu"] = "relu"
-        dropout: float = 0.1  # of tokens, attention weights and both residual branches
+        dropout: float = 0.1  # of tokens, attention weights, and the outputs of attention and MLP
         unused_heads: bool = True
         unused_table: bool = True
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
         self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
-        self.blocks = nn.ModuleList(
+        self.blocks = Trunk(
             TransformerBlock(config.width, config.heads, config.dropout, config.activation)
             for _ in range(config.layers)
         )
@@ -62,16 +70,11 @@ class DecisionTransformer(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
-        if past is None:
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
+        if state is None:
             bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=3), x)
         else:
-            bias, past.attention_span = (
-                None,
-                3 * self.context_length - 1,
-            )  # as a window of K steps has up to its last state
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, bias, past)
-        return self.head.read(last(x, bias, past, self.head.reads(x, past)))
+            bias = None
+            state.attention_span = 3 * self.context_length - 1  # tokens of a window of K steps, up to its last state
+        return self.head(self.blocks(x, bias, state, read=self.embed.state_tokens(state)))

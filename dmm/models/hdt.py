@@ -4,17 +4,17 @@ Paper: Correia and Alexandre 2023, Hierarchical Decision Transformer, arXiv 2209
 Official: meowatthemoon/HDT (3c9d052).
 Tokens: high (s, previous goal), low (goal, s, previous a)
 Mixers: self-attention
-Differs: actions are in [-1, 1] in all tasks, so the factor of the environment's range is left out. One AdamW trains both
-    levels, since its steps are each parameter's own; their gradients are clipped apart (`gradient_clip_groups`).
-    Both levels look away from padding, the official low one does not; padding is on the right, where causality hides it,
-    so that no number can tell.
-Quirk: short windows are padded on the right, but their time steps on the left: in training the first steps of an
-    episode are told to be step 0. Rollouts are told the truth (`time_steps`). A goal is read off the token of the goal
-    before it, an action off its state. The goal before the first is a raw zero in training and a normalised one in
-    rollouts. Each level has a word table and the high one an embedding of returns that nothing reads; both are counted.
-Note: the low level learns from the labels of dmm/data/goals.py and acts on what the high level sets. What leads back into
-    the residual stream starts at N(0, 0.02) over sqrt(2 layers): the GPT-2 is a later copy than dt's. The official
-    --dropout leaves that of the tokens at 0.1. No return is asked for: targets have no effect.
+Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment. One AdamW trains both
+    levels. That is equivalent, because AdamW treats each parameter on its own. The gradients of the levels are clipped
+    separately (`gradient_clip_groups`). Both levels mask padding; the official low level does not. Padding is on the right,
+    where causality hides it, so the numbers are the same.
+Quirk: short windows are padded on the right, but their time steps on the left. So in training the first steps of an episode
+    have time step 0. Rollouts have the true time steps (`time_steps`). A goal is read off the token of the previous goal, an
+    action off the state token. The goal before the first step is a raw zero in training and a normalised zero in rollouts.
+    Each level has an unused word table, and the high level has an unused embedding of returns. They are counted.
+Note: the low level learns from the labels of dmm/data/goals.py, and acts on the goals of the high level. Output projections
+    of residual branches start at N(0, 0.02) over sqrt(2 layers), because this GPT-2 is a later copy than that of dt. The
+    official --dropout does not change the dropout of tokens, which is 0.1. No return is asked for, so targets have no effect.
 """
 
 from dataclasses import dataclass, replace
@@ -28,99 +28,85 @@ from torch import Tensor, nn
 from dmm.batch import Batch
 from dmm.layers import (
     Dropout,
+    HierarchicalModel,
+    Level,
     TransformerBlock,
-    act_towards_goals,
+    Trunk,
     attention_bias,
     check_at_least_one,
+    check_divides,
     initialise,
     scale_residual_projections,
 )
-from dmm.models import DecisionModel, masked_mse
+from dmm.models import DecisionModel
 
-TIME_STEPS = 4096  # entries of the learned time table; later steps share the last one
+TIME_STEPS = 4096  # entries of the learned time table; later steps share the last entry
 
 
-class HierarchicalDecisionTransformer(DecisionModel):
-    """A level that sets goals and a level that acts on them; `forward` gives actions and goals."""
+class HierarchicalDecisionTransformer(HierarchicalModel, DecisionModel):
+    """A level that sets goals and a level that acts on them. `forward` returns actions and goals."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        width: int = 128  # of each level, as are the layers
+        width: int = 128  # of each level; so is `layers`
         layers: int = 3
         heads: int = 1
-        dropout: float = 0.1  # of tokens, attention weights and both residual branches
+        dropout: float = 0.1  # of tokens, attention weights, and the outputs of attention and MLP
         time_steps: Literal["published", "aligned"] = "published"
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads")
-            if self.width % self.heads:
-                raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
+            check_divides(self, "heads", "width")
 
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
 
     def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
         super().__init__(config, state_dim, action_dim, context_length)
-        self.high = Level(config, {"states": state_dim, "previous_goals": state_dim}, state_dim, tanh=False)
+        self.high = TransformerLevel(config, {"states": state_dim, "previous_goals": state_dim}, state_dim, tanh=False)
         self.high.embed_returns = nn.Linear(1, config.width)
         sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
-        self.low = Level(config, sizes, action_dim, tanh=True)
+        self.low = TransformerLevel(config, sizes, action_dim, tanh=True)
 
     def unused_parameters(self) -> tuple[str, ...]:
         return "high.embed_returns", "high.word_table", "low.word_table"
 
-    def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
-        return self.high, self.low
-
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
         if self.config.time_steps == "published":
             batch = replace(batch, steps=left_padded_steps(batch))
-        return self.low(batch), self.high(batch)
-
-    def loss(self, pred: tuple[Tensor, Tensor], batch: Batch) -> Float[Tensor, ""]:
-        """The mean squared errors of actions and of goals, added; no parameter is in both."""
-        actions, goals = pred
-        assert batch.goals is not None
-        return masked_mse(actions, batch.actions, batch) + masked_mse(goals, batch.goals, batch)
-
-    def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
-        return act_towards_goals(self.high, self.low, batch)
+        return super().forward(batch)
 
 
 def left_padded_steps(batch: Batch) -> Int[Tensor, "B K"]:
-    """A batch's steps, moved to the end of the window; zeros come before."""
+    """The steps of a batch, moved to the end of the window. Zeros come before them."""
     length = batch.mask.shape[1]
     source = torch.arange(length, device=batch.steps.device) - (length - 1 - rearrange(batch.now, "b -> b 1"))  # B K
     return batch.steps.gather(1, source.clamp(min=0)) * (source >= 0)
 
 
-class Level(nn.Module):
-    """GPT-2 blocks over some fields of a batch, one token each; what it says is read off a step's second token."""
+class TransformerLevel(Level):
+    """GPT-2 blocks. All tokens of a step have the embedding of its time step."""
 
     def __init__(
         self, config: HierarchicalDecisionTransformer.Config, sizes: dict[str, int], output: int, tanh: bool
     ) -> None:
-        super().__init__()
         width, layers = config.width, config.layers
-        self.embed = nn.ModuleDict({field: nn.Linear(size, width) for field, size in sizes.items()})
+        super().__init__(sizes, width, tanh)
         self.time = nn.Embedding(TIME_STEPS, width)
         self.embed_norm = nn.LayerNorm(width)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
+        self.blocks = Trunk(
             TransformerBlock(width, config.heads, config.dropout, activation="relu") for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, output)
         self.word_table = nn.Embedding(1, width)
-        self.tanh = tanh
         initialise(self.blocks)
         scale_residual_projections(self.blocks, branches=2 * layers)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B K M"]:
+    def forward(self, batch: Batch) -> Float[Tensor, "B K output"]:
         time = self.time(batch.steps.clamp(max=TIME_STEPS - 1))
-        tokens = [embed(getattr(batch, field)) + time for field, embed in self.embed.items()]  # B K H each
+        tokens = [token + time for token in self.embedded(batch)]  # B K H each
         x = self.dropout(self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h")))
         bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=len(tokens)), x)
-        for block in self.blocks:
-            x = block(x, bias)
-        output = self.head(self.norm(x[:, 1 :: len(tokens)]))
-        return torch.tanh(output) if self.tanh else output
+        # the last block computes all tokens: trimming would move the last bits of published results
+        return self.predict(self.blocks(x, bias)[:, self.predicting_tokens()])

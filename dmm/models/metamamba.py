@@ -1,24 +1,25 @@
 """Decision MetaMamba (DMM), both generations.
 
 Paper: Kim, Song, Kim. v1: arXiv 2408.10517v1 (2024), multi-modal token mixers before the SSM (DMM-C, DMM-L) and also
-    inside it (DMM-DC, DMM-DL). v2: arXiv 2602.19805, one dense mixer, a narrower SSM and shared norms. The defaults are
-    v2 as run on locomotion.
+    inside it (DMM-DC, DMM-DL). v2: arXiv 2602.19805, one Dense Sequence Mixer (DSM), a narrower SSM and shared norms. The
+    defaults are v2 as run on locomotion.
 Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
 Tokens: (R, s, a)
 Mixers: a short convolution or linear map of tokens, then Mamba-1 or Mamba-2 without its convolution
-Differs: a filter runs at its own positions only: same numbers. v2's text was not at hand, so v2 is what its code does.
-    Its Mamba-2 scan goes in chunks of 256 tokens; here a sequence is one chunk. Same numbers. A window's last action is left
-    out: see dt.
-Quirk: v1's single mixers come without a residual around the SSM, the line being commented out; its double ones have it
-    (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list: shared by all layers, never trained, not
-    saved, with PyTorch's initialisation, absent from the official count (`mixer_sharing="frozen-shared"`; here it is saved and
-    counted, and the official count is that of the parameters that require a gradient). v2 has one pair of LayerNorms
-    for all layers (`shared_norms`). The trunk's initialisation also reaches the SSM's step size (`dt_init`, see
-    decision_mamba); that of Mamba-2 is a bare parameter, which keeps mamba-ssm's. v2 always creates Mamba-2's
-    convolution, and calls it only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without. Here
-    it exists where it runs (`ssm_conv`). Dropout acts once, on the tokens.
-Note: v1 compares SiLU with GELU and has no code for it; `activation` is that of the SSM's main branch, its gate stays
-    SiLU. There is no time table and no mask: padded steps run through.
+Differs: a filter runs only at the positions of its modality. The numbers are the same. v2 follows its code. Its text is
+    public, but only its abstract and introduction were read. The official Mamba-2 scan runs in chunks of 256 tokens; here a
+    sequence is one chunk. The numbers are the same. The last action of a window is left out, as in dt.
+Quirk: the single mixers of v1 have no residual around the SSM, because that line is commented out. The double mixers have it
+    (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list. All layers share it. It is not trained and not
+    saved, it has PyTorch's initialisation, and the official count leaves it out (`mixer_sharing="frozen-shared"`). Here it is
+    saved and counted; the official count is that of the parameters that require a gradient. v2 has one pair of LayerNorms
+    for all layers (`shared_norms`). The initialisation of the trunk also changes the SSM's step size (`dt_init`, see
+    decision_mamba). The step size of Mamba-2 is a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always
+    creates the convolution of Mamba-2, and calls it only where causal_conv1d is installed: 167,399 parameters on hopper,
+    162,599 without it. Here it exists where it runs (`ssm_conv`). Dropout acts only once, on the tokens.
+Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch; its gate has SiLU.
+    There is no time table and no mask: padded steps run through the model. In April 2025 the authors took v1 off the list
+    opendilab/awesome-decision-transformer (PR #25).
 """
 
 from dataclasses import dataclass
@@ -32,28 +33,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState
-from dmm.kernels.conv import dense
+from dmm.kernels.conv import causal_shifts, dense
 from dmm.kernels.ssd import dual, resume
 from dmm.layers import (
     ActionHead,
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
-    TokenSubset,
     check_at_least_one,
     initialise,
-    select_tokens,
-    shifted,
     stock_dt_bias,
+    trim,
+    trimmed_to,
 )
 from dmm.models import DecisionModel
 
 V1 = {"expand": 2, "shared_norms": False}
-HEAD, STATE = 16, 128  # channels of a head and size of its state in Mamba-2
+HEAD, STATE = 16, 128  # P and N of Mamba-2: channels of a head, and size of its state
 
 
 class DecisionMetaMamba(DecisionModel):
-    """Layers of a short token mixer and an SSM without its convolution."""
+    """Layers of a short token mixer and of an SSM without its convolution."""
 
     recurrent = True
 
@@ -61,11 +61,13 @@ class DecisionMetaMamba(DecisionModel):
     class Config:
         width: int = 64
         layers: int = 3
-        mixer: Literal["conv", "linear", "dense"] = "dense"  # conv, linear: one filter per modality; dense: one for all
+        mixer: Literal["conv", "linear", "dense"] = (
+            "dense"  # conv, linear: one filter per modality; dense: one for all (DSM)
+        )
         kernel_size: int = 6  # in tokens: two steps
         mixer_sharing: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
         double: bool = False  # a second mixer of the same kind inside each SSM
-        expand: int = 1  # inner width of the SSM, in widths
+        expand: int = 1  # inner width of the SSM over `width`
         residual: bool = True  # around the SSM
         shared_norms: bool = True
         activation: Literal["silu", "gelu"] = "silu"
@@ -78,17 +80,21 @@ class DecisionMetaMamba(DecisionModel):
             check_at_least_one(self, "width", "layers", "kernel_size", "expand")
             if self.double and self.mixer_sharing != "per-layer":
                 raise ValueError(
-                    f"mixer_sharing={self.mixer_sharing!r} needs double=False: a second mixer stands inside each SSM"
+                    f"mixer_sharing={self.mixer_sharing!r} needs double=False: a second mixer is inside each SSM"
                 )
             if self.layers == 1 and self.mixer_sharing == "shared":
                 raise ValueError("mixer_sharing='shared' has no effect on one layer; leave it at 'per-layer'")
             if self.ssm_conv and self.double:
-                raise ValueError("ssm_conv=True needs double=False: the second mixer stands in the convolution's place")
+                raise ValueError(
+                    "ssm_conv=True needs double=False: the second mixer takes the place of the convolution"
+                )
             if self.ssm == "mamba2":
                 if self.double:
-                    raise ValueError("ssm='mamba2' needs double=False: the second mixer is one of Mamba-1")
+                    raise ValueError("ssm='mamba2' needs double=False: a second mixer exists only in Mamba-1")
                 if self.dt_init != "published":
-                    raise ValueError("dt_init has no effect on ssm='mamba2', whose step size keeps the stock one")
+                    raise ValueError(
+                        "dt_init has no effect on ssm='mamba2', whose step size keeps the stock initialisation"
+                    )
                 if self.expand * self.width % HEAD:
                     raise ValueError(f"ssm='mamba2' has heads of {HEAD}: {HEAD} must divide expand * width, "
                                      f"which is {self.expand * self.width}")  # fmt: skip
@@ -106,7 +112,7 @@ class DecisionMetaMamba(DecisionModel):
         super().__init__(config, state_dim, action_dim, context_length)
         width, layers = config.width, range(config.layers)
         self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
-        # what layers share stands once in its list, so that it stands once in a checkpoint
+        # a module that layers share is in its list once, so that a checkpoint has it once
         norms = layers[:1] if config.shared_norms else layers
         mixers = layers if config.mixer_sharing == "per-layer" else layers[:1]
         self.mixer_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
@@ -123,28 +129,29 @@ class DecisionMetaMamba(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return ("mixers",) if self.config.mixer_sharing == "frozen-shared" else ()
 
-    def forward(self, batch: Batch, past: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
-        x = self.embed(batch, past)  # B T H, T = 3 K - 1
+    def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
+        x = self.embed(batch, state)  # B T H, T = 3 K - 1
         lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
         for depth, (ssm, mixer_norm, mixer, ssm_norm) in enumerate(zip(self.ssms, *lists)):
-            if past is not None:
-                past.layer_index = depth
-            subset = self.head.reads(x, past) if depth == len(self.ssms) - 1 else None
-            x = x + mixer(mixer_norm(x), past)
-            y = ssm(ssm_norm(x), past, subset)
-            x = select_tokens(x, subset) + y if self.config.residual else y
-        return self.head.read(x)
+            if state is not None:
+                state.layer_index = depth
+            x = x + mixer(mixer_norm(x), state)
+            read = self.embed.state_tokens(state) if depth == len(self.ssms) - 1 else slice(None)
+            with trimmed_to(read, x.shape[1]):
+                y = ssm(ssm_norm(x), state)
+                x = trim(x) + y if self.config.residual else y
+        return self.head(x)
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
-    """A token mixer of the kind that a Config names."""
+    """A token mixer of the kind that the Config names."""
     if config.mixer == "conv":
         return ConvMixer(width, config.kernel_size, filters=3)
     return LinearMixer(width, config.kernel_size, filters=3 if config.mixer == "linear" else 1)
 
 
 def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
-    """An SSM of the kind that a Config names."""
+    """An SSM of the kind that the Config names."""
     inner = config.expand * config.width
     if config.ssm == "mamba2":
         return HeadedSSM(config.width, inner, config.ssm_conv, config.activation)
@@ -156,21 +163,26 @@ def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
 
 
 class LinearMixer(nn.Module):
-    """A linear map of the last `kernel_size` tokens, oldest first, with token t taking filter t mod `filters`."""
+    """A linear map of the last `kernel_size` tokens, oldest first. Token t takes filter t mod `filters`."""
 
     def __init__(self, width: int, kernel_size: int, filters: int) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         self.filters = nn.ModuleList(nn.Linear(kernel_size * width, width, bias=False) for _ in range(filters))
 
-    def forward(self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        if past is None and len(self.filters) == 1:
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
+        if state is None and len(self.filters) == 1:
             return dense(x, next(self.filters.parameters()))
-        windows = torch.cat(shifted(x, self.kernel_size, past, self), dim=-1)  # B T W, W = kernel_size * H
+        if state is None:
+            shifts, _ = causal_shifts(x, self.kernel_size)
+        else:
+            key = self, state.layer_index
+            shifts, state[key] = causal_shifts(x, self.kernel_size, state.get(key))
+        windows = torch.cat(shifts, dim=-1)  # B T kernel_size*H
         if len(self.filters) == 1:
             return self.filters[0](windows)
-        if past is not None:
-            tokens = enumerate(windows.unbind(1), past.token_offset)
+        if state is not None:
+            tokens = enumerate(windows.unbind(1), state.token_offset)
             return torch.stack([self.filters[place % len(self.filters)](token) for place, token in tokens], 1)
         mixed = torch.empty_like(x)
         for start, mix in enumerate(self.filters):
@@ -179,7 +191,7 @@ class LinearMixer(nn.Module):
 
 
 class HeadedSSM(nn.Module):
-    """The Mamba-2 block: a head's channels share one decay, all heads share B and C, and the gate comes before a norm."""
+    """The Mamba-2 block. The channels of a head share one decay, all heads share B and C, and the gate comes before a norm."""
 
     def __init__(self, width: int, inner: int, conv: bool, activation: str) -> None:
         super().__init__()
@@ -194,17 +206,15 @@ class HeadedSSM(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.activation = getattr(F, activation)
 
-    def forward(
-        self, x: Float[Tensor, "B T H"], past: RecurrentState | None = None, subset: TokenSubset | None = None
-    ) -> Float[Tensor, "B M H"]:
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
         z, x, dt = self.in_proj(x).split(self.sizes, dim=-1)  # B T D, B T D + 2 N, B T heads
-        x = x if self.mixer is None else self.mixer(x, past)
+        x = x if self.mixer is None else self.mixer(x, state)
         x, B, C = self.activation(x).split(self.mixed_sizes, dim=-1)
         x = rearrange(x, "b t (heads p) -> b t heads p", p=HEAD)
         values = x, dt + self.dt_bias, -self.A_log.exp(), B, C, self.D
-        if past is None:
+        if state is None:
             y = dual(*values)
         else:
-            y, past[self] = resume(*values, past.get(self))
-        y = select_tokens(rearrange(y, "b t heads p -> b t (heads p)"), subset)
-        return self.out_proj(self.norm(y * F.silu(select_tokens(z, subset))))
+            y, state[self] = resume(*values, state.get(self))
+        y = trim(rearrange(y, "b t heads p -> b t (heads p)"))
+        return self.out_proj(self.norm(y * F.silu(trim(z))))

@@ -1,4 +1,4 @@
-"""Every architecture with every preset and switch, at small sizes, and a batch that it has not seen."""
+"""Every architecture with every preset and switch, at small sizes, and a random batch."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def make(name, overrides, seed=0):
 
 
 def batch(rows=4, padding="left", seed=1) -> Batch:
-    """Windows with 0, 1, ... padded steps and values that no model has seen twice."""
+    """Windows with 0, 1, ... padded steps and random values."""
     torch.manual_seed(seed)
     steps = torch.arange(K).expand(rows, K)
     mask = steps >= torch.arange(rows).unsqueeze(1)
