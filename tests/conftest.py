@@ -1,4 +1,4 @@
-"""One thread, no wandering environment variables, and the toy task: Reacher, whose episodes have 50 steps."""
+"""Settings and fixtures of all tests: one thread, checked annotations, and the toy task. Reacher's episodes have 50 steps."""
 
 import os
 import subprocess
@@ -8,11 +8,20 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
+import jaxtyping
 import pytest
 import torch
-from helpers.reacher import REACHER, TINY, write_reacher_file
 
-from dmm.config import Trial
+# Annotations are checked, shapes included, in every module of dmm that is imported from here on, but for two packages:
+# config refuses a user's wrong value with errors of its own, and tests of sweeps put fakes in the place of Ray and MLflow.
+UNCHECKED = {"config", "sweeps"}
+PACKAGES = {path.stem for path in (Path(__file__).parent.parent / "dmm").iterdir() if path.stem[0] not in "_."}
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, as for pyright
+jaxtyping.install_import_hook([f"dmm.{name}" for name in sorted(PACKAGES - UNCHECKED)], CHECKER)
+
+from helpers.reacher import REACHER, TINY, write_reacher_file  # noqa: E402
+
+from dmm.config import Trial  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -35,7 +44,7 @@ def reacher_file(tmp_path_factory) -> str:
 
 @pytest.fixture
 def tiny_trial(reacher_file) -> Trial:
-    """A trial of a second: DT on Reacher."""
+    """A trial that takes a second: DT on Reacher."""
     return Trial(arch="dt", task=REACHER, dataset=(f"d4rl:{reacher_file}",), protocol=TINY, seed=0,
                  overrides=(("width", 16), ("layers", 1)))  # fmt: skip
 
@@ -50,18 +59,15 @@ def toy_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(toy_data, tmp_path_factory) -> dict[str, bytes]:
-    """The table of a sweep to which nothing happens."""
-    from helpers.sweep_process import (  # MLflow and all, which a trial that imports this module has no use for
-        SIZE,
-        calm,
-    )
+    """The table of a sweep that runs to its end without a fault."""
+    from helpers.sweep_process import SIZE, calm  # not above: it imports MLflow, which a trial does not need
 
     return calm(toy_data, tmp_path_factory.mktemp("undisturbed"), **SIZE)
 
 
 @pytest.fixture
 def env(toy_data, tmp_path, undisturbed) -> dict:
-    """The variables of a sweep that something will happen to; asked for first, so that the other is over."""
+    """The variables of a sweep that a fault will hit. It depends on `undisturbed`, so that only one sweep runs."""
     from helpers.sweep_process import SIZE, environment
 
     return environment(tmp_path / "home", toy_data, **SIZE)
@@ -69,7 +75,7 @@ def env(toy_data, tmp_path, undisturbed) -> dict:
 
 @pytest.fixture
 def started() -> Iterator[list[subprocess.Popen]]:
-    """Processes that must not outlive a test."""
+    """A list of processes. The test adds to it, and they are killed when it ends."""
     from helpers.sweep_process import kill_tree
 
     processes: list[subprocess.Popen] = []

@@ -1,4 +1,4 @@
-"""cluster/'s files, offline: Ray's own schema, a strict one of the Kubernetes fields that are used, and what they agree on."""
+"""The files of cluster/, checked offline: by Ray's schema, by a strict schema of Kubernetes fields, and with each other."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ KUBERNETES = ("raycluster.yaml", "rayjob.yaml", "mlflow.yaml")
 
 
 def record(required: str = "", **fields) -> dict:
-    """An object with these fields and no others, some of them required."""
+    """The schema of an object with these fields and no others. `required` names some of them."""
     return {"type": "object", "additionalProperties": False, "properties": fields, "required": required.split()}
 
 
@@ -145,7 +145,7 @@ def documents(name: str) -> list[dict]:
 
 
 def containers(value) -> list[dict]:
-    """All containers anywhere in a document."""
+    """All containers of a document, at any depth."""
     if isinstance(value, dict):
         found = value.get("containers", [])
         return found + [one for inner in value.values() for one in containers(inner)]
@@ -168,7 +168,7 @@ def test_kubernetes_files_have_known_fields_only(name):
         (("metadata", "name"), "Dmm_Zoo"),
     ],
 )
-def test_the_schema_catches_what_kuberay_would_drop_or_refuse(path, value):
+def test_the_schema_refuses_unknown_fields_and_wrong_values(path, value):
     (document,) = documents("rayjob.yaml")
     place = broken = copy.deepcopy(document)
     for key in path[:-1]:
@@ -231,7 +231,7 @@ def test_the_launcher_file_is_what_ray_takes():
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """A Dockerfile's instructions, with their continued lines wrap_ddp."""
+    """A Dockerfile's instructions. A line that ends in a backslash is joined with the next."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ").splitlines()
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line.strip()]
 

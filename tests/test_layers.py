@@ -1,8 +1,13 @@
-"""Imports go down only, between packages and inside them. Ray and MLflow are each one package. Low levels load without them."""
+"""Imports point down only, between packages and inside them. Ray and MLflow are imported in one package each.
+
+Low levels load without Ray and MuJoCo.
+"""
 
 import ast
 import sys
-from graphlib import TopologicalSorter
+from collections.abc import Container, Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,11 +25,12 @@ LEVELS = [
     {"sweeps", "bench"},
     {"cli"},
 ]
+LEVEL = {package: number for number, packages in enumerate(LEVELS) for package in packages}
 WITHIN_A_LEVEL = {("config", "models")}  # the one arrow between packages of one level
-LIGHT_LEVELS = 5  # levels 0 to 4 load on a machine without Ray and MuJoCo, such as a GPU host
-LIGHT = {"torch", "numpy", "einops", "jaxtyping"}  # what these levels may import when they are loaded
-ONLY = {"ray": "sweeps", "mlflow": "tracking"}
-ENTRIES = {"dmm", "dmm.__main__"}  # they stand above all levels
+LIGHT_LEVELS = 5  # levels 0 to 4 load on a machine without Ray and MuJoCo, for example a GPU host
+LIGHT = {"dmm", "torch", "numpy", "einops", "jaxtyping"} | sys.stdlib_module_names
+ONLY = {"ray": "sweeps", "mlflow": "tracking"}  # library -> the one package that imports it
+ENTRIES = {"dmm", "dmm.__main__"}  # above all levels
 
 
 def module_name(path: Path) -> str:
@@ -32,57 +38,103 @@ def module_name(path: Path) -> str:
 
 
 PATHS = {module_name(path): path for path in sorted((ROOT / "dmm").rglob("*.py"))}
-MODULES = [name for name in PATHS if name not in ENTRIES]
+SOURCES = {name: path.read_text() for name, path in PATHS.items() if name not in ENTRIES}
 
 
-def level(name: str) -> int:
-    (found,) = [number for number, names in enumerate(LEVELS) if name in names] or [None]
-    assert found is not None, f"{name} is on no level: add it to LEVELS"
-    return found
+@cache
+def imports(source: str, when_loaded: bool) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a module, or those that run when it is loaded."""
+
+    def walk(parent: ast.AST) -> Iterator[ast.AST]:
+        for node in ast.iter_child_nodes(parent):
+            later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # runs when it is called
+            later |= isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"  # never runs
+            if not (when_loaded and later):
+                yield node
+                yield from walk(node)
+
+    return [node for node in walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
-def imported(nodes) -> list[str]:
-    """The modules that these statements import. For `from a import b` it is a.b where that is a module of dmm, else a."""
+def imported(source: str, modules: Container[str], when_loaded: bool = False) -> list[str]:
+    """The modules that a source imports. `from a import b` imports a.b where that is a module of dmm, else a."""
     found = []
-    for node in nodes:
+    for node in imports(source, when_loaded):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if name in PATHS else str(node.module) for name in names]
+        else:
+            package = "." * node.level + (node.module or "")
+            names = [f"{package}.{alias.name}" for alias in node.names]
+            found += [name if name in modules else package for name in names]
     return found
 
 
-IMPORTS = {name: imported(ast.walk(ast.parse(PATHS[name].read_text()))) for name in MODULES}
+def problems(sources: dict[str, str]) -> list[str]:
+    """All that is wrong with the imports of these modules. Imports inside functions count as well."""
+    said, graph = [], {}
+    for name, source in sources.items():
+        here = name.split(".")[1]
+        graph[name] = {other for other in imported(source, sources) if other in sources} - {name}
+        for other in imported(source, sources):
+            library, *rest = other.split(".")
+            there = rest[0] if library == "dmm" and rest else here
+            down = here == there or LEVEL.get(there, -1) < LEVEL.get(here, -1) or (here, there) in WITHIN_A_LEVEL
+            if not library:
+                said.append(f"{name} has a relative import: {other}")
+            elif missing := {here, there} - set(LEVEL):
+                said.append(f"{missing.pop()} is on no level: add it to LEVELS")
+            elif not down:
+                said.append(f"{name} imports {other}, which is not below it")
+            elif here != ONLY.get(library, here):
+                said.append(f"{name} imports {library}, which only {ONLY[library]} may import")
+        for other in imported(source, sources, when_loaded=True):
+            if LEVEL.get(here, 0) < LIGHT_LEVELS and other.split(".")[0] not in LIGHT:
+                said.append(f"{name} imports {other} when it is loaded")
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        said.append("cycle: " + " <- ".join(error.args[1]))
+    return said
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_point_down_between_packages(name):
-    here = name.split(".")[1]
-    for other in IMPORTS[name]:
-        package, *rest = other.split(".")
-        if package == "dmm" and rest:
-            there = rest[0]
-            down = there == here or level(there) < level(here) or (here, there) in WITHIN_A_LEVEL
-            assert down, f"{here} imports {there}"
-        assert here == ONLY.get(package, here), f"{here} imports {package}"
+def test_imports_point_down():
+    assert not problems(SOURCES)
+    assert {name.split(".")[1] for name in SOURCES} == set(LEVEL)
 
 
-def test_imports_point_down_inside_packages():
-    """No cycle among the files, imports inside functions included: so each package has an order from low to high."""
-    graph = {name: {other for other in IMPORTS[name] if other in PATHS and other != name} for name in MODULES}
-    order = list(TopologicalSorter(graph).static_order())  # a cycle raises CycleError, which names it
-    assert set(MODULES) <= set(order)
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("dmm.layers", "from dmm.models import find", "dmm.layers imports dmm.models, which is not below it"),
+        (
+            "dmm.models.dt",
+            "def f():\n    from dmm import data",
+            "dmm.models.dt imports dmm.data, which is not below it",
+        ),
+        ("dmm.kernels.scan", "from dmm.kernels import ssd\nimport dmm.kernels", "cycle: "),
+        ("dmm.base.paths", "import dmm.base.lock", "cycle: "),
+        ("dmm.models.bc", "def f():\n    import ray.tune", "only sweeps may import"),
+        ("dmm.bench.cases", "from mlflow import MlflowClient", "only tracking may import"),
+        ("dmm.data.collect", "import gymnasium", "dmm.data.collect imports gymnasium when it is loaded"),
+        (
+            "dmm.data",
+            "try:\n    from minari import x\nexcept ImportError:\n    pass",
+            "imports minari when it is loaded",
+        ),
+        ("dmm.tasks", "class A:\n    import gymnasium", "imports gymnasium when it is loaded"),
+        ("dmm.trials.run", "from . import storage", "relative import"),
+        ("dmm.trials.run", "import dmm.later", "later is on no level"),
+        ("dmm.later", "import dmm.base", "later is on no level"),
+    ],
+)
+def test_a_wrong_import_is_found(name, line, said):
+    found = problems({**SOURCES, name: f"{SOURCES.get(name, '')}\n{line}\n"})
+    assert any(said in problem for problem in found), found
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if level(name.split(".")[1]) < LIGHT_LEVELS])
-def test_low_levels_load_without_ray_and_mujoco(name):
-    statements = [
-        node for node in ast.parse(PATHS[name].read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    for other in imported(statements):
-        package = other.split(".")[0]
-        assert package in LIGHT | {"dmm"} | sys.stdlib_module_names, f"{name} imports {package} when it is loaded"
+def test_an_import_inside_a_function_loads_nothing():
+    source = SOURCES["dmm.data.collect"] + "\n\ndef f():\n    import gymnasium\n"
+    assert not problems({**SOURCES, "dmm.data.collect": source})
 
 
 @pytest.mark.parametrize("name", PATHS)

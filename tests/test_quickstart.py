@@ -1,4 +1,4 @@
-"""The quickstart as a newcomer runs it: every seed learns, and asking for less gives less."""
+"""The quickstart as a newcomer runs it: every seed learns, and a lower target gives a lower return."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from dmm.schema import TrialResult, from_json
 
 
 @pytest.mark.slow
-def test_quickstart_learns_and_reacts_to_the_return_asked_for(tmp_path):
+def test_quickstart_learns_and_follows_the_target(tmp_path):
     home = tmp_path / "home"
     env = {**os.environ, "DMM_HOME": str(home), "MINARI_DATASETS_PATH": str(tmp_path / "minari")}
     for command in ("sweep", "report"):

@@ -1,4 +1,4 @@
-"""The README is true: its tree is the tree, its commands exist, and the two that a newcomer types are in the Makefile."""
+"""The README is true: its tree is the folder's, its commands exist, and its `make` targets are in the Makefile."""
 
 import re
 import subprocess

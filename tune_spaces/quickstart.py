@@ -1,4 +1,4 @@
-"""DT and DMM on embedded Hopper data, in minutes: shows that everything works, and compares at equal width and context."""
+"""DT and DMM on embedded Hopper data, in minutes. It shows that everything works, at equal width and context length."""
 
 from dmm.config import Column, Protocol, Row, Table
 from dmm.tasks import find_task

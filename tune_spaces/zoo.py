@@ -1,4 +1,4 @@
-"""Every architecture on one dataset at one width: shows that all of them learn on the same loop, not which is better."""
+"""Every architecture on one dataset at one width. It shows that all of them learn in the same loop, not which is better."""
 
 from dmm.config import LAST, Column, Protocol, Row, Table
 from dmm.tasks import find_task
@@ -20,7 +20,7 @@ ELASTIC = {"sampling": "episodes", "window_anchor": "whole", "padding": "right",
 
 
 def small(label: str, arch: str, preset: str = "", protocol: dict | None = None, **overrides) -> Row:
-    """A row at width 64; its presets' widths and depths are overruled."""
+    """A row at width 64. It overrides the width and depth of its preset."""
     return Row(
         label=label, arch=arch, preset=preset, overrides={"width": 64, **overrides}, protocol_overrides=protocol or {}
     )
