@@ -49,14 +49,14 @@ def list_(
         print("\n\n".join(catalogue.entries()))
         return
     from dmm.data.collect import known
-    from dmm.models import find
-    from dmm.models import models as names
+    from dmm.models import find_model
+    from dmm.models import list_models as names
     from dmm.sweeps.profile import profiles
     from dmm.tables import tables
     from dmm.tasks import TASKS
 
     summary = [
-        {"architecture": name, "presets": ", ".join(find(name).presets), "name": catalogue.sections(name)["Name"]}
+        {"architecture": name, "presets": ", ".join(find_model(name).presets), "name": catalogue.sections(name)["Name"]}
         for name in names()
     ]
     print(table_text(summary))

@@ -9,7 +9,7 @@ from torch import nn
 
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
-from dmm.models import DecisionModel, build, count_parameters
+from dmm.models import DecisionModel, build_model, count_parameters
 from dmm.training import ddp as parallel
 from dmm.training.cuda_graph import capture_cuda_graph
 
@@ -26,7 +26,7 @@ def init_model(trial: Trial) -> DecisionModel:
     """The trial's model at its initialisation; leaves torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(trial.seed, 0))
-        return build(
+        return build_model(
             trial.arch,
             dict(trial.overrides),
             trial.task.state_dim,
