@@ -35,13 +35,13 @@ class Batch:
     )
 
     @property
-    def now(self) -> Int[Tensor, " B"]:
+    def last_step(self) -> Int[Tensor, " B"]:
         """Index of the last real step of each row."""
         return self.mask.shape[1] - 1 - self.mask.flip(1).int().argmax(1)
 
-    def last(self, values: Float[Tensor, "B K M"]) -> Float[Tensor, "B M"]:
+    def at_last_step(self, values: Float[Tensor, "B K size"]) -> Float[Tensor, "B size"]:
         """The entry of the last real step of each row."""
-        return values[torch.arange(len(values), device=values.device), self.now]
+        return values[torch.arange(len(values), device=values.device), self.last_step]
 
     def to(self, device) -> "Batch":
         """The same batch on a device."""

@@ -3,7 +3,7 @@
 import re
 import sys
 
-from dmm.models import build, count_parameters, find, models
+from dmm.models import build_model, count_parameters, find_model, list_models
 from dmm.tasks import find_task
 
 SECTIONS = ("Paper", "Official", "Tokens", "Mixers", "Differs", "Quirk")  # every file has these; Note is optional
@@ -12,7 +12,7 @@ SHOWN = {"Paper": "paper", "Tokens": "tokens", "Mixers": "mixers", "Quirk": "qui
 
 def sections(name: str) -> dict[str, str]:
     """The sections of the docstring by their headings, each on one line. The first line has the heading "Name"."""
-    text = sys.modules[find(name).__module__].__doc__ or ""
+    text = sys.modules[find_model(name).__module__].__doc__ or ""
     first, *rest = re.split(r"^(\w+): ", text.strip(), flags=re.MULTILINE)
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
     return {heading: " ".join(part.split()) for heading, part in {"Name": first.splitlines()[0], **parts}.items()}
@@ -28,10 +28,10 @@ def year(name: str) -> str:
 
 def parameters(name: str) -> dict[str, int]:
     """The number of parameters of each preset (or of the default) on Hopper, at the paper's default size."""
-    hopper, model = find_task("hopper"), find(name)
+    hopper, model = find_task("hopper"), find_model(name)
     presets = model.presets or {name: {}}
     return {
-        preset: count_parameters(build(name, overrides, hopper.state_dim, hopper.action_dim, 20))
+        preset: count_parameters(build_model(name, overrides, hopper.state_dim, hopper.action_dim, 20))
         for preset, overrides in presets.items()
     }
 
@@ -39,7 +39,7 @@ def parameters(name: str) -> dict[str, int]:
 def entries() -> list[str]:
     """One paragraph per architecture."""
     found = []
-    for name in models():
+    for name in list_models():
         parts = sections(name)
         counts = ", ".join(f"{preset} {count:,}" for preset, count in parameters(name).items())
         lines = {label: parts[heading] for heading, label in SHOWN.items()}

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from dmm.base.errors import unknown_name
-from dmm.models import checked, find, hints, make_config, models
+from dmm.models import check_value, field_types, find_model, list_models, make_config
 from dmm.schema import TaskRecord, TrialRecord, to_json
 from dmm.tasks import Task
 
@@ -91,8 +91,8 @@ class Protocol:
 
 def check_fields(value: Any) -> None:
     """Raises ValueError if a field of a dataclass has the wrong type. Called as the value is made."""
-    for name, expected in hints(type(value)).items():
-        object.__setattr__(value, name, checked(f"{type(value).__name__}.{name}", getattr(value, name), expected))
+    for name, expected in field_types(type(value)).items():
+        object.__setattr__(value, name, check_value(f"{type(value).__name__}.{name}", getattr(value, name), expected))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +146,8 @@ class Trial:
         if self.seed < 0:
             raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
-        if self.protocol.rollout == "recurrent" and not find(self.arch).recurrent:
-            able = ", ".join(name for name in models() if find(name).recurrent)
+        if self.protocol.rollout == "recurrent" and not find_model(self.arch).recurrent:
+            able = ", ".join(name for name in list_models() if find_model(name).recurrent)
             raise ValueError(
                 f"{self.arch} has no recurrent rollout; leave Protocol.rollout at 'windowed' ({able} have one)"
             )
@@ -201,7 +201,7 @@ class Row:
 
     def config_overrides(self, task: Task) -> dict[str, Any]:
         """All overrides of Config on one task. Raises ValueError for an unknown preset."""
-        presets = find(self.arch).presets
+        presets = find_model(self.arch).presets
         if self.preset and self.preset not in presets:
             raise unknown_name("preset", self.preset, presets, f"dmm/models/{self.arch}.py")
         return {**presets.get(self.preset, {}), **self.overrides, **self.per_task.get(task.name, {})}

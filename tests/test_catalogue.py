@@ -3,10 +3,10 @@
 import pytest
 
 from dmm import catalogue
-from dmm.models import models
+from dmm.models import list_models
 
 
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", list_models())
 def test_every_file_says_what_it_is(name):
     parts = catalogue.sections(name)
     assert set(catalogue.SECTIONS) <= set(parts) and all(parts.values()), set(catalogue.SECTIONS) - set(parts)
@@ -24,5 +24,5 @@ def test_sizes_are_those_of_the_papers():
 
 def test_a_paragraph_for_each():
     found = catalogue.entries()
-    assert len(found) == len(models())
+    assert len(found) == len(list_models())
     assert all(f"\n  {key}" in entry for entry in found for key in ("year", "paper", "tokens", "mixers", "quirks"))

@@ -27,7 +27,7 @@ from dmm.layers import (
     Trunk,
     attention_bias,
 )
-from dmm.models import DecisionModel, build, models
+from dmm.models import DecisionModel, build_model, list_models
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update
 from dmm.trials.run import dataset
@@ -129,7 +129,7 @@ TRIMMED = {
 def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
     """Outputs and gradients, dropout included: a trimmed sequence has the dropout masks of the whole sequence."""
     torch.manual_seed(0)
-    model = build(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, 5, 2, 4).double().train()
+    model = build_model(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, 5, 2, 4).double().train()
     whole = copy.deepcopy(model)
     whole.embed.state_tokens = lambda state=None: slice(None)
     batch, results = random_batch(), []
@@ -217,7 +217,7 @@ def random_batch():
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch's RMSNorm takes its slower path
-@pytest.mark.parametrize("arch", models())
+@pytest.mark.parametrize("arch", list_models())
 def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial):
     trials = [replace(tiny_trial, arch=arch, overrides=(("width", 32),))]
     trials.append(replace(trials[0], protocol=trials[0].protocol.with_overrides(dtype="bfloat16")))

@@ -5,7 +5,7 @@ from helpers.reacher import REACHER, TINY
 from helpers.synthetic_episodes import episodes
 
 from dmm.config import Trial
-from dmm.models import models
+from dmm.models import list_models
 from dmm.training.fit import fit
 
 GOLDEN = {
@@ -134,7 +134,7 @@ def curve(arch: str, **overrides) -> list[float]:
     return [point.loss for point in state.progress.loss]
 
 
-@pytest.mark.parametrize("arch", models())
+@pytest.mark.parametrize("arch", list_models())
 def test_the_curve_is_the_pinned_one(arch):
     assert curve(arch) == pytest.approx(GOLDEN[arch], rel=1e-4)
 

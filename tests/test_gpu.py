@@ -13,7 +13,7 @@ from helpers.synthetic_episodes import episodes
 
 from dmm import kernels
 from dmm.config import Trial
-from dmm.models import models
+from dmm.models import list_models
 from dmm.training.fit import fit
 
 pytestmark = pytest.mark.gpu
@@ -48,7 +48,7 @@ def test_forward_and_gradients_are_those_of_the_readable_path(name, overrides, m
         assert error < 1e-3, (name, float(error))
 
 
-@pytest.mark.parametrize("arch", models())
+@pytest.mark.parametrize("arch", list_models())
 def test_a_hundred_updates(arch):
     protocol = TINY.with_overrides(updates=100, num_evaluations=1, learning_rate=3e-3)
     trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=(("width", 32),))

@@ -15,7 +15,7 @@ import dmm.models.hdt
 from dmm.config import Trial
 from dmm.data.trajectories import sample
 from dmm.layers import attention_bias
-from dmm.models import build
+from dmm.models import build_model
 from dmm.rollouts.rollout import Statistics, WindowedHistory
 from dmm.training.fit import derived_seed, fit, init_model
 from tune_spaces.protocols import CORREIA, CORREIA_HDT
@@ -31,7 +31,7 @@ BOTH = pytest.mark.parametrize("name", ["hdm", "hdt"])
 def shaken(name, **overrides):
     """A model in which every parameter has an effect."""
     torch.manual_seed(0)
-    model = build(name, {"width": HIDDEN, "layers": 2, **overrides}, S, A, K).eval()
+    model = build_model(name, {"width": HIDDEN, "layers": 2, **overrides}, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     return model

@@ -9,7 +9,7 @@ from helpers.synthetic_episodes import episodes
 
 from dmm.config import Trial
 from dmm.data.trajectories import assemble, sample
-from dmm.models import find, models
+from dmm.models import find_model, list_models
 from dmm.tasks import find_task
 from dmm.training.fit import fit, init_model
 
@@ -32,7 +32,7 @@ def test_the_loss_falls(name, overrides):
     assert losses[-1] < 0.8 * losses[0], losses
 
 
-PAPERS = [(name, preset) for name in models() for preset in (find(name).presets or {"": {}})]
+PAPERS = [(name, preset) for name in list_models() for preset in (find_model(name).presets or {"": {}})]
 
 
 @pytest.mark.parametrize("name, preset", PAPERS)
@@ -44,7 +44,7 @@ def test_an_update_at_the_papers_size(name, preset):
         dataset=("made up",),
         protocol=TINY.with_overrides(context_length=20),
         seed=0,
-        overrides=tuple(find(name).presets.get(preset, {}).items()),
+        overrides=tuple(find_model(name).presets.get(preset, {}).items()),
     )
     model, data = init_model(trial), hopper_like()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)

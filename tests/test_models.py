@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.models import EVERY, SMALL, A, K, S, batch, make
 
-from dmm.models import build, find, make_config, models
+from dmm.models import build_model, find_model, list_models, make_config
 
 
 def answer(model, data) -> tuple[torch.Tensor, ...]:
@@ -34,7 +34,7 @@ def test_shapes_and_loss(name, overrides, padding):
     torch.testing.assert_close(model.act(data), torch.stack([predictions[row, k] for row, k in enumerate(last)]))
 
 
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", list_models())
 def test_the_loss_is_the_mean_over_real_steps(name):
     model, data = make(name, SMALL), batch(rows=2)
     predictions = model(data)
@@ -144,7 +144,7 @@ def test_the_seed_decides_the_weights(name, overrides):
 def test_attention_alone_and_bc_ignore_padding_and_the_others_do_not():
     data = batch()
     filled = torch.where(data.mask.unsqueeze(2), data.states, 7.0)
-    for name in models():
+    for name in list_models():
         model = make(name, SMALL)
         before, after = (predict(model, d)[data.mask] for d in (data, dataclasses.replace(data, states=filled)))
         assert torch.equal(before, after) == (name in ("dt", "hdt", "bc", "edt")), name
@@ -180,7 +180,7 @@ def trunk_linears(model):
 @pytest.mark.parametrize("name", ["dt", "dc", "decision_mamba", "metamamba", "attention_ssm"])
 def test_trunks_start_at_a_normal_of_002(name):
     torch.manual_seed(0)
-    model = build(name, {"width": 64}, S, A, K)
+    model = build_model(name, {"width": 64}, S, A, K)
     for module in trunk_linears(model).values():
         count = module.weight.numel()
         assert abs(module.weight.std() - 0.02) < 4 * 0.02 / math.sqrt(2 * count)
@@ -276,13 +276,13 @@ def test_switches_of_metamamba_share_what_they_say():
     assert lengths(mixer_sharing="frozen-shared", shared_norms=False) == (4, 1, 4)
 
 
-@pytest.mark.parametrize("name", models())
+@pytest.mark.parametrize("name", list_models())
 def test_every_field_of_a_config_has_an_effect(name):
     """Another value of any field gives another model or another answer (for dropout: in training)."""
 
     def fingerprint(overrides):
         torch.manual_seed(0)
-        model = build(name, {"width": 32, **overrides}, S, A, K).train()
+        model = build_model(name, {"width": 32, **overrides}, S, A, K).train()
         shapes = {key: value.shape for key, value in model.named_parameters()}
         data = batch(padding="right")
         torch.manual_seed(0)
@@ -295,8 +295,8 @@ def test_every_field_of_a_config_has_an_effect(name):
         )
 
     default = fingerprint({})
-    for field in dataclasses.fields(find(name).Config):
-        overrides = {field.name: another(find(name).Config, field)}
+    for field in dataclasses.fields(find_model(name).Config):
+        overrides = {field.name: another(find_model(name).Config, field)}
         shapes, unused_parameters, found = fingerprint(overrides)
         same = shapes == default[0] and unused_parameters == default[1] and torch.allclose(found, default[2], atol=1e-7)
         assert not same, overrides

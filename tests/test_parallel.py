@@ -13,7 +13,7 @@ from helpers.synthetic_episodes import episodes
 
 from dmm.batch import Batch
 from dmm.config import Trial
-from dmm.models import find, models
+from dmm.models import find_model, list_models
 from dmm.training import ddp
 from dmm.training.fit import fit
 from dmm.training.state import TrainingState
@@ -25,7 +25,7 @@ PROTOCOL = TINY.with_overrides(
 
 def a_trial(arch: str, **overrides) -> Trial:
     overrides = {"width": 16, **overrides}
-    if "dropout" in find(arch).Config.__dataclass_fields__:
+    if "dropout" in find_model(arch).Config.__dataclass_fields__:
         overrides.setdefault("dropout", 0.0)
     return Trial(
         arch=arch, task=REACHER, dataset=("golden",), protocol=PROTOCOL, seed=0, overrides=tuple(overrides.items())
@@ -53,7 +53,9 @@ def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
 
 
 @pytest.fixture(
-    scope="module", params=[["dt", "metamamba"], pytest.param(models(), marks=pytest.mark.slow)], ids=["two", "all"]
+    scope="module",
+    params=[["dt", "metamamba"], pytest.param(list_models(), marks=pytest.mark.slow)],
+    ids=["two", "all"],
 )
 def learnt(tmp_path_factory, request) -> tuple[list[Trial], list]:
     """Some architectures, learnt by two workers."""

@@ -9,7 +9,7 @@ from dmm.batch import Batch
 from dmm.kernels import ssd
 from dmm.kernels.scan import reference
 from dmm.layers import ConvMixer, SelectiveSSM
-from dmm.models import build, find
+from dmm.models import build_model, find_model
 from dmm.models.metamamba import HeadedSSM, LinearMixer
 
 transformers = pytest.importorskip("transformers")
@@ -86,7 +86,7 @@ def hugging_face_twin(model, config):
 def test_dt_is_transformers_dt():
     for overrides in ({}, {"heads": 4}, {"layers": 1, "heads": 2, "activation": "gelu"}):
         torch.manual_seed(0)
-        model = build("dt", {"width": HIDDEN, **overrides}, S, A, K).eval()
+        model = build_model("dt", {"width": HIDDEN, **overrides}, S, A, K).eval()
         for parameter in model.parameters():  # initial weights are small and biases zero: give every one a part
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
         batch, twin = padded_batch(), hugging_face_twin(model, model.config)
@@ -181,9 +181,9 @@ def test_mamba_2_is_transformers_mamba_2(width, expand):
 def test_dm_is_transformers_mamba(preset):
     """The tokens in a loop, then the trunk of a Mamba language model."""
     torch.manual_seed(0)
-    model = build(
+    model = build_model(
         "decision_mamba_correia",
-        {**find("decision_mamba_correia").presets[preset], "width": HIDDEN, "layers": 2},
+        {**find_model("decision_mamba_correia").presets[preset], "width": HIDDEN, "layers": 2},
         S,
         A,
         K,
@@ -386,7 +386,7 @@ def dmm_frozen_gelu_trunk(model, x):
 )
 def test_models_are_their_equations(name, preset, overrides, trunk):
     torch.manual_seed(0)
-    model = build(name, {**find(name).presets.get(preset, {}), **overrides, "width": 32}, S, A, K).eval()
+    model = build_model(name, {**find_model(name).presets.get(preset, {}), **overrides, "width": 32}, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     batch, modalities = padded_batch(), "Rsa" if model.embed.action_tokens else "Rs"

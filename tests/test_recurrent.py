@@ -10,11 +10,11 @@ from helpers.reacher import REACHER, TINY
 import dmm.models.attention_ssm
 import dmm.models.dt
 from dmm.batch import Batch, RecurrentState
-from dmm.models import build, find
+from dmm.models import build_model, find_model
 from dmm.rollouts.rollout import Statistics, rollout
 from dmm.training.fit import init_model
 
-RECURRENT = [case for case in CASES if find(case.values[0]).recurrent]
+RECURRENT = [case for case in CASES if find_model(case.values[0]).recurrent]
 LENGTH, K = 200, 5
 
 
@@ -29,7 +29,7 @@ def test_steps_equal_the_full_history(name, overrides, monkeypatch):
     for module in (dmm.models.dt, dmm.models.attention_ssm):
         monkeypatch.setattr(module, "attention_bias", banded)
     torch.manual_seed(0)
-    model = build(name, overrides, S, A, K).eval()
+    model = build_model(name, overrides, S, A, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     states, actions, returns = torch.randn(2, LENGTH, S), torch.rand(2, LENGTH, A) * 2 - 1, torch.rand(2, LENGTH)

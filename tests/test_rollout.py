@@ -60,7 +60,7 @@ def test_history_equals_training_window(padding, pad_state):
         history.observe(states[t : t + 1])
         seen = history.window()
         expected = data.window(torch.tensor([t]), replace(protocol, window_anchor="end"), REACHER.return_scale, needs)
-        now = int(expected.now)
+        now = int(expected.last_step)
         for field in fields(expected):
             want, got = getattr(expected, field.name), getattr(seen, field.name)
             if field.name in ("actions", "goals"):

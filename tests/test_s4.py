@@ -13,7 +13,7 @@ from scipy.special import erf
 
 from dmm.config import Trial
 from dmm.kernels.s4 import diagonalised, hippo, parallel, reference, resume
-from dmm.models import build
+from dmm.models import build_model
 from dmm.models.ds4 import DYNAMICS
 from dmm.training.fit import fit
 
@@ -220,7 +220,7 @@ def test_the_pads_of_ds4():
 
 def test_ds4_starts_at_hippo_with_log_uniform_steps():
     torch.manual_seed(0)
-    model = build("ds4", {"width": 400, "layers": 2}, S, A, K)
+    model = build_model("ds4", {"width": 400, "layers": 2}, S, A, K)
     poles, P, B, _ = diagonalised(96)
     for block in model.blocks:
         dt = block.s4.log_dt.exp()

@@ -22,15 +22,14 @@ def list_(
         print("\n\n".join(catalogue.entries()))
         return
     from dmm.data.collect import known
-    from dmm.models import find
-    from dmm.models import models as names
+    from dmm.models import find_model, list_models
     from dmm.sweeps.profile import profiles
     from dmm.tables import tables
     from dmm.tasks import TASKS
 
     summary = [
-        {"architecture": name, "presets": ", ".join(find(name).presets), "name": catalogue.sections(name)["Name"]}
-        for name in names()
+        {"architecture": name, "presets": ", ".join(find_model(name).presets), "name": catalogue.sections(name)["Name"]}
+        for name in list_models()
     ]
     print(table_text(summary))
     print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))

@@ -35,10 +35,10 @@ class HierarchicalModel:
     def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
         """The action of the last real step of each row, and its goal: the high level sets it, the low level acts on it."""
         assert batch.goals is not None
-        goal = batch.last(self.high(batch))
-        is_last = torch.arange(batch.mask.shape[1], device=goal.device) == rearrange(batch.now, "b -> b 1")  # B K
+        goal = batch.at_last_step(self.high(batch))
+        is_last = torch.arange(batch.mask.shape[1], device=goal.device) == rearrange(batch.last_step, "b -> b 1")  # B K
         goals = torch.where(rearrange(is_last, "b k -> b k 1"), rearrange(goal, "b s -> b 1 s"), batch.goals)
-        return batch.last(self.low(replace(batch, goals=goals))), goal
+        return batch.at_last_step(self.low(replace(batch, goals=goals))), goal
 
 
 class Level(nn.Module):

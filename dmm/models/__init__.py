@@ -1,6 +1,6 @@
 """The contract of an architecture, and the registry of architectures: the name of a file is the name of its architecture.
 
-`find("metamamba")` imports dmm/models/metamamba.py and returns its one DecisionModel. A new architecture is one new file.
+`find_model("metamamba")` imports dmm/models/metamamba.py and returns its one DecisionModel. A new architecture is one new file.
 """
 
 import dataclasses
@@ -68,23 +68,23 @@ class DecisionModel(nn.Module, ABC):
         A model that needs `goals` also returns the goal of that step [B S]. In a rollout `batch.goals` has the earlier goals
         and zeros for the last real step. `batch.actions` has zeros there too.
         """
-        return batch.last(self(batch))
+        return batch.at_last_step(self(batch))
 
     def step(self, now: Batch, state: RecurrentState) -> Float[Tensor, "B A"]:
         """The action for one new step. The fields of `now` are [B 1 ...]. The state is updated in place."""
         return self(now, state)[:, 0]
 
 
-def models() -> list[str]:
+def list_models() -> list[str]:
     """Names of all architectures."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 @functools.cache
-def find(name: str) -> type[DecisionModel]:
+def find_model(name: str) -> type[DecisionModel]:
     """Returns the architecture of that name. Raises ValueError for an unknown name."""
-    if name not in models():
-        raise unknown_name("architecture", name, models(), "dmm/models")
+    if name not in list_models():
+        raise unknown_name("architecture", name, list_models(), "dmm/models")
     module = importlib.import_module(f"dmm.models.{name}")
     (found,) = [
         value
@@ -94,20 +94,20 @@ def find(name: str) -> type[DecisionModel]:
     return found
 
 
-hints = functools.cache(typing.get_type_hints)  # slow, and called for each of a thousand trials
+field_types = functools.cache(typing.get_type_hints)  # slow, and called for each of a thousand trials
 
 
 def make_config(name: str, overrides: Mapping[str, object]):
     """Returns the Config of an architecture with some fields changed. Raises ValueError for a wrong field, type or value."""
-    config = find(name).Config
-    types = hints(config)
+    config = find_model(name).Config
+    types = field_types(config)
     for key in overrides:
         if key not in types:
             raise unknown_name(f"field of {name}", key, types, "its Config")
-    return config(**{key: checked(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
+    return config(**{key: check_value(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
 
 
-def checked(field: str, value: object, expected) -> object:
+def check_value(field: str, value: object, expected) -> object:
     """Returns the value of a field, an int as a float where the field is one. Raises ValueError for a wrong type or value."""
     if typing.get_origin(expected) is typing.Literal:
         if value not in typing.get_args(expected):
@@ -117,15 +117,15 @@ def checked(field: str, value: object, expected) -> object:
     elif expected in (int, float, bool, str) and type(value) is not expected:
         raise ValueError(f"{field} is {value!r}, a {type(value).__name__}; it takes a {expected.__name__}")
     elif typing.get_origin(expected) is tuple and isinstance(value, tuple | list):
-        return tuple(checked(field, entry, typing.get_args(expected)[0]) for entry in value)
+        return tuple(check_value(field, entry, typing.get_args(expected)[0]) for entry in value)
     return value
 
 
-def build(
+def build_model(
     name: str, overrides: Mapping[str, object], state_dim: int, action_dim: int, context_length: int
 ) -> DecisionModel:
     """Builds an architecture with new weights, drawn from torch's global generator. Raises ValueError like `make_config`."""
-    return find(name)(make_config(name, overrides), state_dim, action_dim, context_length)
+    return find_model(name)(make_config(name, overrides), state_dim, action_dim, context_length)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -143,17 +143,19 @@ class ElasticDecisionTransformer(DecisionModel):
             if window.uniform_samples is not None:
                 returns = self.sample_returns(logits, window.uniform_samples)
             actions, *_, returns = self(replace(window, returns_to_go=returns))
-            predicted = returns[lane, window.now].where(count > skipped, -torch.inf)
+            predicted = returns[lane, window.last_step].where(count > skipped, -torch.inf)
             better = predicted > best
             best = torch.where(better, predicted, best)
-            action = torch.where(better[:, None], actions[lane, window.now], action)
+            action = torch.where(better[:, None], actions[lane, window.last_step], action)
         return action
 
     def history(self, batch: Batch, skipped: int) -> Batch:
         """The real steps of each row without the first `skipped`, padded on the right."""
         real = batch.mask.sum(1, keepdim=True)
         place = torch.arange(skipped, int(real.max()), device=batch.mask.device)
-        slots = (batch.now[:, None] + 1 - real + place).clamp(max=batch.mask.shape[1] - 1)  # B K - skipped, or fewer
+        slots = (batch.last_step[:, None] + 1 - real + place).clamp(
+            max=batch.mask.shape[1] - 1
+        )  # B K - skipped, or fewer
         lane = torch.arange(len(slots), device=slots.device)[:, None]
         names = (
             "states",

@@ -9,7 +9,7 @@ from torch import nn
 
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, sample
-from dmm.models import DecisionModel, build, count_parameters
+from dmm.models import DecisionModel, build_model, count_parameters
 from dmm.schema import EvaluationResult, LossPoint, Progress, Seconds
 from dmm.training import ddp
 from dmm.training.cuda_graph import capture_cuda_graph
@@ -31,7 +31,9 @@ def init_model(trial: Trial) -> DecisionModel:
     task = trial.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(trial.seed, 0))
-        return build(trial.arch, dict(trial.overrides), task.state_dim, task.action_dim, trial.protocol.context_length)
+        return build_model(
+            trial.arch, dict(trial.overrides), task.state_dim, task.action_dim, trial.protocol.context_length
+        )
 
 
 def init_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dmm.batch import Batch
-from dmm.models import build, find, models
+from dmm.models import build_model, find_model, list_models
 
 S, A, K = 5, 3, 6
 SMALL = {"width": 16}
@@ -28,15 +28,15 @@ EXTRAS = {  # beyond defaults and presets: what no table row would otherwise bui
 }
 CASES = [
     pytest.param(name, {**overrides, **SMALL}, id=f"{name} {label}".strip())
-    for name in models()
-    for label, overrides in ({"": {}} | dict(find(name).presets) | EXTRAS.get(name, {})).items()
+    for name in list_models()
+    for label, overrides in ({"": {}} | dict(find_model(name).presets) | EXTRAS.get(name, {})).items()
 ]
 EVERY = pytest.mark.parametrize("name, overrides", CASES)
 
 
 def make(name, overrides, seed=0):
     torch.manual_seed(seed)
-    return build(name, overrides, S, A, K).eval()
+    return build_model(name, overrides, S, A, K).eval()
 
 
 def batch(rows=4, padding="left", seed=1) -> Batch:
