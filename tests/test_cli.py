@@ -96,6 +96,8 @@ def test_the_wheel_is_whole(tmp_path):
     target, empty = tmp_path / "target", tmp_path / "empty"
     empty.mkdir()
     subprocess.run([*pip, "install", "-q", "--no-deps", "--target", target, wheel], **run)
+    here, there = ({p.relative_to(root) for p in (root / "dmm").rglob("*.*")} for root in (source, target))
+    assert not {p for p in here - there if "__pycache__" not in p.parts}, "pyproject.toml does not name these packages"
     for words, said in (
         (("show", "quickstart"), "4 trials"),
         (("list",), "laptop"),

@@ -12,11 +12,12 @@ import torch
 
 from dmm import kernels
 from dmm.base import provenance
+from dmm.base.csv_text import csv_text
 from dmm.base.errors import unknown_name
 from dmm.bench import cases
 from dmm.bench.concurrent import trials_on_one_device, trials_on_two_cores
 from dmm.bench.growth import growth
-from dmm.bench.tables import markdown_table, write_csv
+from dmm.bench.tables import markdown_table
 from dmm.bench.timing import Row, TimingBudget, clock_of, compare, interleaved, sgemm
 
 TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {
@@ -98,7 +99,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def write(out: Path, rows: Sequence[Row], text: str) -> list[Path]:
-    """Writes bench.md for readers, and bench.csv with all digits."""
-    (out / "bench.md").write_text(text)
-    write_csv(out / "bench.csv", Row, rows)
-    return [out / "bench.md", out / "bench.csv"]
+    """Writes bench.md for readers, and bench.csv with all digits if there are rows."""
+    files = {out / "bench.md": text}
+    if rows:  # trials have a table of their own
+        files[out / "bench.csv"] = csv_text(rows)
+    for path, content in files.items():
+        path.write_text(content)
+    return list(files)

@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from dmm.base.csv_text import csv_text
 from dmm.batch import Batch, RecurrentState
 from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial, update_workload
-from dmm.bench.tables import markdown_table, write_csv
+from dmm.bench.tables import markdown_table
 from dmm.bench.timing import Clock, TimingBudget, Workload, clock_of, interleaved
 from dmm.data import cache
 from dmm.models import DecisionModel
@@ -202,6 +203,6 @@ def growth(out: Path, device: str, quick: bool, head: str, say: Callable[[str], 
     report = "\n\n".join(text) + "\n"
     say(report)
     (out / "growth.md").write_text(report)
-    write_csv(out / "growth.csv", GrowthRow, rows)
+    (out / "growth.csv").write_text(csv_text(rows))
     figure(rows, out / "growth.png")
     return [out / "growth.md", out / "growth.csv", out / "growth.png"]
