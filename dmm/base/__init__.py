@@ -1,1 +1,8 @@
-"""What every other package may use: paths, locks, checks of names, provenance."""
+"""The ground of every other package. Nothing here knows of models, data or trials.
+
+paths.py       DMM_HOME and atomic file writes
+lock.py        locks that name their holder
+errors.py      one clear error for an unknown name
+provenance.py  commit, library versions, machine
+text_tables.py  tables as CSV, Markdown and plain text
+"""

@@ -1,7 +1,12 @@
 """dmm bench: our speed beside other implementations' speed, in one run on one machine, as ratios.
 
-`timing` measures. `baselines` holds the peers. `cases` lists the work of each table. `concurrent` and `growth` make tables
-of their own. Results are written to bench.md and bench.csv.
+timing.py      interleaved rounds, and the ratios of their times
+cases.py       the work of each table: sampling, the scan, updates, rollouts
+baselines.py   the peers: how research code does the same work
+concurrent.py  several trials at once
+growth.py      cost against context length, and memory
+
+Results are written to bench.md and bench.csv.
 """
 
 import os
@@ -12,12 +17,11 @@ import torch
 
 from dmm import kernels
 from dmm.base import provenance
-from dmm.base.csv_text import csv_text
 from dmm.base.errors import unknown_name
+from dmm.base.text_tables import csv_text, markdown_table
 from dmm.bench import cases
 from dmm.bench.concurrent import trials_on_one_device, trials_on_two_cores
 from dmm.bench.growth import growth
-from dmm.bench.tables import markdown_table
 from dmm.bench.timing import Row, TimingBudget, clock_of, compare, interleaved, sgemm
 
 TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {

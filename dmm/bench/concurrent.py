@@ -11,8 +11,8 @@ from statistics import median
 
 import torch
 
+from dmm.base.text_tables import markdown_table
 from dmm.bench.cases import SIZES, statistics_of, synthetic_data, synthetic_trial, update_workload
-from dmm.bench.tables import markdown_table
 from dmm.bench.timing import clock_of
 from dmm.rollouts.rollout import evaluate
 from dmm.training.fit import fit

@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from dmm.base.csv_text import csv_text
+from dmm.base.text_tables import csv_text, markdown_table
 from dmm.batch import Batch, RecurrentState
 from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial, update_workload
-from dmm.bench.tables import markdown_table
 from dmm.bench.timing import Clock, TimingBudget, Workload, clock_of, interleaved
 from dmm.data import cache
 from dmm.models import DecisionModel

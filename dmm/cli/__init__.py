@@ -1,4 +1,12 @@
-"""The command line. One file per group of commands, and each command calls one or two functions of the package.
+"""The command line. Each command calls one or two functions of the package.
+
+catalogue.py  dmm list, show
+trials.py     dmm run
+sweeps.py     dmm sweep, status, sync, submit
+report.py     dmm report
+data.py       dmm data
+machine.py    dmm bench, doctor
+options.py    arguments and options of several commands
 
 Whatever changes a number is a field in a table's Python file. It is never an option of a command.
 Heavy imports are inside the commands: `dmm --help` must be fast.

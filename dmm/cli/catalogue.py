@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli.options import TABLE, table_text
+from dmm.base.text_tables import plain_table
+from dmm.cli.options import TABLE
 
 app = typer.Typer()
 
@@ -31,7 +32,7 @@ def list_(
         {"architecture": name, "presets": ", ".join(find_model(name).presets), "name": catalogue.sections(name)["Name"]}
         for name in list_models()
     ]
-    print(table_text(summary))
+    print(plain_table(summary))
     print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
     print("datasets: " + ", ".join(known()) + " (more with `dmm data list`)")
     print("tables:   " + ", ".join(tables()))
@@ -66,6 +67,6 @@ def show(table: TABLE) -> None:
                     }
                 )
     print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
-    print(table_text(lines))
+    print(plain_table(lines))
     hours = sum(estimate.total for estimate in cost.values()) / 3600
     print(f"\n{len(cost)} trials, at most {hours:.2f} core-hours on this machine without the simulator's time")

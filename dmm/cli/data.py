@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli.options import table_text
+from dmm.base.text_tables import plain_table
 
 app = typer.Typer(no_args_is_help=True, help="Datasets, and the behaviour policies that collect them.")
 
@@ -14,7 +14,7 @@ def list_() -> None:
     """Lists the datasets on this machine, and those that can be collected. Example: `dmm data list`."""
     from dmm.data.collect import inventory
 
-    print(table_text(inventory()))
+    print(plain_table(inventory()))
 
 
 @app.command()

@@ -1,6 +1,5 @@
-"""What several commands share: arguments, options and the layout of text tables."""
+"""Arguments and options that several commands share."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -11,10 +10,3 @@ URI = Annotated[
     str | None,
     typer.Option("--mlflow", envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: sqlite in DMM_HOME."),
 ]
-
-
-def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as aligned text. The keys of a row are the headers."""
-    from tabulate import tabulate
-
-    return tabulate(rows, headers="keys", disable_numparse=True)

@@ -1,5 +1,12 @@
 """The selective scan of Mamba-1: one function in front of mamba-ssm's CUDA kernel, a C++ kernel and a PyTorch loop.
 
+scan.py, scan.cpp          the selective scan: a loop to read, a faster loop with its gradient, C++
+ssd.py                     the scan of Mamba-2
+s4.py                      the S4 layer
+conv.py                    convolutions and linear maps of the last few tokens
+sampling.py, sampling.cpp  windows from a table, and the random numbers of dropout
+build.py                   builds the C++ files at their first use
+
 Every path is tested against `scan.reference`. A kernel is imported or built at its first use. DMM_SCAN=torch selects the
 PyTorch loop. The paths differ in the last bits, so a result records which path made it.
 """

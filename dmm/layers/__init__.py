@@ -1,4 +1,15 @@
-"""What two or more architectures share: tokens in, actions out, blocks between them, initialisation, losses, checks."""
+"""Layers that two or more architectures share. Users' models import them from here.
+
+embedding.py       tokens from a batch, and actions from tokens
+attention.py       self-attention with its mask, and the transformer block
+mamba.py           the selective SSM and the Mamba block
+blocks.py          dropout, MLPs, the causal convolution of tokens
+hierarchy.py       models of two levels: one sets goals, the other acts on them
+trimming.py        Trunk: blocks in a row, where the last one computes only the tokens that are read
+initialisation.py  initial weights
+losses.py          losses over real steps
+checks.py          checks of a Config
+"""
 
 from dmm.layers.attention import Attention, TransformerBlock, attention_bias
 from dmm.layers.blocks import MLP, ConvMixer, Dropout, GatedMLP

@@ -1,12 +1,12 @@
 """table.md: a table's cells as Markdown, with everything that a reader needs. No time, date, run id or URI."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from statistics import fmean, stdev
 
 import numpy as np
-from tabulate import tabulate
 
+from dmm.base.text_tables import markdown_table
 from dmm.config import Column, Protocol, Table
 from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
 from dmm.results.statistics import bootstrap_interval, iqm
@@ -31,7 +31,7 @@ def markdown(table: Table, cells: list[Cell]) -> str:
         parts += [
             "## Return asked for and return got",
             "At the last evaluation, mean ± standard deviation over seeds of the undiscounted return.",
-            text_table(["architecture", "data", "target", "asked", "got"], returns),
+            markdown_table(["architecture", "data", "target", "asked", "got"], returns),
         ]
     lists = {"Readings": readings(table), "Departures from the papers": departures(table, cells)}
     lists["Failed trials"] = [
@@ -68,7 +68,7 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
             number = cell.row.published.get(column.label)
             line.append("-" if number is None else f"{number:g}{'*' if other else ''}")
         lines.append([*line, decimal(parameters_per_score(cell.parameters or 0, scores[0].value))])
-    parts = [f"## {column.label}", text_table(header, lines)]
+    parts = [f"## {column.label}", markdown_table(header, lines)]
     if published and other:
         parts.append(f"\\* published for other data than {', '.join(column.dataset)}: not comparable.")
     data = next((summary.data for cell in cells for summary in cell.finished), None)
@@ -95,7 +95,7 @@ def overview(table: Table, cells: list[Cell]) -> str:
                 total += f" [{low:.1f}, {high:.1f}]"
         lines.append([row.label, *map(score_text, scores), total])
     labels = [column.label for column in table.columns]
-    return text_table(["architecture", *labels, "IQM [95 % bootstrap interval]"], lines)
+    return markdown_table(["architecture", *labels, "IQM [95 % bootstrap interval]"], lines)
 
 
 def asked_and_got(cell: Cell) -> list[list[str]]:
@@ -163,9 +163,3 @@ def count(value: int | None) -> str:
 def decimal(value: float) -> str:
     """One digit after the point."""
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def text_table(header: Sequence[str], lines: list[list[str]]) -> str:
-    """A Markdown table, aligned as text too: the first column to the left, the others to the right."""
-    align = ["left", *["right"] * (len(header) - 1)]
-    return tabulate(lines, header, tablefmt="pipe", colalign=align, disable_numparse=True)

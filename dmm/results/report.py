@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmm.base.csv_text import csv_text
 from dmm.base.paths import check_writable, write_atomic
+from dmm.base.text_tables import csv_text
 from dmm.config import Table
 from dmm.results.markdown import markdown
 from dmm.results.plots import learning_curves

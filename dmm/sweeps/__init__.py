@@ -1,4 +1,18 @@
-"""Ray. No other package imports it. The setting below must be made before the first import of Ray."""
+"""Sweeps on Ray. No other package imports Ray.
+
+sweep.py           the driver: Ray Tune runs a table's unfinished trials
+progress.py        the driver's bookkeeping: result files in, MLflow and status lines out
+status.py          how many trials are done, running and failed, and the time left
+workers.py         the function that Tune runs for each trial
+train_group.py     the Ray Train workers that train one trial together
+rendezvous.py      the address at which these workers meet
+rollout_actors.py  parallel actors that roll out episodes
+profile.py         the resources of a trial, and how many trials fit on a cluster
+place.py           the driver's DMM_HOME and working directory, for workers elsewhere
+jobs.py            submit, status and sync, from any machine
+
+The setting below must be made before the first import of Ray.
+"""
 
 import os
 

@@ -1,4 +1,11 @@
-"""MLflow. No other package imports it. The settings below must be made before the first import of MLflow."""
+"""MLflow. No other package imports it.
+
+mlflow_store.py  the tracking store: one run for each trial, written by the driver and read by reports
+content.py       the params, metrics and tags of a run
+view.py          the view of an ablation grid on MLflow's page
+
+The settings below must be made before the first import of MLflow.
+"""
 
 import logging
 import os

@@ -1,0 +1,32 @@
+"""Tables as text: CSV, Markdown, and plain text for a terminal."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+
+def csv_text(rows: Sequence[Any]) -> str:
+    """A header of field names and one line for each row. All rows are of one dataclass, and there is at least one."""
+    names = [f.name for f in fields(rows[0])]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    return file.getvalue()
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+    """A Markdown table, aligned as text too. The first columns are aligned to the left, the others to the right."""
+    from tabulate import tabulate
+
+    align = ["left"] * text_columns + ["right"] * (len(header) - text_columns)
+    return tabulate(rows, header, tablefmt="pipe", colalign=align if rows else None, disable_numparse=True)
+
+
+def plain_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Aligned columns without rules. The keys of a row are the header."""
+    from tabulate import tabulate
+
+    return tabulate(rows, headers="keys", disable_numparse=True)
