@@ -48,7 +48,7 @@ def list_(
     if models:
         print("\n\n".join(catalogue.entries()))
         return
-    from dmm.data.collect import known
+    from dmm.data import fetchable_ids, local_ids
     from dmm.models import find
     from dmm.models import models as names
     from dmm.sweeps.profile import profiles
@@ -61,7 +61,7 @@ def list_(
     ]
     print(table_text(summary))
     print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
-    print("datasets: " + ", ".join(known()) + " (more with `dmm data list`)")
+    print("datasets: " + ", ".join(sorted({*local_ids(), *fetchable_ids()})) + " (more with `dmm data list`)")
     print("tables:   " + ", ".join(tables()))
     print("profiles: " + ", ".join(profiles()))
 
@@ -248,9 +248,11 @@ def doctor() -> None:
 @data.command("list")
 def data_list() -> None:
     """Lists datasets: what is here, and what can be collected. Example: `dmm data list`."""
-    from dmm.data.collect import inventory
+    from dataclasses import asdict
 
-    print(table_text(inventory()))
+    from dmm.data.inventory import inventory
+
+    print(table_text([asdict(row) for row in inventory()]))
 
 
 @data.command()
@@ -260,9 +262,10 @@ def collect(
     seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
 ) -> None:
     """Rolls a behaviour policy into a Minari dataset. Example: `dmm data collect dmm/hopper/medium-v0`."""
-    from dmm.data.collect import collect
+    from dmm.data import load
+    from dmm.data.readers.dmm import with_size
 
-    print(collect(dataset, steps=steps, seed=seed, say=lambda line: print(line, flush=True)))
+    print(load((with_size(dataset, steps, seed),), say=lambda line: print(line, flush=True)).summary())
 
 
 @data.command("train-behaviour")

@@ -6,9 +6,9 @@ import shutil
 import signal
 import threading
 
+from dmm import data
 from dmm.base.paths import check_writable, home
 from dmm.config import Table, Trial
-from dmm.data.collect import ensure
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import Progress
 from dmm.sweeps.workers import ENVIRONMENT, train_trial
@@ -31,7 +31,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say=print) -> 
     with hold_table(table):
         recorder = Recorder(uri)
         for ids in {trial.dataset: None for trial in trials}:
-            say(f"data: {ensure(ids, say).summary()}")  # here, before workers could all collect it at once
+            say(f"data: {data.load(ids, say).summary()}")  # here, before workers could all collect it at once
         for trial in trials:
             check(trial)
         progress = Progress(table, trials, recorder, say)

@@ -9,12 +9,11 @@ from functools import cache
 
 import torch
 
-from dmm import kernels
+from dmm import data, kernels
 from dmm.base import provenance
 from dmm.base.lock import Held, hold
 from dmm.base.paths import write_atomic
 from dmm.config import Trial, canonical
-from dmm.data.collect import ensure
 from dmm.data.trajectories import Trajectories, check_task
 from dmm.rollouts.rollout import Roll, Statistics, evaluate, in_process
 from dmm.tasks import Task
@@ -26,7 +25,7 @@ from dmm.trials.storage import append_log, folder, load_checkpoint, load_result,
 @cache
 def dataset(ids: tuple[str, ...]) -> Trajectories:
     """A dataset, opened once a process; its pages are shared with the other processes of the machine."""
-    return ensure(ids)
+    return data.load(ids)
 
 
 @cache
