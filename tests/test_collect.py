@@ -12,14 +12,26 @@ import torch
 from dmm import data
 from dmm.base.paths import home
 from dmm.data import collect
-from dmm.data.collect import Collection, Policy, ensure, inventory, parse, policies, roll
+from dmm.data.collect import Origin, Policy, PolicyCard, policies, roll_policy
+from dmm.data.inventory import inventory
+from dmm.data.readers import dmm as collected
+from dmm.data.readers.dmm import Collection, parse, with_size
+from dmm.schema import to_json
 
 ACTOR = {"hidden.0": (8, 10), "hidden.1": (8, 8), "mean": (2, 8), "log_std": (2, 8)}  # of Reacher: 10 states, 2 actions
 
 
 @pytest.fixture(autouse=True)
-def shard(monkeypatch):
-    monkeypatch.setattr(collect, "SHARD", 3)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(collected, "EPISODES_PER_BATCH", 3)
+
+
+def card(environment: str) -> PolicyCard:
+    """The card of a policy that nobody trained."""
+    return PolicyCard(
+        environment=environment, algorithm="none", command="none", commit="0", steps=0, seed=0, return_mean=0.0,
+        return_std=0.0, episodes=1, actions="sampled", licence="MIT", versions={},
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -35,8 +47,7 @@ def policy() -> Policy:
     folder = home() / "policies"
     folder.mkdir(parents=True)
     save_file(weights, folder / "reacher-random.safetensors")
-    card = {"environment": "Reacher-v5", "algorithm": "none", "commit": "0", "seed": 0}
-    (folder / "reacher-random.json").write_text(json.dumps(card))
+    (folder / "reacher-random.json").write_text(json.dumps(to_json(card("Reacher-v5"))))
     return Policy(weights, -np.ones(2, np.float32), np.ones(2, np.float32))
 
 
@@ -59,21 +70,26 @@ def test_ids(policy):
         "dmm/reaher/random-v0",
     ):
         with pytest.raises(ValueError, match=f"unknown dataset '{wrong}'.*Did you mean 'dmm/reacher/random-v0'"):
-            ensure((wrong,)) if "v1" not in wrong and "n05" not in wrong else parse(wrong)
+            data.load((wrong,))
     with pytest.raises(ValueError, match="0 steps"):
-        collect.collect("dmm/reacher/random-v0", steps=0)
+        with_size("dmm/reacher/random-v0", 0, None)
 
 
-def test_an_absent_dataset_of_ours_says_what_makes_it():
-    with pytest.raises(ValueError, match="dmm data collect dmm/reacher/random-v0"):
-        data.load(("dmm/reacher/random-v0",))
+def test_without_a_policy_the_error_names_what_can_be_collected():
+    with pytest.raises(ValueError, match="unknown dataset 'dmm/hoper/medium-v0'.*Did you mean 'dmm/hopper/medium-v0'"):
+        data.load(("dmm/hoper/medium-v0",))
+
+
+def test_other_steps_or_another_seed_are_another_id(policy):
+    assert with_size("dmm/reacher/random-v0", None, None) == "dmm/reacher/random-v0"
+    assert with_size("dmm/reacher/random-v0", 50, None) == "dmm/reacher/random-n50-s0-v0"
+    assert with_size("dmm/reacher/random-n50-s7-v0", 100_000, 0) == "dmm/reacher/random-v0"
 
 
 def test_the_kept_episodes_are_the_shortest_whole_prefix(policy):
     """Reacher's episodes have 50 steps, none ends sooner."""
     for steps, episodes in ((1, 1), (50, 1), (51, 2), (200, 4), (201, 5)):
-        collect.collect("dmm/reacher/random-v0", steps=steps, seed=1)
-        assert ensure((f"dmm/reacher/random-n{steps}-s1-v0",)).episodes == episodes
+        assert data.load((f"dmm/reacher/random-n{steps}-s1-v0",)).episodes == episodes
 
 
 def test_round_trip(policy):
@@ -81,9 +97,9 @@ def test_round_trip(policy):
     import minari
 
     told = []
-    said = collect.collect("dmm/reacher/random-v0", steps=200, seed=5, say=told.append)
+    said = data.load(("dmm/reacher/random-n200-s5-v0",), told.append).summary()
     assert said.startswith("dmm/reacher/random-n200-s5-v0: 4 episodes, 200 steps") and "150 of 200" in told[0]
-    rolled = (roll(policy, "Reacher-v5", 5, 0, 3) + roll(policy, "Reacher-v5", 5, 3, 3))[:4]
+    rolled = (roll_policy(policy, "Reacher-v5", 5, 0, 3) + roll_policy(policy, "Reacher-v5", 5, 3, 3))[:4]
     found = data.load(("dmm/reacher/random-n200-s5-v0",))
     assert np.array_equal(found.states, np.concatenate([e.observations[:-1] for e in rolled]).astype(np.float32))
     assert np.array_equal(found.actions, np.concatenate([e.actions for e in rolled]))
@@ -97,7 +113,7 @@ def test_round_trip(policy):
         assert np.array_equal(episode.observations, expected.observations)
         assert episode.truncations.tolist() == [False] * 49 + [True] and not episode.terminations.any()
     kept = dataset.storage.metadata["dmm"]
-    assert (kept["policy"], kept["seed"], kept["steps"], kept["shard"]) == ("reacher-random", 5, 200, 3)
+    assert (kept["policy"], kept["seed"], kept["steps"], kept["episodes_per_batch"]) == ("reacher-random", 5, 200, 3)
     assert kept["card"]["environment"] == kept["environment"] == "Reacher-v5" and kept["versions"]["mujoco"]
 
 
@@ -106,7 +122,7 @@ def test_reference_scores_are_the_task_s(policy):
     import minari
 
     episode = collect.Episode(np.zeros((3, 11)), np.zeros((2, 3), np.float32), np.ones(2), True)
-    collect.write("dmm/hopper/made-v0", [episode], {"environment": "Hopper-v5", "algorithm": "none"}, {})
+    collect.write("dmm/hopper/made-v0", [episode], card("Hopper-v5"), Origin(policy="none", seed=0))
     dataset = minari.load_dataset("dmm/hopper/made-v0")
     assert minari.get_normalized_score(dataset, np.array([-20.272305, 3234.3])).tolist() == [0, 1]
     assert data.load(("dmm/hopper/made-v0",)).terminated.tolist() == [True]
@@ -114,24 +130,23 @@ def test_reference_scores_are_the_task_s(policy):
 
 def test_collecting_is_deterministic_in_the_seed(policy, monkeypatch, tmp_path):
     ids = ["dmm/reacher/random-n120-s0-v0", "dmm/reacher/random-n120-s1-v0"]
-    first = [ensure((dataset_id,)).sha256 for dataset_id in ids]
+    first = [data.load((dataset_id,)).sha256 for dataset_id in ids]
     files = [main_file(dataset_id).read_bytes() for dataset_id in ids]
     shutil.copytree(home() / "policies", tmp_path / "home" / "policies")
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "elsewhere"))
-    assert [ensure((dataset_id,)).sha256 for dataset_id in ids] == first and first[0] != first[1]
+    assert [data.load((dataset_id,)).sha256 for dataset_id in ids] == first and first[0] != first[1]
     assert [main_file(dataset_id).read_bytes() for dataset_id in ids] == files
 
 
 def test_a_dataset_that_is_here_is_not_rolled_again(policy, monkeypatch):
-    first = ensure(("dmm/reacher/random-n60-s0-v0",))
+    first = data.load(("dmm/reacher/random-n60-s0-v0",))
 
     def forbid(*_):
         raise AssertionError("rolled again")
 
-    monkeypatch.setattr(collect, "roll", forbid)
-    assert ensure(("dmm/reacher/random-n60-s0-v0",)).sha256 == first.sha256
-    assert collect.collect("dmm/reacher/random-n60-s0-v0") == first.summary()
+    monkeypatch.setattr(collect, "roll_policy", forbid)
+    assert data.load(("dmm/reacher/random-n60-s0-v0",)).summary() == first.summary()
 
 
 def test_a_crash_leaves_nothing_that_is_taken_for_whole(policy, monkeypatch):
@@ -145,28 +160,28 @@ def test_a_crash_leaves_nothing_that_is_taken_for_whole(policy, monkeypatch):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(HDF5Storage, "update_episodes", crash)
-        ensure((dataset_id,))
-    assert not data.present(dataset_id) and data.here() == []
+        data.load((dataset_id,))
+    assert not data.is_present(dataset_id) and data.local_ids() == []
     assert not list(main_file("dmm/reacher").parent.parent.iterdir())
-    assert ensure((dataset_id,)).episodes == 2
+    assert data.load((dataset_id,)).episodes == 2
 
 
 def test_inventory(policy, tmp_path, reacher_file):
-    ensure(("dmm/reacher/random-n100-s0-v0",))
+    data.load(("dmm/reacher/random-n100-s0-v0",))
     data.load((f"d4rl:{reacher_file}",))
     bad = home() / "d4rl" / "bad.hdf5"
     bad.parent.mkdir()
     bad.write_text("not HDF5")
-    rows = {row["id"]: row for row in inventory()}
-    ours = [name for name in rows if "hopper" not in name]  # shipped policies can be collected too
+    rows = {row.id: row for row in inventory()}
+    ours = [name for name in rows if "hopper" not in name]  # policies of the package can be collected too
     assert ours == ["d4rl/bad", f"d4rl:{reacher_file}", "dmm/reacher/random-n100-s0-v0", "dmm/reacher/random-v0"]
-    assert str(bad) in rows["d4rl/bad"]["source"] and rows["d4rl/bad"]["episodes"] == ""
-    assert rows["dmm/reacher/random-v0"]["source"] == "collected on first use"
+    assert str(bad) in rows["d4rl/bad"].source and rows["d4rl/bad"].episodes is None
+    assert rows["dmm/reacher/random-v0"].source == "collected on first use"
     row, found = rows["dmm/reacher/random-n100-s0-v0"], data.load(("dmm/reacher/random-n100-s0-v0",))
-    assert (row["episodes"], row["steps"], row["length_mean"]) == (2, 100, 50.0)
-    assert row["return_mean"] == pytest.approx(float(found.rewards.sum()) / 2, abs=0.06)
-    assert row["return_min"] <= row["return_mean"] <= row["return_max"] and found.sha256.startswith(row["sha256"])
-    assert row["source"] == str(main_file("dmm/reacher/random-n100-s0-v0"))
+    assert (row.episodes, row.steps, row.length_mean, row.sha256) == (2, 100, 50.0, found.sha256[:12])
+    assert row.return_mean == pytest.approx(float(found.rewards.sum()) / 2, abs=0.06)
+    assert row.return_min <= row.return_mean <= row.return_max
+    assert row.source == str(main_file("dmm/reacher/random-n100-s0-v0"))
 
 
 def test_behaviour_training_publishes_its_policies_and_replay():
@@ -185,7 +200,7 @@ def test_behaviour_training_publishes_its_policies_and_replay():
     folder = train(recipe, told.append)
     assert reached(folder) == ["medium", "expert"] and len(told) == 1
     assert {"reacher-medium", "reacher-expert"} <= set(policies())
-    replay = ensure(("dmm/reacher/medium-replay-v0",))
+    replay = data.load(("dmm/reacher/medium-replay-v0",))
     assert replay.lengths.tolist() == [50, 50]  # of 120 steps; the last 20 are no episode
     with np.load(folder / "medium-replay.npz") as arrays:
         assert np.array_equal(replay.rewards, arrays["rewards"][:100])

@@ -123,7 +123,7 @@ def test_named_files_and_what_exists(tmp_path, monkeypatch):
     monkeypatch.setenv("DMM_D4RL", str(tmp_path))
     write(tmp_path / "hopper-medium-v2.hdf5")
     assert data.load(("d4rl/hopper-medium-v2",)).episodes == 2
-    assert data.here() == ["d4rl/hopper-medium-v2"]
+    assert data.local_ids() == ["d4rl/hopper-medium-v2"]
     for wrong in ("d4rl/hoper-medium-v2", "hopper-medium-v2", "d5rl/hopper-medium-v2"):
         with pytest.raises(ValueError, match=f"'{wrong}'.*Did you mean 'd4rl/hopper-medium-v2'"):
             data.load((wrong,))
@@ -150,7 +150,7 @@ def test_second_load_reads_no_source(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         second.window(torch.tensor([0]), TINY, 1.0)
     (tmp_path / "a.hdf5").unlink()  # a whole cache serves where the source is not, on another node
-    assert data.load((dataset_id,)).sha256 == first.sha256 and data.present(dataset_id)
+    assert data.load((dataset_id,)).sha256 == first.sha256 and data.is_present(dataset_id)
 
 
 def test_a_changed_file_is_read_again(tmp_path):
@@ -188,7 +188,7 @@ def test_a_cache_of_older_code_is_rebuilt(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
     assert cache.manifests() == []
     data.load((dataset_id,))
-    assert [manifest["ids"] for manifest in cache.manifests()] == [[dataset_id]]
+    assert [manifest.ids for manifest in cache.manifests()] == [[dataset_id]]
 
 
 def test_an_unwritable_cache_is_said(tmp_path, monkeypatch):
@@ -256,7 +256,7 @@ def test_minari_datasets_are_read():
     found = data.load(("minari/mujoco/toy/medium-v0",))
     assert found.lengths.tolist() == [2, 4] and found.terminated.tolist() == [True, False]
     assert found.episode_returns.tolist() == [1, 6] and found.states[:, 0].tolist() == [2, 2, 4, 4, 4, 4]
-    assert data.here() == ["minari/mujoco/toy/medium-v0"]
+    assert data.local_ids() == ["minari/mujoco/toy/medium-v0"]
     with pytest.raises(
         ValueError, match="Did you mean 'minari/mujoco/toy/medium-v0'.*minari download mujoco/toy/medum-v0"
     ):

@@ -106,7 +106,7 @@ def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
 
 @pytest.mark.parametrize("dataset", ["dmm/../../etc-v0", "dmm/hopper/../x-v0", "dmm/hopper/medium-n1-s0-v0/../..-v0"])
 def test_a_dataset_that_is_to_be_collected_has_a_plain_name(dataset):
-    from dmm.data.collect import ensure
+    from dmm.data import load
 
     with pytest.raises(ValueError):
-        ensure((dataset,))
+        load((dataset,))

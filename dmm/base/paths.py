@@ -1,4 +1,4 @@
-"""Where dmm keeps what it makes: DMM_HOME (default ./.dmm), absolute, so that a worker elsewhere means the same place."""
+"""The folder of dmm's own files, DMM_HOME (default ./.dmm), and how files are written."""
 
 import os
 import socket
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Returns the absolute folder for caches, trials, policies and the local MLflow store."""
+    """The folder for caches, trials, policies and the local MLflow store. Absolute, because workers start elsewhere."""
     return Path(os.environ.get("DMM_HOME", ".dmm")).expanduser().resolve()
 
 
 def check_writable(folder: Path, what: str) -> None:
-    """Refuses a folder in which nothing can be written, before any work is lost."""
+    """Raises ValueError if nothing can be written in a folder. Called before work that would be lost."""
     probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -23,9 +23,10 @@ def check_writable(folder: Path, what: str) -> None:
 
 
 def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
-    """Writes a whole file or nothing: a reader never sees half of it, and a crash or a full disk leaves the old one.
+    """Writes a whole file or nothing. A reader never sees half of it. A crash or a full disk leaves the old file.
 
-    With `keep` the old file goes on under that name; a crash between the two leaves it there alone.
+    With `keep` the old file is renamed to `keep` first. A crash between the two steps leaves only that file.
+    Raises OSError if the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
@@ -40,4 +41,4 @@ def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write {path.name}, whose last version is kept: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot write {path.name}; its last version is kept: {error.strerror}") from error

@@ -22,7 +22,7 @@ def list_(
     if models:
         print("\n\n".join(catalogue.entries()))
         return
-    from dmm.data.collect import known
+    from dmm.data import fetchable_ids, local_ids
     from dmm.models import find_model, list_models
     from dmm.sweeps.profile import profiles
     from dmm.tables import tables
@@ -34,7 +34,7 @@ def list_(
     ]
     print(plain_table(summary))
     print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
-    print("datasets: " + ", ".join(known()) + " (more with `dmm data list`)")
+    print("datasets: " + ", ".join(sorted({*local_ids(), *fetchable_ids()})) + " (more with `dmm data list`)")
     print("tables:   " + ", ".join(tables()))
     print("profiles: " + ", ".join(profiles()))
 

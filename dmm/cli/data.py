@@ -12,9 +12,11 @@ app = typer.Typer(no_args_is_help=True, help="Datasets, and the behaviour polici
 @app.command("list")
 def list_() -> None:
     """Lists the datasets on this machine, and those that can be collected. Example: `dmm data list`."""
-    from dmm.data.collect import inventory
+    from dataclasses import asdict
 
-    print(plain_table(inventory()))
+    from dmm.data.inventory import inventory
+
+    print(plain_table([asdict(row) for row in inventory()]))
 
 
 @app.command()
@@ -26,9 +28,10 @@ def collect(
     seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
 ) -> None:
     """Collects a Minari dataset with a behaviour policy. Example: `dmm data collect dmm/hopper/medium-v0`."""
-    from dmm.data.collect import collect
+    from dmm.data import load
+    from dmm.data.readers.dmm import with_size
 
-    print(collect(dataset, steps=steps, seed=seed, say=lambda line: print(line, flush=True)))
+    print(load((with_size(dataset, steps, seed),), say=lambda line: print(line, flush=True)).summary())
 
 
 @app.command("train-behaviour")

@@ -1,14 +1,14 @@
-"""Datasets: one in-memory form for all sources, found by id as SOURCE/NAME, or SOURCE:PATH for a file.
+"""Datasets. `load` is the only way in, and every source gives the same in-memory form, `Trajectories`.
 
-A source is one file of readers/, a reader, with PREFIXES and four functions: path(id) of the file that changes when
-the data do, read(id) -> Trajectories, here() -> ids, absent(id) -> the error for an id that is not here.
+A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/ is a reader: `Reader` describes it.
 """
 
 import importlib
 import pkgutil
 import re
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol, cast, runtime_checkable
 
 from dmm.base.errors import unknown_name
 from dmm.data import cache
@@ -16,45 +16,94 @@ from dmm.data import readers as sources
 from dmm.data.trajectories import Trajectories, join
 
 
-def readers() -> dict[str, ModuleType]:
+@runtime_checkable
+class Reader(Protocol):
+    """A module of readers/.
+
+    A source that can get an absent dataset has two functions more. `fetch(dataset_id, say)` downloads or makes the
+    dataset. `fetchable_ids()` lists datasets that `fetch` can get.
+    """
+
+    PREFIXES: tuple[str, ...]  # the part of an id before the first / or :
+
+    def path(self, dataset_id: str) -> Path:
+        """The file that changes when the data change. It may not exist."""
+        ...
+
+    def read(self, dataset_id: str) -> Trajectories:
+        """Reads all whole episodes. Raises ValueError with the file and the place of the fault."""
+        ...
+
+    def local_ids(self) -> list[str]:
+        """Ids of the datasets in the folder of this source."""
+        ...
+
+    def absent(self, dataset_id: str) -> ValueError:
+        """The error for a dataset that is not in the folder of this source."""
+        ...
+
+
+def readers() -> dict[str, Reader]:
     """The reader of each prefix."""
-    modules = [
-        importlib.import_module(f"{sources.__name__}.{module.name}")
-        for module in pkgutil.iter_modules(sources.__path__)
-    ]
-    return {prefix: module for module in modules for prefix in getattr(module, "PREFIXES", ())}
+    names = [module.name for module in pkgutil.iter_modules(sources.__path__)]
+    modules = [cast(Reader, importlib.import_module(f"{sources.__name__}.{name}")) for name in names]
+    return {prefix: module for module in modules for prefix in module.PREFIXES}
 
 
-def reader(dataset_id: str) -> ModuleType:
-    """The reader of a dataset's source."""
-    prefix = re.split("[/:]", dataset_id, maxsplit=1)[0]
-    if prefix == dataset_id or prefix not in readers():
-        raise unknown_name("dataset", dataset_id, here())
+def find_reader(dataset_id: str) -> Reader:
+    """The reader of a dataset. Raises ValueError for an unknown prefix."""
+    prefix, *rest = re.split("[/:]", dataset_id, maxsplit=1)
+    if not rest or prefix not in readers():
+        raise unknown_name("dataset", dataset_id, local_ids())
     return readers()[prefix]
 
 
-def here() -> list[str]:
-    """Ids of all datasets in the places where sources keep theirs."""
-    return sorted(name for module in set(readers().values()) for name in module.here())
+def local_ids() -> list[str]:
+    """Ids of the datasets in the folders of all sources."""
+    return sorted(dataset_id for reader in readers().values() for dataset_id in reader.local_ids())
 
 
-def present(dataset_id: str) -> bool:
-    """Whether a dataset can be loaded: it is in its source's place, or cached."""
-    path = reader(dataset_id).path(dataset_id)
+def fetchable_ids() -> list[str]:
+    """Ids of datasets that `load` can fetch."""
+    found = (getattr(reader, "fetchable_ids", list)() for reader in readers().values())
+    return sorted(dataset_id for ids in found for dataset_id in ids)
+
+
+def is_present(dataset_id: str) -> bool:
+    """Whether a dataset can be loaded without fetching: its file exists, or the cache has it."""
+    path = find_reader(dataset_id).path(dataset_id)
     return path.is_file() or cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
 
 
-def load(ids: tuple[str, ...]) -> Trajectories:
-    """Loads a dataset, or several as one; a source is read once, then its cache is opened."""
-    paths: list[Path] = [reader(dataset_id).path(dataset_id) for dataset_id in ids]
-    folder, stamps = cache.folder_of(ids), [cache.stamp(path) for path in paths]
-    if (found := cache.read(folder, stamps)) is not None:
+def load(ids: tuple[str, ...], say: Callable[[str], None] = lambda line: None) -> Trajectories:
+    """Loads a dataset, or several as one. `say` is given lines of progress.
+
+    An absent dataset is fetched if its reader can do so. A source is read once. Later calls open its cache.
+    Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
+    """
+    folder = cache.folder_of(ids)
+    if (found := cache.read(folder, stamps(ids))) is not None:
         return found
+    for dataset_id in ids:
+        fetch_if_absent(dataset_id, say)
+    before = stamps(ids)  # taken before reading, so that a file that changes meanwhile is read again next time
     first, *others = ids
-    if others:
-        trajectories = join([load((dataset_id,)) for dataset_id in ids])
-    elif paths[0].is_file():
-        trajectories = reader(first).read(first)
-    else:
-        raise reader(first).absent(first)
-    return cache.write(folder, ids, trajectories, stamps)
+    parts = [load((dataset_id,), say) for dataset_id in ids] if others else []
+    trajectories = join(parts) if others else find_reader(first).read(first)
+    return cache.write(folder, ids, trajectories, before)
+
+
+def fetch_if_absent(dataset_id: str, say: Callable[[str], None]) -> None:
+    """Fetches a dataset that is not present. Raises ValueError if that cannot be done."""
+    if is_present(dataset_id):
+        return
+    reader = find_reader(dataset_id)
+    fetch = getattr(reader, "fetch", None)
+    if fetch is None:
+        raise reader.absent(dataset_id)
+    fetch(dataset_id, say)
+
+
+def stamps(ids: tuple[str, ...]) -> list[cache.Stamp]:
+    """The stamps of the datasets' files."""
+    return [cache.stamp(find_reader(dataset_id).path(dataset_id)) for dataset_id in ids]

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dmm import data
 from dmm.base.paths import check_writable, home
 from dmm.config import Table, Trial
-from dmm.data.collect import ensure
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import Progress
@@ -53,7 +53,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[
     with hold_table(table):
         recorder = Recorder(uri)
         for ids in {trial.dataset: None for trial in trials}:
-            say(f"data: {ensure(ids, say).summary()}")  # here, before all workers could collect it at once
+            say(f"data: {data.load(ids, say).summary()}")  # here, before all workers could collect it at once
         for trial in trials:
             check(trial)
         progress = Progress(table, trials, recorder, say)

@@ -9,11 +9,10 @@ from typing import Protocol as Interface
 
 import torch
 
-from dmm import kernels
+from dmm import data, kernels
 from dmm.base import provenance
 from dmm.base.lock import Held, hold
 from dmm.config import Trial
-from dmm.data.collect import ensure
 from dmm.data.trajectories import Trajectories, check_task
 from dmm.rollouts.rollout import Roll, Statistics, evaluate, in_process
 from dmm.schema import DataRecord, Progress, Provenance, TrialResult
@@ -52,7 +51,7 @@ class Execute(Interface):
 @cache
 def dataset(ids: tuple[str, ...]) -> Trajectories:
     """A dataset, opened once a process. All processes of a machine share its pages."""
-    return ensure(ids)
+    return data.load(ids)
 
 
 @cache

@@ -1,1 +1,1 @@
-"""One file per source of data."""
+"""One file per source of data. `dmm.data.Reader` describes a file."""

@@ -1,6 +1,6 @@
-"""Minari's local datasets: `minari/NAME` is any that Minari has here, `dmm/NAME` one that dmm has collected.
+"""Minari's datasets. `minari/NAME` is the dataset NAME in Minari's own folder (MINARI_DATASETS_PATH).
 
-Both lie in Minari's own place (MINARI_DATASETS_PATH), the second under its id with dmm/. Nothing is downloaded.
+Nothing is downloaded.
 """
 
 import json
@@ -12,40 +12,47 @@ import numpy as np
 from dmm.base.errors import unknown_name
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
-PREFIXES = ("minari", "dmm")
+PREFIXES = ("minari",)
 
 
 def root() -> Path:
-    """Where Minari keeps its datasets."""
+    """Minari's own folder."""
     return Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser().resolve()
 
 
 def folder(dataset_id: str) -> Path:
-    """The folder of a dataset, whether it is there or not."""
+    """The folder of a dataset. It may not exist. The id is `minari/NAME`, or a NAME as Minari has it."""
     return root() / dataset_id.removeprefix("minari/")
 
 
 def path(dataset_id: str) -> Path:
-    """The file that changes when a dataset does: the data, or the metadata of one that keeps a file per episode."""
+    """The file that changes when a dataset does: the data, or the metadata where each episode has a file of its own."""
     data, metadata = (folder(dataset_id) / "data" / name for name in ("main_data.hdf5", "metadata.json"))
     return metadata if metadata.is_file() and not data.is_file() else data
 
 
-def here() -> list[str]:
-    """Ids of all local datasets."""
+def names() -> list[str]:
+    """Minari's names of all datasets in its folder."""
     found = [file.parent.parent.relative_to(root()).as_posix() for file in root().glob("**/data/metadata.json")]
-    return [name if name.startswith("dmm/") else f"minari/{name}" for name in found if "/." not in f"/{name}"]
+    return [name for name in found if "/." not in f"/{name}"]
+
+
+def local_ids() -> list[str]:
+    """Ids of the datasets in Minari's folder, except those of the source `dmm`."""
+    return [f"minari/{name}" for name in names() if not name.startswith("dmm/")]
 
 
 def absent(dataset_id: str) -> ValueError:
-    """The error for a dataset that is not here."""
-    fetch = f"minari download {dataset_id.removeprefix('minari/')}"
-    make = f"dmm data collect {dataset_id}" if dataset_id.startswith("dmm/") else fetch
-    return ValueError(f"{unknown_name('dataset', dataset_id, here(), str(root()))} To get it: {make}")
+    """The error for a dataset that is not in Minari's folder."""
+    message = unknown_name("dataset", dataset_id, local_ids(), str(root()))
+    return ValueError(f"{message} To get it: minari download {dataset_id.removeprefix('minari/')}")
 
 
 def read(dataset_id: str) -> Trajectories:
-    """Reads a dataset's whole episodes; one that neither terminated nor was truncated is dropped."""
+    """Reads a dataset's whole episodes. An episode that neither terminated nor was truncated is dropped.
+
+    Raises ValueError for damaged files, and for data that are not vectors of finite floats.
+    """
     from minari.dataset.minari_storage import MinariStorage
 
     try:
@@ -53,7 +60,9 @@ def read(dataset_id: str) -> Trajectories:
         for key, space in {"observations": storage.observation_space, "actions": storage.action_space}.items():
             shape = (storage.total_steps, *(space.shape or ())) if type(space).__name__ == "Box" else ()
             check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, np.dtype(space.dtype or object))
-        episodes = [whole(dataset_id, episode) for episode in storage.get_episodes(range(storage.total_episodes))]
+        episodes = [
+            check_episode(dataset_id, episode) for episode in storage.get_episodes(range(storage.total_episodes))
+        ]
     except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{dataset_id}: {path(dataset_id)} is damaged or incomplete: {error}") from None
     kept = [episode for episode in episodes if episode is not None]
@@ -65,8 +74,11 @@ def read(dataset_id: str) -> Trajectories:
     return assemble(dataset_id, states, actions, rewards, np.cumsum([0, *lengths]), np.array(terminated))
 
 
-def whole(dataset_id: str, episode: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
-    """Checks an episode: its states, actions, rewards, and whether the environment ended it; None if unfinished."""
+def check_episode(dataset_id: str, episode: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
+    """Checks an episode in Minari's layout. Gives its states [T, S], actions [T, A], rewards [T] and `terminated`.
+
+    None if the episode is unfinished. Raises ValueError for a wrong length and for values that are not finite.
+    """
     steps = len(episode["rewards"])
     expected = {"observations": steps + 1, "actions": steps, "terminations": steps, "truncations": steps}
     for key, rows in expected.items():

@@ -1,0 +1,52 @@
+"""The inventory of datasets, for `dmm data list`."""
+
+from dataclasses import dataclass
+
+from dmm import data
+from dmm.data import cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventoryRow:
+    """A dataset: size, returns, identity and source. Numbers are None where the data cannot be read."""
+
+    id: str
+    episodes: int | None = None
+    steps: int | None = None
+    length_mean: float | None = None  # steps of an episode
+    return_mean: float | None = None  # undiscounted, over episodes
+    return_std: float | None = None
+    return_min: float | None = None
+    return_max: float | None = None
+    sha256: str | None = None  # its first 12 digits
+    source: str  # the file, or why there are no numbers
+
+
+def inventory() -> list[InventoryRow]:
+    """A row for each dataset that is here, was read before or can be fetched. Reads a dataset that was never read."""
+    cached = {manifest.ids[0] for manifest in cache.manifests() if len(manifest.ids) == 1}
+    fetchable = set(data.fetchable_ids())
+    return [inventory_row(dataset_id, fetchable) for dataset_id in sorted({*cached, *data.local_ids(), *fetchable})]
+
+
+def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
+    """The row of one dataset."""
+    if not data.is_present(dataset_id):
+        return InventoryRow(id=dataset_id, source="collected on first use" if dataset_id in fetchable else "gone")
+    try:
+        found = data.load((dataset_id,))
+    except ValueError as error:
+        return InventoryRow(id=dataset_id, source=str(error))
+    returns = found.episode_returns
+    return InventoryRow(
+        id=dataset_id,
+        episodes=found.episodes,
+        steps=found.steps,
+        length_mean=round(float(found.lengths.mean()), 1),
+        return_mean=round(float(returns.mean()), 1),
+        return_std=round(float(returns.std()), 1),
+        return_min=round(float(returns.min()), 1),
+        return_max=round(float(returns.max()), 1),
+        sha256=found.sha256[:12],
+        source=str(data.find_reader(dataset_id).path(dataset_id)),
+    )

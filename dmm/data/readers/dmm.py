@@ -1,0 +1,112 @@
+"""Our own datasets, `dmm/TASK/POLICY-v0`. An absent one is collected: its behaviour policy is rolled out.
+
+The id fixes policy, steps and seed. `dmm/TASK/POLICY-nSTEPS-sSEED-v0` has other steps and another seed than the default.
+The files are Minari datasets in Minari's own folder, under the whole id.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dmm.base.errors import unknown_name
+from dmm.data import collect
+from dmm.data.readers import minari
+from dmm.data.trajectories import Trajectories
+
+PREFIXES = ("dmm",)
+STEPS, SEED = 100_000, 0  # of an id that names neither
+ID = re.compile(r"dmm/(?P<task>[\w-]+)/(?P<policy>\w+)(-n(?P<steps>[1-9]\d*)-s(?P<seed>0|[1-9]\d*))?-v0")
+EPISODES_PER_BATCH = 50  # rolled in lock-step. Another number is other data: a batch's composition moves float bits
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The settings that fix a collected dataset."""
+
+    task: str
+    policy: str
+    steps: int = STEPS  # at least: the last episode is whole
+    seed: int = SEED
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.seed < 0:
+            raise ValueError(f"cannot collect {self.steps} steps with seed {self.seed}: at least 1 step and seed 0")
+
+    @property
+    def id(self) -> str:
+        """The dataset's id. It contains all settings."""
+        asked = "" if (self.steps, self.seed) == (STEPS, SEED) else f"-n{self.steps}-s{self.seed}"
+        return f"dmm/{self.task}/{self.policy}{asked}-v0"
+
+    @property
+    def policy_name(self) -> str:
+        """The name of the policy's file, for example hopper-medium."""
+        return f"{self.task}-{self.policy}"
+
+
+def parse(dataset_id: str) -> Collection:
+    """Reads an id. Raises ValueError if there is no policy for it."""
+    if match := ID.fullmatch(dataset_id):
+        part = match.groupdict()
+        found = Collection(part["task"], part["policy"], int(part["steps"] or STEPS), int(part["seed"] or SEED))
+        if found.policy_name in collect.policies():
+            return found
+    raise absent(dataset_id)
+
+
+def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
+    """The id of the same policy's dataset with other steps or another seed. None keeps the id's own."""
+    changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
+    return replace(parse(dataset_id), **changes).id if changes else dataset_id
+
+
+def path(dataset_id: str) -> Path:
+    """The file that changes when a dataset does."""
+    return minari.path(dataset_id)
+
+
+def read(dataset_id: str) -> Trajectories:
+    """Reads a dataset's whole episodes."""
+    return minari.read(dataset_id)
+
+
+def local_ids() -> list[str]:
+    """Ids of the datasets that were collected here."""
+    return [name for name in minari.names() if name.startswith("dmm/")]
+
+
+def fetchable_ids() -> list[str]:
+    """Ids that can be collected, with the default steps and seed."""
+    names = [name.rpartition("-") for name in sorted(collect.policies())]
+    return [Collection(task, policy).id for task, _, policy in names if task]
+
+
+def absent(dataset_id: str) -> ValueError:
+    """The error for a dataset that is neither here nor can be collected."""
+    return unknown_name("dataset", dataset_id, {*local_ids(), *fetchable_ids()})
+
+
+def fetch(dataset_id: str, say: Callable[[str], None]) -> None:
+    """Collects a dataset. Rolls whole batches until there are enough steps, and keeps as few whole episodes as have them."""
+    collection = parse(dataset_id)
+    torch.set_num_threads(1)  # the number of threads moves float bits, and so the data
+    policy, card = collect.load_policy(collect.policies()[collection.policy_name])
+    episodes, lengths = [], []
+    while sum(lengths) < collection.steps:
+        episodes += collect.roll_policy(
+            policy, card.environment, collection.seed, len(episodes), count=EPISODES_PER_BATCH
+        )
+        lengths = [len(episode.rewards) for episode in episodes]
+        say(f"{dataset_id}: {min(sum(lengths), collection.steps):,} of {collection.steps:,} steps")
+    enough = int(np.searchsorted(np.cumsum(lengths), collection.steps)) + 1
+    origin = collect.Origin(
+        policy=collection.policy_name,
+        seed=collection.seed,
+        steps=collection.steps,
+        episodes_per_batch=EPISODES_PER_BATCH,
+    )
+    collect.write(dataset_id, episodes[:enough], card, origin)

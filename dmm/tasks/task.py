@@ -1,0 +1,44 @@
+"""A task: an environment, its horizon, the scale of its returns, the return asked for and the reference scores."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An environment as a benchmark sees it. Datasets are named separately, because a task has many."""
+
+    name: str
+    environment: str  # Gymnasium id
+    state_dim: int  # S
+    action_dim: int  # A, continuous in [-1, 1]
+    horizon: int  # steps after which an episode is cut
+    return_scale: float  # returns-to-go are divided by it
+    target_return: float  # the return asked for at target 1
+    ref_min_score: float  # the return of score 0
+    ref_max_score: float  # the return of score 100
+    source: str  # of target and reference scores
+    options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
+
+    def make(self) -> "gym.Env":
+        """Makes the environment. Raises ValueError for a wrong id, a missing package or other dimensions than the task's."""
+        import gymnasium as gym
+
+        try:
+            env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+        except (gym.error.Error, ImportError) as error:
+            raise ValueError(f"task {self.name}: {self.environment!r} cannot be made: {error}") from None
+        found = (env.observation_space.shape, env.action_space.shape)
+        if found != ((self.state_dim,), (self.action_dim,)):
+            raise ValueError(
+                f"task {self.name} expects states ({self.state_dim},) and actions ({self.action_dim},); "
+                f"{self.environment} has {found[0]} and {found[1]}"
+            )
+        return env
+
+    def normalised_score(self, value: float) -> float:
+        """D4RL's normalised score of an undiscounted return: 0 at `ref_min_score`, 100 at `ref_max_score`."""
+        return 100 * (value - self.ref_min_score) / (self.ref_max_score - self.ref_min_score)
