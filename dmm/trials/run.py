@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import torch
 
@@ -33,6 +34,7 @@ from dmm.trials.storage import (
 OnProgress = Callable[[TrialResult], None]
 
 
+@runtime_checkable
 class Execute(Interface):
     """Trains and evaluates a trial whose lock is held: in this process, or in others that do the same work."""
 
