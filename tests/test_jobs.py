@@ -13,8 +13,9 @@ from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.config import Protocol
 from dmm.schema import TrialResult
-from dmm.sweeps import jobs
-from dmm.sweeps.status import SweepStatus
+from dmm.sweeps import submit as job
+from dmm.sweeps.status import SweepStatus, status_lines
+from dmm.sweeps.sync import sync
 from dmm.tables import find_table
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.storage import hold_table, table_lock, trial_folder, trial_lock
@@ -50,7 +51,7 @@ def of(results: list[TrialResult], index: int):
 
 def test_status_says_who_stands_where_and_why(results):
     with hold(trial_lock(of(results, 2)), "trial"), hold_table(handmade.TABLE):
-        lines = jobs.status_lines(handmade.TABLE)
+        lines = status_lines(handmade.TABLE)
     total = len(TRIALS)
     assert lines[0].startswith(f"handmade: 1/{total} done, 1 running, 1 failed, 1 stopped, {total - 4} pending; ")
     assert sum(line.startswith("running: ") for line in lines) == 1
@@ -59,7 +60,7 @@ def test_status_says_who_stands_where_and_why(results):
     (failed,) = [line for line in lines if line.startswith("failed: ")]
     assert failed.endswith("FloatingPointError: the loss is nan between updates 10 and 20")
     assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
-    assert "no sweep of it is running; `dmm sweep handmade` continues" in jobs.status_lines(handmade.TABLE)[-1]
+    assert "no sweep of it is running; `dmm sweep handmade` continues" in status_lines(handmade.TABLE)[-1]
 
 
 def test_time_left_is_work_over_trials_at_once():
@@ -83,7 +84,7 @@ def test_time_left_is_work_over_trials_at_once():
 
 def test_a_damaged_file_is_one_failed_trial(results):
     (trial_folder(of(results, 0)) / "result.json").write_text("{")
-    lines = jobs.status_lines(handmade.TABLE)
+    lines = status_lines(handmade.TABLE)
     assert "0/" in lines[0] and " 2 failed," in lines[0]
     assert any("result.json is damaged" in line for line in lines)
 
@@ -91,14 +92,14 @@ def test_a_damaged_file_is_one_failed_trial(results):
 def test_sync_fills_a_new_store_once(results, store, tmp_path):
     uri = f"sqlite:///{shutil.copy(store, tmp_path / 'mlflow.db')}"
     for _ in range(2):
-        assert jobs.sync(handmade.TABLE, uri) == 4
+        assert sync(handmade.TABLE, uri) == 4
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("dmm").experiment_id])
     assert {run.data.tags["dmm.trial_id"]: run.info.status for run in runs} == {
         result.id: status for result, status in zip(results, ("FINISHED", "FAILED", "KILLED", "KILLED"))
     }
     assert len(runs) == 4
-    here, there = jobs.status_lines(handmade.TABLE), jobs.status_lines(handmade.TABLE, uri)
+    here, there = status_lines(handmade.TABLE), status_lines(handmade.TABLE, uri)
     assert here[:-1] == there[:-1]
 
 
@@ -118,7 +119,7 @@ def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path
 
 def test_a_table_that_is_swept_is_not_synchronised(results):
     with hold_table(handmade.TABLE), pytest.raises(ValueError, match="table handmade is run by .*process"):
-        jobs.sync(handmade.TABLE, "sqlite:////nowhere/mlflow.db")
+        sync(handmade.TABLE, "sqlite:////nowhere/mlflow.db")
     assert table_lock(handmade.TABLE).exists()
 
 
@@ -133,18 +134,18 @@ def test_an_upload_names_its_largest_files_and_obeys_rays_rules(tmp_path, monkey
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * size)
     (tmp_path / ".rayignore").write_text("left/\n")
-    assert jobs.upload(tmp_path)[:2] == [(3000, "big.bin"), (2000, "data/more.bin")]
-    assert sum(size for size, _ in jobs.upload(tmp_path)) == 10 + 3000 + 2000 + len("left/\n")
-    monkeypatch.setattr(jobs, "UPLOAD_LIMIT", 5000)
+    assert job.upload(tmp_path)[:2] == [(3000, "big.bin"), (2000, "data/more.bin")]
+    assert sum(size for size, _ in job.upload(tmp_path)) == 10 + 3000 + 2000 + len("left/\n")
+    monkeypatch.setattr(job, "UPLOAD_LIMIT", 5000)
     with pytest.raises(
         ValueError, match=r"the largest: big.bin 0.0 MiB, data/more.bin.*name what is not code in .rayignore"
     ):
-        jobs.check_upload(tmp_path)
+        job.check_upload(tmp_path)
 
 
 def test_a_submission_that_cannot_work_is_refused_before_it_is_sent(tmp_path, monkeypatch):
     def submit(*words):
-        jobs.submit(
+        job.submit(
             handmade.TABLE, list(words), address="http://127.0.0.1:9", folder=tmp_path, uri=None, say=said.append
         )
 

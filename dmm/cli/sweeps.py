@@ -34,7 +34,7 @@ def status(
     mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
 ) -> None:
     """Counts a table's trials: done, running, failed and why; estimates the time left. Example: `dmm status quickstart`."""
-    from dmm.sweeps.jobs import status_lines
+    from dmm.sweeps.status import status_lines
     from dmm.tables import find_table
 
     print("\n".join(status_lines(find_table(table), mlflow)))
@@ -43,7 +43,7 @@ def status(
 @app.command()
 def sync(table: TABLE, mlflow: URI = None) -> None:
     """Sends a table's results to MLflow, also to a new server. No result is sent twice. Example: `dmm sync quickstart`."""
-    from dmm.sweeps.jobs import sync
+    from dmm.sweeps.sync import sync
     from dmm.tables import find_table
 
     print(f"{sync(find_table(table), mlflow)} results are in MLflow")
@@ -60,8 +60,8 @@ def submit(
     mlflow: URI = None,
 ) -> None:
     """Submits a sweep as a Ray job. Checks upload, head and MLflow first. Example: `dmm submit quickstart`."""
-    from dmm.sweeps.jobs import submit
     from dmm.sweeps.profile import find_profile
+    from dmm.sweeps.submit import submit
     from dmm.tables import find_table
 
     find_profile(profile)

@@ -9,7 +9,8 @@ rendezvous.py      the address at which these workers meet
 rollout_actors.py  parallel actors that roll out episodes
 profile.py         the resources of a trial, and how many trials fit on a cluster
 place.py           the driver's DMM_HOME and working directory, for workers elsewhere
-jobs.py            submit, status and sync, from any machine
+submit.py          a sweep as a Ray job on a shared cluster
+sync.py            a table's results to a new tracking server
 
 The setting below must be made before the first import of Ray.
 """

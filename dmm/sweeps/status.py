@@ -4,10 +4,15 @@ It is updated trial by trial. An update costs the same for any number of trials.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dmm.base.lock import describe, is_held
+from dmm.base.paths import home
 from dmm.config import Table, Trial
+from dmm.results.score import failure_reason
 from dmm.schema import TrialResult, TrialSummary
+from dmm.trials.storage import load_status, table_lock
 
 STATUSES = ("finished", "running", "failed", "stopped", "pending")
 
@@ -94,3 +99,38 @@ class SweepStatus:
             f"{self.table.name}: {done}, {others}; {100 * self.updates_done / self.updates_total:.0f} % of updates, "
             f"{time_left}, {max(count['running'], 1)} at once"
         )
+
+
+def status_lines(table: Table, uri: str | None = None) -> list[str]:
+    """The status of a table's trials in words, from the files in DMM_HOME or, with a URI, from a tracking store."""
+    status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
+    found: Mapping[str, TrialResult | TrialSummary]
+    if uri:
+        from dmm.tracking.mlflow_store import Recorder
+
+        found = Recorder(uri).summaries(table)
+        where = f"as recorded in {uri}"
+    else:
+        found = {}
+        for trial_id, trial in status.trials.items():
+            try:
+                if result := load_status(trial):
+                    found[trial_id] = result
+            except ValueError as error:  # a damaged file
+                status.set(trial_id, "failed")
+                problems[trial_id] = str(error)
+        lock = table_lock(table)
+        held = f"swept by {describe(lock)}"
+        free = f"no sweep of it is running; `dmm sweep {table.name}` continues"
+        where = f"{held if is_held(lock) else free}, in {home()}"
+    for trial_id, result in found.items():
+        status.record(trial_id, result)
+        if result.status == "failed":
+            problems[trial_id] = result.error or ""
+    names, lines = table.names(), [status.line()]
+    for wanted in ("running", "stopped", "failed"):
+        for trial_id, now in status.statuses.items():
+            if now == wanted:
+                why = failure_reason(problems[trial_id]) if now == "failed" else f"update {status.updates[trial_id]:,}"
+                lines.append(f"{now}: {names[trial_id]} ({trial_id}): {why}")
+    return [*lines, where]

@@ -95,9 +95,8 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
     bundles: list[dict[str, float]] = [{"CPU": profile.cpus}, *({"CPU": 1} for _ in range(profile.rollout_actors))]
-    if (
-        profile.group
-    ):  # Tune does not count the group's workers. So the trial itself takes no CPU for which they would wait
+    if profile.group:
+        # Tune does not count the group's workers. So the trial itself takes no CPU for which they would wait
         bundles = [{"memory": 1_000_000}]
     tuner = tune.Tuner(
         tune.with_resources(

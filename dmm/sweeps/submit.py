@@ -1,71 +1,18 @@
-"""A sweep on a shared cluster: it is submitted after checks. Its status and `sync` work from any machine.
+"""Submits a sweep as a Ray job on a shared cluster, after checks of upload, head and MLflow.
 
 Logs, status and stop of a job are Ray's own commands: `ray job logs`, `ray job status`, `ray job stop`.
 """
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.config import Table
-from dmm.results.score import failure_reason
-from dmm.schema import TrialResult, TrialSummary
-from dmm.sweeps.status import SweepStatus
-from dmm.trials.storage import hold_table, load_status, table_lock
 
 UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files. Ray's job server answers 413 from here on
 CARRIED = ("DMM_", "MLFLOW_TRACKING_", "MINARI_DATASETS_")  # a job gets the variables that begin so
-
-
-def status_lines(table: Table, uri: str | None = None) -> list[str]:
-    """The status of a table's trials in words, from the files in DMM_HOME or, with a URI, from a tracking store."""
-    status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
-    found: Mapping[str, TrialResult | TrialSummary]
-    if uri:
-        from dmm.tracking.mlflow_store import Recorder
-
-        found = Recorder(uri).summaries(table)
-        where = f"as recorded in {uri}"
-    else:
-        found = {}
-        for trial_id, trial in status.trials.items():
-            try:
-                if result := load_status(trial):
-                    found[trial_id] = result
-            except ValueError as error:  # a damaged file
-                status.set(trial_id, "failed")
-                problems[trial_id] = str(error)
-        lock = table_lock(table)
-        held = f"swept by {describe(lock)}"
-        free = f"no sweep of it is running; `dmm sweep {table.name}` continues"
-        where = f"{held if is_held(lock) else free}, in {home()}"
-    for trial_id, result in found.items():
-        status.record(trial_id, result)
-        if result.status == "failed":
-            problems[trial_id] = result.error or ""
-    names, lines = table.names(), [status.line()]
-    for wanted in ("running", "stopped", "failed"):
-        for trial_id, now in status.statuses.items():
-            if now == wanted:
-                why = failure_reason(problems[trial_id]) if now == "failed" else f"update {status.updates[trial_id]:,}"
-                lines.append(f"{now}: {names[trial_id]} ({trial_id}): {why}")
-    return [*lines, where]
-
-
-def sync(table: Table, uri: str | None = None) -> int:
-    """Sends all results of a table to a tracking store, which may be empty. Returns the number of results."""
-    from dmm.tracking.mlflow_store import Recorder
-
-    with hold_table(table):
-        recorder, count = Recorder(uri), 0
-        for trial in table.trials():
-            if found := load_status(trial):
-                recorder.push(found, [table.name])
-                count += 1
-    return count
 
 
 def upload(folder: Path) -> list[tuple[int, str]]:
