@@ -1,48 +1,66 @@
-"""A summary of each architecture, from the docstring of its file: its sections Paper, Tokens, Mixers, Quirk ..."""
+"""A summary of each architecture, read from the docstring of its file: Paper, Official, Tokens, Mixers, Differs, Quirk, Note."""
 
 import re
 import sys
+from dataclasses import dataclass
 
 from dmm.models import build_model, count_parameters, find_model, list_models
 from dmm.tasks import find_task
 
-SECTIONS = ("Paper", "Official", "Tokens", "Mixers", "Differs", "Quirk")  # every file has these; Note is optional
-SHOWN = {"Paper": "paper", "Tokens": "tokens", "Mixers": "mixers", "Quirk": "quirks"}
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """An architecture in words. A heading that the docstring does not have is empty."""
+
+    arch: str  # the name of its file
+    title: str  # the first line of the docstring
+    paper: str = ""
+    official: str = ""  # the authors' repository
+    tokens: str = ""
+    mixers: str = ""
+    differs: str = ""  # from the paper or its code
+    quirk: str = ""  # of the paper's code, kept here
+    note: str = ""
+
+    @property
+    def year(self) -> str:
+        """The year of the paper. If there are several papers, the latest."""
+        in_words = re.findall(r"\b20\d\d\b(?!\.)", self.paper)
+        in_numbers = [f"20{number[:2]}" for number in re.findall(r"arXiv (\d{4})\.\d{5}", self.paper)]
+        return max(in_words + in_numbers, default="")
+
+    def text(self) -> str:
+        """One paragraph."""
+        counts = ", ".join(f"{preset} {count:,}" for preset, count in parameters(self.arch).items())
+        lines = {
+            "year": self.year,
+            "paper": self.paper,
+            "tokens": self.tokens,
+            "mixers": self.mixers,
+            "quirks": self.quirk,
+            "parameters": f"{counts} (on Hopper, at the paper's default size)",
+        }
+        return "\n".join([f"{self.arch}: {self.title}"] + [f"  {key:<11}{value}" for key, value in lines.items()])
 
 
-def sections(name: str) -> dict[str, str]:
-    """The sections of the docstring by their headings, each on one line. The first line has the heading "Name"."""
-    text = sys.modules[find_model(name).__module__].__doc__ or ""
-    first, *rest = re.split(r"^(\w+): ", text.strip(), flags=re.MULTILINE)
-    parts = dict(zip(rest[::2], rest[1::2], strict=True))
-    return {heading: " ".join(part.split()) for heading, part in {"Name": first.splitlines()[0], **parts}.items()}
+def summary(arch: str) -> Summary:
+    """The summary of one architecture. Raises ValueError for an unknown one."""
+    text = sys.modules[find_model(arch).__module__].__doc__ or ""
+    first, *rest = re.split(r"^(Paper|Official|Tokens|Mixers|Differs|Quirk|Note): ", text.strip(), flags=re.MULTILINE)
+    parts = zip(rest[::2], rest[1::2], strict=True)
+    title = first.splitlines()[0] if first else arch
+    return Summary(arch=arch, title=title, **{heading.lower(): " ".join(part.split()) for heading, part in parts})
 
 
-def year(name: str) -> str:
-    """The year of the paper of an architecture. If there are several, the latest."""
-    found = sections(name)["Paper"]
-    in_words = re.findall(r"\b20\d\d\b(?!\.)", found)
-    in_numbers = [f"20{number[:2]}" for number in re.findall(r"arXiv (\d{4})\.\d{5}", found)]
-    return max(in_words + in_numbers)
-
-
-def parameters(name: str) -> dict[str, int]:
+def parameters(arch: str) -> dict[str, int]:
     """The number of parameters of each preset (or of the default) on Hopper, at the paper's default size."""
-    hopper, model = find_task("hopper"), find_model(name)
-    presets = model.presets or {name: {}}
+    hopper, presets = find_task("hopper"), find_model(arch).presets or {arch: {}}
     return {
-        preset: count_parameters(build_model(name, overrides, hopper.state_dim, hopper.action_dim, 20))
+        preset: count_parameters(build_model(arch, overrides, hopper.state_dim, hopper.action_dim, 20))
         for preset, overrides in presets.items()
     }
 
 
-def entries() -> list[str]:
-    """One paragraph per architecture."""
-    found = []
-    for name in list_models():
-        parts = sections(name)
-        counts = ", ".join(f"{preset} {count:,}" for preset, count in parameters(name).items())
-        lines = {label: parts[heading] for heading, label in SHOWN.items()}
-        lines = {"year": year(name), **lines, "parameters": f"{counts} (on Hopper, at the paper's default size)"}
-        found.append("\n".join([f"{name}: {parts['Name']}"] + [f"  {key:<11}{value}" for key, value in lines.items()]))
-    return found
+def summaries() -> list[Summary]:
+    """The summaries of all architectures."""
+    return [summary(arch) for arch in list_models()]

@@ -1,16 +1,21 @@
 """The catalogue of architectures: the docstring of every file has all sections, and the sizes are those of the papers."""
 
+import sys
+from dataclasses import asdict
+
 import pytest
 
 from dmm import catalogue
-from dmm.models import list_models
+from dmm.models import find_model, list_models
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_every_file_says_what_it_is(name):
-    parts = catalogue.sections(name)
-    assert set(catalogue.SECTIONS) <= set(parts) and all(parts.values()), set(catalogue.SECTIONS) - set(parts)
-    assert 2021 <= int(catalogue.year(name)) <= 2026
+@pytest.mark.parametrize("arch", list_models())
+def test_every_file_says_what_it_is(arch):
+    found = catalogue.summary(arch)
+    assert all(value for heading, value in asdict(found).items() if heading != "note"), found
+    assert 2021 <= int(found.year) <= 2026
+    text = found.text()
+    assert all(f"\n  {key}" in text for key in ("year", "paper", "tokens", "mixers", "quirks"))
 
 
 def test_sizes_are_those_of_the_papers():
@@ -19,10 +24,12 @@ def test_sizes_are_those_of_the_papers():
     assert catalogue.parameters("decision_mamba")["DMamba RC"] == 481_411
     found = catalogue.parameters("metamamba")
     assert (found["DMM-C"], found["DMM-DL"], found["DMM v2"]) == (358_403, 1_204_291, 123_587)
-    assert catalogue.year("metamamba") == "2026" and catalogue.year("dt") == "2021"
+    assert catalogue.summary("metamamba").year == "2026" and catalogue.summary("dt").year == "2021"
 
 
-def test_a_paragraph_for_each():
-    found = catalogue.entries()
-    assert len(found) == len(list_models())
-    assert all(f"\n  {key}" in entry for entry in found for key in ("year", "paper", "tokens", "mixers", "quirks"))
+@pytest.mark.parametrize("docstring", [None, "", "Mine.", "Mine.\n\nTokens: s\nA line: with a colon."])
+def test_a_docstring_without_headings_is_no_error(docstring, monkeypatch):
+    monkeypatch.setattr(sys.modules[find_model("bc").__module__], "__doc__", docstring)
+    found = catalogue.summary("bc")
+    assert found.title == ("Mine." if docstring else "bc") and found.year == found.paper == ""
+    assert found.text().startswith(f"bc: {found.title}\n")

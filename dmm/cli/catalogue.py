@@ -17,22 +17,22 @@ def list_(
     ] = False,
 ) -> None:
     """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
-    from dmm import catalogue
+    from dmm.catalogue import summaries
 
     if models:
-        print("\n\n".join(catalogue.entries()))
+        print("\n\n".join(summary.text() for summary in summaries()))
         return
     from dmm.data import fetchable_ids, local_ids
-    from dmm.models import find_model, list_models
+    from dmm.models import find_model
     from dmm.sweeps.profile import profiles
     from dmm.tables import tables
     from dmm.tasks import TASKS
 
-    summary = [
-        {"architecture": name, "presets": ", ".join(find_model(name).presets), "name": catalogue.sections(name)["Name"]}
-        for name in list_models()
+    rows = [
+        {"architecture": found.arch, "presets": ", ".join(find_model(found.arch).presets), "name": found.title}
+        for found in summaries()
     ]
-    print(plain_table(summary))
+    print(plain_table(rows))
     print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
     print("datasets: " + ", ".join(sorted({*local_ids(), *fetchable_ids()})) + " (more with `dmm data list`)")
     print("tables:   " + ", ".join(tables()))
