@@ -1,4 +1,4 @@
-"""A summary of each architecture, read from the docstring of its file: Paper, Official, Tokens, Mixers, Differs, Quirk, Note."""
+"""Summaries of architectures, read from the docstrings of their files: Paper, Official, Tokens, Mixers, Differs, Quirk, Note."""
 
 import re
 import sys
