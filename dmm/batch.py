@@ -6,6 +6,7 @@ A action dimension, H embedding width, D inner width of an SSM, N SSM state size
 
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -59,3 +60,23 @@ class RecurrentState(dict[Hashable, Tensor]):
         """Drops the lanes whose episode is over."""
         for layer, value in self.items():
             self[layer] = value[live]
+
+
+@runtime_checkable
+class WindowSettings(Protocol):
+    """The fields of dmm.config.Protocol that windows of data depend on. That class explains them."""
+
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def window_anchor(self) -> str: ...
+    @property
+    def sampling(self) -> str: ...
+    @property
+    def padding(self) -> str: ...
+    @property
+    def pad_state(self) -> str: ...
+    @property
+    def pad_action(self) -> float: ...
+    @property
+    def std_offset(self) -> float: ...

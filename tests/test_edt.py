@@ -258,5 +258,5 @@ def test_it_learns_from_episodes_in_fifty_updates():
     )
     overrides = tuple({"width": 32, **EDT_RANGES["hopper"]}.items())
     trial = Trial(arch="edt", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
-    losses = [loss for _, loss in fit(trial, episodes(), lambda model, evaluation: [])[1]["progress"]["loss"]]
+    losses = [loss for _, loss in fit(trial, episodes(), lambda model, evaluation, update: [])[1]["progress"]["loss"]]
     assert losses[-1] < 0.6 * losses[0], losses

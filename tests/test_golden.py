@@ -130,7 +130,7 @@ def curve(arch: str, **overrides) -> list[float]:
     trial = Trial(
         arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=tuple(overrides.items())
     )
-    _, state = fit(trial, episodes(), lambda model, evaluation: [])
+    _, state = fit(trial, episodes(), lambda model, evaluation, update: [])
     return [loss for _, loss in state["progress"]["loss"]]
 
 

@@ -52,7 +52,7 @@ def test_forward_and_gradients_are_those_of_the_readable_path(name, overrides, m
 def test_a_hundred_updates(arch):
     protocol = TINY.with_overrides(updates=100, num_evaluations=1, learning_rate=3e-3)
     trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=(("width", 32),))
-    model, state = fit(trial, episodes(), lambda model, evaluation: [], device="cuda")
+    model, state = fit(trial, episodes(), lambda model, evaluation, update: [], device="cuda")
     losses = [loss for _, loss in state["progress"]["loss"]]
     assert next(model.parameters()).is_cuda and losses[-1] < losses[0]
 

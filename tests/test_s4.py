@@ -251,6 +251,6 @@ def test_the_loss_of_ds4_falls():
     overrides = (("width", 32), ("layers", 2))
     protocol = TINY.with_overrides(updates=50, num_evaluations=1)
     trial = Trial(arch="ds4", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
-    _, state = fit(trial, episodes(), lambda model, evaluation: [])
+    _, state = fit(trial, episodes(), lambda model, evaluation, update: [])
     losses = [loss for _, loss in state["progress"]["loss"]]
     assert losses[-1] < 0.5 * losses[0]

@@ -158,10 +158,10 @@ def test_a_full_disk_at_a_checkpoint_is_said_and_leaves_usable_files(trial, whol
 def test_a_failed_trial_keeps_to_its_last_checkpoint(trial, whole, monkeypatch):
     evaluate = run.evaluate
 
-    def broken(model, trial, statistics, evaluation, roll):
+    def broken(model, trial, statistics, evaluation, update, roll):
         if evaluation == 3:
             raise FloatingPointError("the loss is nan")
-        return evaluate(model, trial, statistics, evaluation, roll)
+        return evaluate(model, trial, statistics, evaluation, update, roll)
 
     monkeypatch.setattr(run, "evaluate", broken)
     with pytest.raises(FloatingPointError):

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from dmm.base import paths as home
+from dmm.schema import EvaluationResult
 from dmm.training.fit import fit, init_model
 from dmm.trials.run import dataset, run
 from dmm.trials.storage import folder, load_result
 
 
-def entries(model, evaluation: int) -> list[dict]:
+def entries(model, evaluation: int, update: int) -> list[EvaluationResult]:
     """An evaluation without an environment: what the weights are like now."""
     total = float(sum(value.detach().double().abs().sum() for value in model.parameters()))
-    return [{"target": 1.0, "asked": 1.0, "returns": [total], "lengths": [evaluation]}]
+    return [EvaluationResult(update=update, target=1.0, asked=1.0, returns=[total], lengths=[evaluation])]
 
 
 def test_an_interrupted_fit_gives_the_same_bits(tiny_trial):
@@ -131,7 +132,8 @@ def test_other_data_are_refused(tiny_trial):
 def test_a_result_holds_numbers_only(tiny_trial, monkeypatch):
     """NaN is not JSON: a result that would hold one is refused, and the one before stays."""
     monkeypatch.setattr(
-        "dmm.trials.run.evaluate", lambda *_: [{"target": 1.0, "asked": 1.0, "returns": [float("nan")], "lengths": [1]}]
+        "dmm.trials.run.evaluate",
+        lambda *_: [EvaluationResult(update=1, target=1.0, asked=1.0, returns=[float("nan")], lengths=[1])],
     )
     with pytest.raises(ValueError, match="JSON"):
         run(tiny_trial)

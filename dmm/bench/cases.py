@@ -11,7 +11,8 @@ from dmm import kernels
 from dmm.bench import baselines
 from dmm.bench.timing import BenchmarkCase, TimingBudget, Work
 from dmm.config import Protocol, Trial
-from dmm.data.trajectories import Trajectories, assemble, sample
+from dmm.data.trajectories import Trajectories, assemble
+from dmm.data.windows import sample_batch
 from dmm.kernels import scan
 from dmm.rollouts.rollout import Statistics, evaluate
 from dmm.tasks import find_task
@@ -71,7 +72,7 @@ def sampling(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
             work=f"K {k}, batch 64",
             unit="batch",
             peers={"Python loop": one(lambda peer=peer: peer(64))},
-            ours={"one gather": one(lambda p=protocol, g=generator: sample(data, p, HOPPER.return_scale, g, 64))},
+            ours={"one gather": one(lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, g, 64))},
         )
 
 
@@ -144,7 +145,9 @@ def eager(trial: Trial, data: Trajectories, device: str) -> Callable[[], float]:
     generator = torch.Generator(device).manual_seed(0)
     model = init_model(trial).to(device).train()
     return baselines.make_peer_update(
-        model, lambda size: sample(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs), device
+        model,
+        lambda size: sample_batch(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs),
+        device,
     )
 
 
@@ -171,7 +174,7 @@ def rolling(effort: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
 
         def roll(kind: str, trial: Trial = trial, model=model, statistics=statistics) -> int:
             one_kind = replace(trial, protocol=trial.protocol.with_overrides(rollout=kind))
-            return sum(sum(entry["lengths"]) for entry in evaluate(model, one_kind, statistics, 0))
+            return sum(sum(result.lengths) for result in evaluate(model, one_kind, statistics, 0, 0))
 
         def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
             task = trial.task

@@ -35,7 +35,7 @@ def trial_seconds(work: str, threads: int, quick: bool, start: Callable[[], obje
     statistics = Statistics(np.full(data.state_dim, 0.1), np.full(data.state_dim, 1.1))
     start()
     began = time.perf_counter()
-    fit(trial, data, lambda model, evaluation: evaluate(model, trial, statistics, evaluation))
+    fit(trial, data, lambda model, evaluation, update: evaluate(model, trial, statistics, evaluation, update))
     return time.perf_counter() - began
 
 

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from dmm.base.paths import home
 from dmm.config import Trial
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import EpisodeBatch, Statistics, in_process, rollout_batch
+from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, Statistics, rollout_batch, rollout_in_process
 from dmm.sweeps.profile import Profile
 from dmm.training import ddp as parallel
 from dmm.training.fit import fit, init_model
@@ -47,9 +47,7 @@ PATIENCE = 24 * 3600  # seconds that a worker waits for the others; of one that 
 RETRIED = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
 
 
-def rollout_with_weights(
-    weights: dict, trial: Trial, statistics: Statistics, shard: EpisodeBatch
-) -> tuple[list[float], list[int]]:
+def rollout_with_weights(weights: dict, trial: Trial, statistics: Statistics, shard: EpisodeBatch) -> RolloutResult:
     """Rolls one shard with a copy of a model on the CPU."""
     model = init_model(trial)
     model.load_state_dict(weights)
@@ -66,9 +64,7 @@ class RolloutActor:
     def ready(self) -> None:
         """Answers, once the actor has found a place."""
 
-    def roll(
-        self, weights: dict, trial: Trial, statistics: Statistics, shard: EpisodeBatch
-    ) -> tuple[list[float], list[int]]:
+    def roll(self, weights: dict, trial: Trial, statistics: Statistics, shard: EpisodeBatch) -> RolloutResult:
         """Rolls one shard."""
         return rollout_with_weights(weights, trial, statistics, shard)
 
@@ -88,7 +84,7 @@ class RolloutPool:
 
     def __call__(
         self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[EpisodeBatch]
-    ) -> Iterable[tuple[list[float], list[int]]]:
+    ) -> Iterable[RolloutResult]:
         values = {name: value.cpu() for name, value in model.state_dict().items()}
         free = self.here()
         if not free:
@@ -133,7 +129,7 @@ def train_trial(config: dict, trials: dict[str, Trial], profile: Profile) -> Non
     try:
         result = run(
             trial,
-            roll=pool or in_process,
+            roll=pool or rollout_in_process,
             device=profile.device,
             progress=lambda result: tune.report({"trial": trial.id, "update": result["update"]}),
             finish=train_in_group(profile) if profile.group else None,
@@ -219,7 +215,7 @@ def work(settings: dict) -> dict | None:
     trial, device = settings["trial"], settings["device"]
     if parallel.rank():
         data = training_data(trial.dataset, trial.protocol.top_fraction)
-        fit(trial, data, lambda model, evaluation: [], device=device)
+        fit(trial, data, lambda model, evaluation, update: [], device=device)
         return None
     pool = RolloutPool(settings["actors"], anywhere=True) if settings["actors"] else None
     try:
@@ -227,7 +223,7 @@ def work(settings: dict) -> dict | None:
             trial,
             settings["before"],
             settings["assert_lock_held"],
-            roll=pool or in_process,
+            roll=pool or rollout_in_process,
             device=device,
             progress=lambda result: None,  # the trial's Tune process reads the file
         )

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from dmm.config import Protocol, Trial
-from dmm.data.trajectories import Trajectories, sample
+from dmm.data.trajectories import Trajectories
+from dmm.data.windows import sample_batch
 from dmm.models import DecisionModel, build, count_parameters
+from dmm.schema import EvaluationResult, to_json
 from dmm.training import ddp as parallel
 from dmm.training.cuda_graph import capture_cuda_graph
 
@@ -62,7 +64,7 @@ def make_update(
     network, loss = parallel.wrap_ddp(model), torch.zeros((), device=device)
 
     def work() -> None:
-        batch = sample(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
+        batch = sample_batch(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
         batch, share = parallel.local_rows(batch.to(device))
         with half:
             predicted = network(batch)
@@ -98,7 +100,7 @@ def blank_progress(parameters: int) -> dict:
 def fit(
     trial: Trial,
     trajectories: Trajectories,
-    evaluate: Callable[[DecisionModel, int], list[dict]],
+    evaluate: Callable[[DecisionModel, int, int], list[EvaluationResult]],
     *,
     state: dict | None = None,
     save: Callable[[dict], None] = lambda state: None,
@@ -107,7 +109,7 @@ def fit(
     """Trains a model and evaluates it at equal distances; returns it with its state.
 
     The state holds all that is needed to go on (`state`, as `save` was given it): an interrupted run that is resumed gives
-    the same bits as one that was not. `evaluate(model, i)` gives the entries of evaluation i, one a target.
+    the same bits as one that was not. `evaluate(model, i, update)` gives the results of evaluation i, one a target.
     Several workers call it alike; the first one's state is what counts.
     """
     protocol, state = trial.protocol, parallel.broadcast_state(state)
@@ -152,8 +154,8 @@ def fit(
             now = time.perf_counter()
             if evaluation:
                 progress["seconds"]["train"] += now - began
-                entries = evaluate(model, done // protocol.evaluation_interval)
-                progress["evaluations"] += [{"update": done, **entry} for entry in entries]
+                results = evaluate(model, done // protocol.evaluation_interval, done)
+                progress["evaluations"] += [to_json(result) for result in results]
                 began = time.perf_counter()
                 progress["seconds"]["rollout"] += began - now
             if evaluation or now - saved > SAVE_SECONDS:

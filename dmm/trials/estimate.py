@@ -7,7 +7,7 @@ import torch
 
 from dmm.batch import Batch
 from dmm.config import Table, Trial
-from dmm.rollouts.rollout import shards
+from dmm.rollouts.rollout import episode_batches
 from dmm.training.fit import init_model
 
 
@@ -51,7 +51,7 @@ def estimate(trial: Trial) -> dict[str, float]:
     window = random_batch(trial, protocol.rollout_batch_size)
     with torch.inference_mode():
         act = seconds(lambda: model.eval().act(window))
-    calls = trial.task.horizon * len(shards(protocol, 0)) * protocol.num_evaluations
+    calls = trial.task.horizon * len(episode_batches(protocol, 0)) * protocol.num_evaluations
     return {"train": update * protocol.updates, "rollout": act * calls}
 
 

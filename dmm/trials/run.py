@@ -15,7 +15,7 @@ from dmm.base.lock import Held, hold
 from dmm.base.paths import write_atomic
 from dmm.config import Trial, canonical
 from dmm.data.trajectories import Trajectories, check_task
-from dmm.rollouts.rollout import Roll, Statistics, evaluate, in_process
+from dmm.rollouts.rollout import RolloutBackend, Statistics, evaluate, rollout_in_process
 from dmm.tasks import Task
 from dmm.training import ddp as parallel
 from dmm.training.fit import blank_progress, fit
@@ -31,7 +31,7 @@ def dataset(ids: tuple[str, ...]) -> Trajectories:
 @cache
 def training_data(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
     """What a trial learns from: a dataset or its best episodes, picked once a process."""
-    return dataset(ids).best(top_fraction)
+    return dataset(ids).best_episodes(top_fraction)
 
 
 def check_data(trial: Trial, trajectories: Trajectories) -> None:
@@ -67,7 +67,7 @@ def check_environment(task: Task) -> None:
 def run(
     trial: Trial,
     *,
-    roll: Roll = in_process,
+    roll: RolloutBackend = rollout_in_process,
     device: str = "cpu",
     progress: Callable[[dict], None] = lambda result: None,
     finish: Callable[..., dict] | None = None,
@@ -93,7 +93,7 @@ def train_and_evaluate(
     before: dict | None,
     assert_lock_held: Callable[[], None],
     *,
-    roll: Roll,
+    roll: RolloutBackend,
     device: str,
     progress: Callable[[dict], None],
 ) -> dict:
@@ -107,7 +107,7 @@ def train_and_evaluate(
             f"{folder(trial)} away to run the trial anew"
         )
     record = blank_result(trial, trajectories, device) | (copy.deepcopy(state["progress"]) if state else {})
-    if device != "cpu" and roll is not in_process:
+    if device != "cpu" and roll is not rollout_in_process:
         record["provenance"]["device"] += ", rollouts on cpu"
     if before and state:
         record["provenance"] = merge_provenance(before["provenance"], record["provenance"])
@@ -132,7 +132,7 @@ def train_and_evaluate(
         fit(
             trial,
             trajectories,
-            lambda model, evaluation: evaluate(model, trial, statistics, evaluation, roll),
+            lambda model, evaluation, update: evaluate(model, trial, statistics, evaluation, update, roll),
             state=state,
             save=save,
             device=device,
