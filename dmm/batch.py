@@ -9,6 +9,7 @@ Other axes have words as names, for example `read`: the tokens that are read lat
 
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -62,3 +63,23 @@ class RecurrentState(dict[Hashable, Tensor]):
         """Keeps the lanes that `live` selects: a mask or indices. The episodes of the others are over."""
         for layer, value in self.items():
             self[layer] = value[live]
+
+
+@runtime_checkable
+class WindowSettings(Protocol):
+    """The fields of dmm.config.Protocol that windows of data depend on. That class explains them."""
+
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def window_anchor(self) -> str: ...
+    @property
+    def sampling(self) -> str: ...
+    @property
+    def padding(self) -> str: ...
+    @property
+    def pad_state(self) -> str: ...
+    @property
+    def pad_action(self) -> float: ...
+    @property
+    def std_offset(self) -> float: ...

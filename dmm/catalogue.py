@@ -1,4 +1,4 @@
-"""Summaries of architectures, read from the docstrings of their files: Paper, Official, Tokens, Mixers, Differs, Quirk, Note."""
+"""Summaries of architectures, from the docstrings of their files: Paper, Official, Tokens, Mixers, Differs, Quirk, Note."""
 
 import re
 import sys

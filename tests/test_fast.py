@@ -11,8 +11,8 @@ from torch.testing import assert_close
 
 from dmm.batch import Batch
 from dmm.config import Protocol
-from dmm.data import trajectories
-from dmm.data.trajectories import sample
+from dmm.data import windows as data_windows
+from dmm.data.windows import sample_batch
 from dmm.kernels import conv, sampling
 from dmm.kernels.build import library
 from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
@@ -264,9 +264,9 @@ def test_windows_of_the_kernel_are_those_of_torch(padding, window, tiny_trial, m
     drawn = torch.tensor([0, 1, 49, 50, 51, 55, 599, 597, 300])  # episodes have 50 steps
     if library()[0] is None:
         pytest.skip("no C++ kernels")
-    ours = data.window(drawn, protocol, 10.0, frozenset({"rewards"}))
-    monkeypatch.setattr(trajectories, "gather_windows", lambda *_: None)
-    theirs = data.window(drawn, protocol, 10.0, frozenset({"rewards"}))
+    ours = data_windows.read_windows(data, drawn, protocol, 10.0, frozenset({"rewards"}))
+    monkeypatch.setattr(data_windows, "gather_windows", lambda *_: None)
+    theirs = data_windows.read_windows(data, drawn, protocol, 10.0, frozenset({"rewards"}))
     for field in ("states", "actions", "returns_to_go", "steps", "mask", "rewards"):
         assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
 
@@ -279,7 +279,7 @@ def test_pads_are_exact_in_every_form(tiny_trial):
     data = dataset(tiny_trial.dataset)
     for pad_state, pad_action in (("raw zero", -10.0), ("normalised zero", 0.5), ("raw zero", 0.0)):
         protocol = tiny_trial.protocol.with_overrides(pad_state=pad_state, pad_action=pad_action)
-        batch = sample(data, protocol, 10.0, torch.Generator().manual_seed(0), 256)
+        batch = sample_batch(data, protocol, 10.0, torch.Generator().manual_seed(0), 256)
         pads, deviation = ~batch.mask, (data.state_std + protocol.std_offset).astype("float32")
         assert pads.any()
         raw = torch.from_numpy(-data.state_mean.astype("float32") / deviation)

@@ -13,7 +13,7 @@ from torch import nn
 
 import dmm.models.hdt
 from dmm.config import Trial
-from dmm.data.trajectories import sample
+from dmm.data.windows import read_windows, sample_batch
 from dmm.layers import attention_bias
 from dmm.models import build_model
 from dmm.rollouts.rollout import Statistics, WindowedHistory
@@ -76,7 +76,7 @@ def test_both_levels_are_their_twins_of_transformers(name, overrides):
     model, data = shaken(name, **overrides), episodes()
     high, low = twins(name, model)
     rows = torch.tensor([0, 2, 3, 20, 30, 33, 87, 99])  # windows of 1, 3, 4, 4, 1, 4, 1 and 4 steps
-    windows = data.window(rows, PROTOCOL, 1.0, model.needs)
+    windows = read_windows(data, rows, PROTOCOL, 1.0, model.needs)
     assert windows.mask.sum(1).tolist() == [1, 3, 4, 4, 1, 4, 1, 4] and windows.mask[:, 0].all()
     actions, goals = model(windows)
     for row, real in enumerate(windows.mask.sum(1).tolist()):
@@ -167,7 +167,7 @@ def test_one_optimiser_is_as_good_as_two(name, overrides):
     schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: min((step + 1) / 2, 1)) for one in optimisers]
     generator, norms = torch.Generator().manual_seed(derived_seed(0, 1)), []
     for _ in range(6):
-        drawn = sample(episodes(), protocol, REACHER.return_scale, generator, 8, model.needs)
+        drawn = sample_batch(episodes(), protocol, REACHER.return_scale, generator, 8, model.needs)
         actions, goals = model(drawn)
         errors = (goals - drawn.goals)[drawn.mask], (actions - drawn.actions)[drawn.mask]
         for level, optimiser, schedule, error in zip(levels, optimisers, schedules, errors, strict=True):
@@ -191,7 +191,7 @@ def test_steps_move_to_the_end_of_the_window_by_hand():
 
 
 def test_no_number_of_hdt_tells_whether_right_padding_is_masked(monkeypatch):
-    model, data = shaken("hdt"), episodes().window(torch.arange(12), PROTOCOL, 1.0, shaken("hdt").needs)
+    model, data = shaken("hdt"), read_windows(episodes(), torch.arange(12), PROTOCOL, 1.0, shaken("hdt").needs)
     masked = model(data)
     monkeypatch.setattr(dmm.models.hdt, "attention_bias", lambda real, x: attention_bias(torch.ones_like(real), x))
     for one, other in zip(masked, model(data), strict=True):
@@ -203,7 +203,7 @@ def test_goals_are_bounded_in_hdm_alone():
         model = shaken(name, **overrides)
         for part in model.gradient_clip_groups():
             part.head.weight.data.mul_(100)
-        actions, goals = model(episodes().window(torch.arange(9), PROTOCOL, 1.0, model.needs))
+        actions, goals = model(read_windows(episodes(), torch.arange(9), PROTOCOL, 1.0, model.needs))
         assert actions.abs().max() <= 1 and (goals.abs().max() <= 1) == bounded
 
 

@@ -8,7 +8,8 @@ from helpers.reacher import REACHER, TINY
 from helpers.synthetic_episodes import episodes
 
 from dmm.config import Trial
-from dmm.data.trajectories import assemble, sample
+from dmm.data.trajectories import assemble
+from dmm.data.windows import sample_batch
 from dmm.models import find_model, list_models
 from dmm.tasks import find_task
 from dmm.training.fit import fit, init_model
@@ -49,7 +50,7 @@ def test_an_update_at_the_papers_size(name, preset):
     model, data = init_model(trial), hopper_like()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     generator = torch.Generator().manual_seed(0)
-    drawn = sample(data, trial.protocol, HOPPER.return_scale, generator, 4, model.needs)
+    drawn = sample_batch(data, trial.protocol, HOPPER.return_scale, generator, 4, model.needs)
     before = torch.cat([p.detach().flatten() for p in model.parameters()])
     model.loss(model(drawn), drawn).backward()
     optimizer.step()

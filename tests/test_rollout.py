@@ -8,8 +8,9 @@ import torch
 from helpers.reacher import REACHER, TINY
 
 from dmm.data.trajectories import assemble
+from dmm.data.windows import read_windows
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import Statistics, WindowedHistory, evaluate, rollout, shards
+from dmm.rollouts.rollout import Statistics, WindowedHistory, episode_batches, evaluate, rollout
 from dmm.tasks import find_task
 
 HOPPER = find_task("hopper")
@@ -59,7 +60,9 @@ def test_history_equals_training_window(padding, pad_state):
     for t in range(steps):
         history.observe(states[t : t + 1])
         seen = history.window()
-        expected = data.window(torch.tensor([t]), replace(protocol, window_anchor="end"), REACHER.return_scale, needs)
+        expected = read_windows(
+            data, torch.tensor([t]), replace(protocol, window_anchor="end"), REACHER.return_scale, needs
+        )
         now = int(expected.last_step)
         for field in fields(expected):
             want, got = getattr(expected, field.name), getattr(seen, field.name)
@@ -104,8 +107,8 @@ def test_a_lane_does_not_depend_on_its_neighbours():
 
 
 def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(tiny_trial):
-    work = shards(TINY, 1)
-    assert [shard.lanes for shard in work] == [
+    batches = episode_batches(TINY, 1)
+    assert [batch.episodes for batch in batches] == [
         ((1.0, 0), (1.0, 1), (1.0, 2)),
         ((1.0, 3), (1.0, 4), (2.0, 0)),
         ((2.0, 1), (2.0, 2), (2.0, 3)),
@@ -118,10 +121,10 @@ def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(ti
         def forward(self, batch):
             return 0 * batch.actions
 
-    first, second = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 1)
-    assert (first.target, first.asked, len(first.returns)) == (1.0, -5.0, 5)
-    assert first.returns == second.returns  # who ignores the target gets the same for each
-    other = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 2)
+    first, second = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 1, 4)
+    assert (first.update, first.target, first.asked, len(first.returns)) == (4, 1.0, -5.0, 5)
+    assert first.returns == second.returns  # a model that ignores the target gets the same for each
+    other = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 2, 8)
     assert other[0].returns != first.returns
 
 

@@ -12,7 +12,8 @@ from dmm import kernels
 from dmm.bench import baselines
 from dmm.bench.timing import BenchmarkCase, TimingBudget, Workload
 from dmm.config import Protocol, Trial
-from dmm.data.trajectories import Trajectories, assemble, sample
+from dmm.data.trajectories import Trajectories, assemble
+from dmm.data.windows import sample_batch
 from dmm.kernels import scan
 from dmm.rollouts.rollout import Statistics, evaluate
 from dmm.tasks import Task, find_task
@@ -81,7 +82,7 @@ def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
             work=f"K {k}, batch 64",
             unit="batch",
             peers={"Python loop": one_unit(lambda peer=peer: peer(64))},
-            ours={"one gather": one_unit(lambda p=protocol, g=generator: sample(data, p, HOPPER.return_scale, g, 64))},
+            ours={"one gather": one_unit(lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, g, 64))},
         )
 
 
@@ -155,7 +156,7 @@ def eager_update(trial: Trial, data: Trajectories, device: str) -> Callable[[], 
     generator = torch.Generator(device).manual_seed(0)
     model = init_model(trial).to(device).train()
     return baselines.make_peer_update(
-        model, lambda size: sample(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs), device
+        model, lambda size: sample_batch(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs), device
     )
 
 

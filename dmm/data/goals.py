@@ -1,7 +1,7 @@
-"""Sub-goals of hierarchical models: at each step of an episode the state that is worth striving for next.
+"""Goals of hierarchical models: for each step of an episode a later state that the low level is to reach.
 
-Correia and Alexandre (Hierarchical Decision Transformer, arXiv 2209.10447) look ahead for the step up to which the mean
-reward is highest, keep it as the goal until it is reached, and look ahead again from there.
+Correia and Alexandre (Hierarchical Decision Transformer, arXiv 2209.10447) search all later steps. The goal is the step up
+to which the mean reward is highest. It stays the goal until it is reached. Then the search starts again from there.
 """
 
 import numpy as np
@@ -9,15 +9,15 @@ from jaxtyping import Float32, Int64
 
 
 def goal_rows(rewards: Float32[np.ndarray, " N"], offsets: Int64[np.ndarray, " bounds"]) -> Int64[np.ndarray, " N"]:
-    """The row of each row's goal, in its own episode."""
+    """The row of each row's goal. Both are in the same episode."""
     rows = [start + goal_steps(rewards[start:end]) for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
     return np.concatenate(rows)
 
 
 def goal_steps(rewards: Float32[np.ndarray, " T"]) -> Int64[np.ndarray, " T"]:
-    """The goal's step for each step of one episode: j > i of the highest mean of rewards i .. j - 1, the first if tied.
+    """The goal's step for each step of one episode: the j > i with the highest mean of rewards i .. j - 1, the first if tied.
 
-    A goal stays until it is reached. The last step has nothing ahead and is given step 0, as in the official code.
+    A goal stays until it is reached. No step follows the last one: its goal is step 0, as in the official code.
     """
     last, goal = len(rewards) - 1, 0
     goals = np.zeros(len(rewards), np.int64)

@@ -1,12 +1,15 @@
-"""One step of many environments. MuJoCo's runners go without Gymnasium's bookkeeping, a third of the time of a step.
+"""A step of many environments at once. MuJoCo's runners skip Gymnasium's bookkeeping, a third of the time of a step.
 
-For Hopper-v5, Walker2d-v5 and HalfCheetah-v5, whose rules their version freezes, each lane is simulated, and observations,
-rewards and falls are computed for all lanes at once, with the bits of Gymnasium's own `step`; all others take that.
+The runners are Hopper-v5, Walker2d-v5 and HalfCheetah-v5. Their version freezes their rules. Each one is simulated by
+itself. Observations, rewards and falls are computed for all at once, with the bits of Gymnasium's own `step`. All other
+environments take that step.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,71 +17,104 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 RUNNERS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5")
-PLAIN = ("TimeLimit", "OrderEnforcing")  # wrappers that add nothing within the time limit
+TRANSPARENT_WRAPPERS = ("TimeLimit", "OrderEnforcing")  # they change nothing within the time limit
+EVERYTHING = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class RunnerRules:
+    """The rules of a runner: the arguments that it was made with, under Gymnasium's names."""
+
+    environment: str  # Gymnasium id
+    dt: float  # seconds of a step
+    frame_skip: int  # simulated frames of a step
+    forward_reward_weight: float
+    ctrl_cost_weight: float
+    healthy_reward: float = 0.0
+    terminate_when_unhealthy: bool = False
+    healthy_z_range: tuple[float, float] = EVERYTHING
+    healthy_angle_range: tuple[float, float] = EVERYTHING
+    healthy_state_range: tuple[float, float] = EVERYTHING
+
+
+class VectorStep(NamedTuple):
+    """The outcome of a step of B environments."""
+
+    states: np.ndarray  # [B, S]
+    rewards: np.ndarray  # [B]
+    finished: np.ndarray  # [B], True where the episode has ended
 
 
 class SubEnv:
-    """An environment, simulated by `run` if it is one of the runners and `steps` from a reset stay within its time limit."""
+    """One environment. `rules` is None where it must step itself: find_runner_rules says when."""
 
     def __init__(self, env: "gym.Env", steps: int) -> None:
         self.env, self.reset = env, env.reset
-        self.rules = rules_of(env, steps)
+        self.rules = find_runner_rules(env, steps)
         if self.rules:
             from mujoco import mjtDisableBit
 
             bare: Any = env.unwrapped
             self.model, self.data = bare.model, bare.data
-            if self.model.ntree == 1:  # one island, then: nothing to look for, the same bits without
+            if self.model.ntree == 1:  # one island: without the search for islands the bits are the same
                 self.model.opt.disableflags |= getattr(mjtDisableBit, "mjDSBL_ISLAND", 0)  # from MuJoCo 3.3.6 on
-            self.place, self.speed, self.control = bare.data.qpos, bare.data.qvel, bare.data.ctrl  # views that last
+            self.position, self.velocity = bare.data.qpos, bare.data.qvel  # views that stay valid
+            self.control = bare.data.ctrl
 
 
-def rules_of(env: "gym.Env", steps: int) -> dict[str, Any]:
-    """The arguments that a runner was made with, and `dt` and `kind`; empty where an environment must step itself."""
+def find_runner_rules(env: "gym.Env", steps: int) -> RunnerRules | None:
+    """The rules of a runner. None for other environments.
+
+    None also for a runner with other wrappers or other observations, and if `steps` steps after a reset reach beyond its
+    time limit.
+    """
     layer: Any = env
-    while type(layer).__name__ in PLAIN:
+    while type(layer).__name__ in TRANSPARENT_WRAPPERS:
         layer = layer.env
     spec, bare = env.spec, env.unwrapped
     if spec is None or spec.id not in RUNNERS or layer is not bare or steps > (spec.max_episode_steps or 0):
-        return {}
-    made = inspect.signature(type(bare)).bind(**{"render_mode": None} | spec.kwargs)
-    made.apply_defaults()
-    if not made.arguments["exclude_current_positions_from_observation"]:
-        return {}
-    return made.arguments | {"dt": layer.dt, "kind": spec.id}
+        return None
+    bound = inspect.signature(type(bare)).bind(**{"render_mode": None} | spec.kwargs)
+    bound.apply_defaults()
+    if not bound.arguments["exclude_current_positions_from_observation"]:
+        return None
+    names = {field.name for field in dataclasses.fields(RunnerRules)}
+    arguments = {name: value for name, value in bound.arguments.items() if name in names}
+    return RunnerRules(environment=spec.id, dt=layer.dt, **arguments)
 
 
-def step_all(lanes: Sequence[SubEnv], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Takes an action in each lane: next states [lanes, S], rewards [lanes], and which lanes' episodes are over."""
-    if lanes[0].rules:
-        return run(lanes, actions, lanes[0].rules)
-    outcomes: list[Any] = [lane.env.step(action) for lane, action in zip(lanes, actions, strict=True)]
+def step_all(sub_envs: Sequence[SubEnv], actions: np.ndarray) -> VectorStep:
+    """Takes one action [A] in each environment."""
+    if sub_envs[0].rules:
+        return step_runners(sub_envs, actions, sub_envs[0].rules)
+    outcomes: list[Any] = [sub_env.env.step(action) for sub_env, action in zip(sub_envs, actions, strict=True)]
     states, rewards, terminated, truncated = ([outcome[i] for outcome in outcomes] for i in range(4))
-    return np.stack(states), np.array(rewards, float), np.array(terminated) | np.array(truncated)
+    return VectorStep(np.stack(states), np.array(rewards, float), np.array(terminated) | np.array(truncated))
 
 
-def run(
-    lanes: Sequence[SubEnv], actions: np.ndarray, rules: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`step_all` of runners of one kind."""
+def step_runners(sub_envs: Sequence[SubEnv], actions: np.ndarray, rules: RunnerRules) -> VectorStep:
+    """`step_all` of runners with the same rules."""
     from mujoco import mj_step
 
-    before, frames = np.array([lane.place[0] for lane in lanes]), rules["frame_skip"]
-    model = lanes[0].model  # all are alike, and one stays in the cache
-    for lane, action in zip(lanes, actions, strict=True):
-        lane.control[:] = action
-        mj_step(model, lane.data, frames)
-    place, speed = np.array([lane.place for lane in lanes]), np.array([lane.speed for lane in lanes])
-    forward = rules["forward_reward_weight"] * ((place[:, 0] - before) / rules["dt"])
-    cost = rules["ctrl_cost_weight"] * np.square(actions).sum(1)
-    if rules["kind"] == "HalfCheetah-v5":
-        return np.concatenate([place[:, 1:], speed], 1), forward - cost, np.zeros(len(lanes), bool)
+    before = np.array([sub_env.position[0] for sub_env in sub_envs])
+    model = sub_envs[0].model  # all models are alike, and one model stays in the processor's cache
+    for sub_env, action in zip(sub_envs, actions, strict=True):
+        sub_env.control[:] = action
+        mj_step(model, sub_env.data, rules.frame_skip)
+    position = np.array([sub_env.position for sub_env in sub_envs])
+    velocity = np.array([sub_env.velocity for sub_env in sub_envs])
+    forward = rules.forward_reward_weight * ((position[:, 0] - before) / rules.dt)
+    cost = rules.ctrl_cost_weight * np.square(actions).sum(1)
+    if rules.environment == "HalfCheetah-v5":
+        states = np.concatenate([position[:, 1:], velocity], 1)
+        return VectorStep(states, forward - cost, np.zeros(len(sub_envs), bool))
 
-    def between(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    def inside(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
         return (bounds[0] < values) & (values < bounds[1])
 
-    healthy = between(place[:, 1], rules["healthy_z_range"]) & between(place[:, 2], rules["healthy_angle_range"])
-    if rules["kind"] == "Hopper-v5":
-        healthy &= between(np.concatenate([place[:, 2:], speed], 1), rules["healthy_state_range"]).all(1)
-    states = np.concatenate([place[:, 1:], np.clip(speed, -10, 10)], 1)
-    return states, forward + healthy * rules["healthy_reward"] - cost, ~healthy & rules["terminate_when_unhealthy"]
+    healthy = inside(position[:, 1], rules.healthy_z_range) & inside(position[:, 2], rules.healthy_angle_range)
+    if rules.environment == "Hopper-v5":
+        healthy &= inside(np.concatenate([position[:, 2:], velocity], 1), rules.healthy_state_range).all(1)
+    states = np.concatenate([position[:, 1:], np.clip(velocity, -10, 10)], 1)
+    rewards = forward + healthy * rules.healthy_reward - cost
+    return VectorStep(states, rewards, ~healthy & rules.terminate_when_unhealthy)

@@ -1,42 +1,69 @@
-"""Rolls a model through an environment: many episodes in lock-step, one batched model call a step, finished lanes dropped.
+"""Rollouts: a model acts in an environment. Many episodes are rolled in lock-step, with one batched model call a step.
 
-The unit of work is a shard: a fixed set of episodes, of one target or more. Its numbers do not depend on which process
-rolls it or how many do, since its batch is always the same.
+The unit of work is an episode batch: a fixed set of episodes, at one target or more. A finished episode leaves its batch.
+The numbers do not depend on the process that rolls a batch, because the composition of a batch is always the same.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 
 from dmm.batch import Batch, RecurrentState
 from dmm.config import Protocol, Trial
+from dmm.data.windows import Steps, assemble_windows, fill_slots
 from dmm.environments.vector_env import SubEnv, step_all
 from dmm.models import DecisionModel
 from dmm.schema import EvaluationResult
 from dmm.tasks import Task
 
+SUB_ENVS: defaultdict[Task, list[SubEnv]] = defaultdict(list)  # of this process; made once, reset for every episode
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of a dataset's states, the latter with the protocol's offset added."""
+    """Mean and standard deviation of a dataset's states. The protocol's offset is part of the standard deviation."""
 
     mean: np.ndarray  # [S]
     std: np.ndarray  # [S]
 
 
+class EpisodeSpec(NamedTuple):
+    """An episode to be rolled."""
+
+    target: float  # the return asked for, as a multiple of the task's target return
+    index: int  # of the episode in its evaluation; it fixes the seed
+
+
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """Some episodes of one evaluation, each with the return that it is asked for."""
+    """Episodes of one evaluation that are rolled together."""
 
-    evaluation: int
-    lanes: tuple[tuple[float, int], ...]  # target, in multiples of the task's, and index of the episode
+    evaluation: int  # 1 for the first
+    episodes: tuple[EpisodeSpec, ...]
+
+
+class RolloutResult(NamedTuple):
+    """The outcome of a batch of episodes, in their order."""
+
+    returns: list[float]  # undiscounted, in the environment's units
+    lengths: list[int]  # steps
+
+
+RolloutBackend = Callable[[DecisionModel, Trial, Statistics, list[EpisodeBatch]], Iterable[RolloutResult]]
 
 
 class WindowedHistory:
-    """What each live lane has seen and done since its episode began; all lanes are at the same step."""
+    """The history of a windowed rollout: states, actions and returns-to-go since the episodes began.
+
+    All B episodes are at the same step. The class is a source of steps for windows. Row t of an array is step t, and the
+    last row is a pad.
+    """
 
     def __init__(
         self,
@@ -47,28 +74,36 @@ class WindowedHistory:
         needs: frozenset[str] = frozenset(),
         seeds: Sequence[int] = (),
     ) -> None:
-        self.protocol, self.statistics, self.scale, self.needs = protocol, statistics, task.return_scale, needs
+        self.statistics, self.return_scale = statistics, task.return_scale
+        self.needs = needs - {"rewards", "next_states"}  # only losses need these
         self.length = 0  # states seen
-        lanes = len(targets)
-        self.states = np.zeros((lanes, task.horizon, task.state_dim), np.float32)
-        self.goals = np.zeros_like(self.states if needs & {"goals", "previous_goals"} else self.states[:, :0])
-        self.actions = np.zeros((lanes, task.horizon, task.action_dim), np.float32)
-        self.returns_to_go = np.zeros((lanes, task.horizon), np.float32)
-        self.return_to_go = np.array(targets, float) / task.return_scale  # return-to-go of the state to come
-        self.uniform_samples = self.returns_to_go[..., None]
+        episodes, horizon, k = len(targets), task.horizon, protocol.context_length
+        self.states = np.zeros((episodes, horizon + 1, task.state_dim), np.float32)
+        if protocol.rollout_pad_state == "raw zero":
+            self.states[:, -1] = -statistics.mean / statistics.std
+        self.goals = self.states.copy() if needs & {"goals", "previous_goals"} else self.states[:, :0]
+        self.actions = np.zeros((episodes, horizon + 1, task.action_dim), np.float32)
+        self.actions[:, -1] = protocol.rollout_pad_action
+        self.returns_to_go = np.zeros((episodes, horizon + 1), np.float32)
+        self.next_return_to_go = np.array(targets, float) / task.return_scale  # before the step to come
+        self.steps = np.append(np.arange(horizon), 0)
+        self.uniform_samples = self.returns_to_go[:, :0]
         if "uniform_samples" in needs:
             generators = (np.random.default_rng((seed, 1)) for seed in seeds)
-            size = task.horizon, protocol.context_length
-            self.uniform_samples = np.stack([generator.random(size, np.float32) for generator in generators])
+            self.uniform_samples = np.stack([generator.random((horizon, k), np.float32) for generator in generators])
+        end = torch.arange(1, horizon + 1)
+        start, first = (end - k).clamp(min=0), torch.zeros_like(end)
+        slots = fill_slots(start, end, torch.arange(k), protocol.padding, horizon, first)
+        self.slots = slots.numpy()  # of the window at each step
 
-    def observe(self, states: np.ndarray) -> None:
-        """Takes the states that the lanes are in now, as the environment gives them [lanes, S]."""
+    def observe(self, states: Float[np.ndarray, "B S"]) -> None:
+        """Adds the states that the episodes are in now, not normalised."""
         self.states[:, self.length] = (states - self.statistics.mean) / self.statistics.std
-        self.returns_to_go[:, self.length] = self.return_to_go
+        self.returns_to_go[:, self.length] = self.next_return_to_go
         self.length += 1
 
-    def act(self, model: DecisionModel) -> np.ndarray:
-        """Asks the model what to do in the last state [lanes, A]."""
+    def act(self, model: DecisionModel) -> Float[np.ndarray, "B A"]:
+        """The model's actions in the last states."""
         chosen = model.act(self.window().to(next(model.parameters()).device))
         if isinstance(chosen, tuple):
             chosen, goals = chosen
@@ -76,93 +111,87 @@ class WindowedHistory:
         self.actions[:, self.length - 1] = chosen.float().cpu().numpy()
         return self.actions[:, self.length - 1]
 
-    def record_rewards(self, rewards: np.ndarray) -> None:
-        """Takes what the lanes got for their last action."""
-        self.return_to_go = self.return_to_go - rewards / self.scale
+    def record_rewards(self, rewards: Float[np.ndarray, " B"]) -> None:
+        """Subtracts the rewards of the last actions from the returns-to-go."""
+        self.next_return_to_go = self.next_return_to_go - rewards / self.return_scale
 
-    def drop_finished(self, live: np.ndarray) -> None:
-        """Drops the lanes whose episode is over."""
-        for name in ("states", "actions", "goals", "returns_to_go", "return_to_go", "uniform_samples"):
-            setattr(self, name, getattr(self, name)[live])
+    def drop_finished(self, running: Bool[np.ndarray, " B"]) -> None:
+        """Drops the episodes that are not running."""
+        for name in ("states", "actions", "goals", "returns_to_go", "next_return_to_go", "uniform_samples"):
+            setattr(self, name, getattr(self, name)[running])
 
     def window(self) -> Batch:
-        """The last K steps as the model sees them; the slot of the action, and of the goal, to come holds 0."""
-        protocol, lanes = self.protocol, len(self.states)
-        k, real = protocol.context_length, min(self.length, protocol.context_length)
-        last = slice(self.length - real, self.length)
-        slots = slice(k - real, k) if protocol.padding == "left" else slice(0, real)
-        # a step before the window is known, unless the episode begins with it
-        first = 1 if last.start == 0 else 0
-        earlier, later = slice(last.start + first - 1, last.stop - 1), slice(slots.start + first, slots.stop)
-        raw = protocol.rollout_pad_state == "raw zero"
-        pad_state = -self.statistics.mean / self.statistics.std if raw else np.zeros_like(self.statistics.mean)
+        """The last K steps of each episode. The action and the goal of the last step are 0: they are not chosen yet."""
+        now, uniform_samples = self.length - 1, None
+        if "uniform_samples" in self.needs:
+            uniform_samples = torch.from_numpy(self.uniform_samples[:, now])
+        return assemble_windows(self, self.slots.window(now), self.needs, uniform_samples)
 
-        def padded(values: np.ndarray, pad: float | np.ndarray, source: slice, target: slice) -> torch.Tensor:
-            window = np.full((lanes, k, *values.shape[2:]), pad, values.dtype)
-            window[:, target] = values[:, source]
-            return torch.from_numpy(window)
-
-        mask = np.zeros((lanes, k), bool)
-        mask[:, slots] = True
-        steps = np.zeros((lanes, k), np.int64)
-        steps[:, slots] = np.arange(last.start, last.stop)
-        needed = {
-            "previous_actions": lambda: padded(self.actions, 0.0, earlier, later),
-            "goals": lambda: padded(self.goals, pad_state, last, slots),
-            "previous_goals": lambda: padded(self.goals, pad_state, earlier, later),
-            "uniform_samples": lambda: torch.from_numpy(self.uniform_samples[:, self.length - 1]),
-        }
-        return Batch(
-            padded(self.states, pad_state, last, slots),
-            padded(self.actions, protocol.rollout_pad_action, last, slots),
-            padded(self.returns_to_go, 0.0, last, slots),
-            *map(torch.from_numpy, (steps, mask)),
-            **{name: make() for name, make in needed.items() if name in self.needs},
+    def read(self, rows: Int64[np.ndarray, "1 K"], mask: Bool[np.ndarray, "1 K"]) -> Steps:
+        """The values of rows."""
+        steps, mask = (array.repeat(len(self.states), 0) for array in (self.steps[rows], mask))
+        return Steps(
+            take_rows(self.states, rows),
+            take_rows(self.actions, rows),
+            take_rows(self.returns_to_go, rows),
+            torch.from_numpy(steps),
+            torch.from_numpy(mask),
+            None,
         )
+
+    def read_actions(self, rows: Int64[np.ndarray, "1 K"], mask: Bool[np.ndarray, "1 K"]) -> Float[Tensor, "B K A"]:
+        """The actions of rows. 0 where the mask is False."""
+        found = self.actions.take(rows[0], axis=1)
+        if not mask.all():
+            found[:, ~mask[0]] = 0.0
+        return torch.from_numpy(found)
+
+    def read_goals(self, rows: Int64[np.ndarray, "1 K"], mask: Bool[np.ndarray, "1 K"]) -> Float[Tensor, "B K S"]:
+        """The goals of rows."""
+        return take_rows(self.goals, rows)
+
+
+def take_rows(values: Float[np.ndarray, "B rows ..."], rows: Int64[np.ndarray, "1 K"]) -> Float[Tensor, "B K ..."]:
+    """The same rows of every episode."""
+    return torch.from_numpy(values.take(rows[0], axis=1))
 
 
 class RecurrentHistory:
-    """A recurrent rollout's history: the model keeps what it wants of the past and is given each step once."""
+    """The history of a recurrent rollout. The model keeps a state and is given each step once."""
 
     def __init__(self, task: Task, protocol: Protocol, statistics: Statistics, targets: Sequence[float]) -> None:
-        self.statistics, self.scale, self.length = statistics, task.return_scale, 0
-        self.past = RecurrentState()
+        self.statistics, self.return_scale, self.length = statistics, task.return_scale, 0
+        self.state = RecurrentState()
         self.actions = torch.zeros(len(targets), 1, task.action_dim)
         self.return_to_go = np.array(targets, float) / task.return_scale
 
-    def observe(self, states: np.ndarray) -> None:
-        """Takes the states that the lanes are in now, as the environment gives them [lanes, S]."""
+    def observe(self, states: Float[np.ndarray, "B S"]) -> None:
+        """Takes the states that the episodes are in now, not normalised."""
         self.states = ((states - self.statistics.mean) / self.statistics.std).astype(np.float32)
         self.length += 1
 
-    def act(self, model: DecisionModel) -> np.ndarray:
-        """Asks the model what to do in the last state [lanes, A]."""
-        lanes = len(self.states)
+    def act(self, model: DecisionModel) -> Float[np.ndarray, "B A"]:
+        """The model's actions in the last states."""
+        episodes = len(self.states)
         now = Batch(
             torch.from_numpy(self.states).unsqueeze(1),
             torch.zeros_like(self.actions),
             torch.from_numpy(self.return_to_go.astype(np.float32)).unsqueeze(1),
-            torch.full((lanes, 1), self.length - 1),
-            torch.ones(lanes, 1, dtype=torch.bool),
+            torch.full((episodes, 1), self.length - 1),
+            torch.ones(episodes, 1, dtype=torch.bool),
             previous_actions=self.actions,
         )
-        self.actions = model.step(now.to(next(model.parameters()).device), self.past).float().cpu().unsqueeze(1)
+        self.actions = model.step(now.to(next(model.parameters()).device), self.state).float().cpu().unsqueeze(1)
         return self.actions[:, 0].numpy()
 
-    def record_rewards(self, rewards: np.ndarray) -> None:
-        """Takes what the lanes got for their last action."""
-        self.return_to_go = self.return_to_go - rewards / self.scale
+    def record_rewards(self, rewards: Float[np.ndarray, " B"]) -> None:
+        """Subtracts the rewards of the last actions from the returns-to-go."""
+        self.return_to_go = self.return_to_go - rewards / self.return_scale
 
-    def drop_finished(self, live: np.ndarray) -> None:
-        """Drops the lanes whose episode is over."""
-        self.actions, self.return_to_go = self.actions[live], self.return_to_go[live]
-        self.past.drop_finished(torch.from_numpy(live))
-
-
-@cache
-def pool(task: Task) -> list[SubEnv]:
-    """This process's environments of a task, made once and reset for every episode."""
-    return []
+    def drop_finished(self, running: Bool[np.ndarray, " B"]) -> None:
+        """Drops the episodes that are not running."""
+        self.actions, self.return_to_go = self.actions[running], self.return_to_go[running]
+        self.state.drop_finished(torch.from_numpy(running))
 
 
 def rollout(
@@ -172,65 +201,65 @@ def rollout(
     statistics: Statistics,
     targets: Sequence[float],
     seeds: Sequence[int],
-) -> tuple[list[float], list[int]]:
-    """Rolls one episode a lane, from its seed and asking for its return; gives returns and lengths, lane by lane."""
-    made = pool(task)
+) -> RolloutResult:
+    """Rolls one episode for each target and seed. Targets are undiscounted returns in the environment's units.
+
+    Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
+    task's horizon at the latest. The model keeps its mode (training or evaluation).
+    """
+    made = SUB_ENVS[task]
     made.extend(SubEnv(task.make(), task.horizon) for _ in range(len(seeds) - len(made)))
-    lanes = made[: len(seeds)]
+    sub_envs = made[: len(seeds)]
     history = (
         WindowedHistory(task, protocol, statistics, targets, model.needs, seeds)
         if protocol.rollout == "windowed"
         else RecurrentHistory(task, protocol, statistics, targets)
     )
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
-    live = np.arange(len(seeds))
-    states = np.stack([lane.reset(seed=seed)[0] for lane, seed in zip(lanes, seeds, strict=True)])
+    episodes = np.arange(len(seeds))  # those that are running
+    states = np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(sub_envs, seeds, strict=True)])
     training = model.training
     model.eval()
     with torch.inference_mode():
         for step in range(task.horizon):
             history.observe(states)
             actions = history.act(model)
-            states, rewards, over = step_all(lanes, actions)
-            returns[live] += rewards
-            lengths[live] += 1
+            states, rewards, finished = step_all(sub_envs, actions)
+            returns[episodes] += rewards
+            lengths[episodes] += 1
             history.record_rewards(rewards)
-            if over.all() or step == task.horizon - 1:
+            if finished.all() or step == task.horizon - 1:
                 break
-            if over.any():
-                going = ~over
-                live, states = live[going], states[going]
-                lanes = [lane for lane, goes in zip(lanes, going, strict=True) if goes]
-                history.drop_finished(going)
+            if finished.any():
+                running = ~finished
+                episodes, states = episodes[running], states[running]
+                sub_envs = [sub_env for sub_env, runs in zip(sub_envs, running, strict=True) if runs]
+                history.drop_finished(running)
     model.train(training)
-    return returns.tolist(), lengths.tolist()
+    return RolloutResult(returns.tolist(), lengths.tolist())
 
 
-def shards(protocol: Protocol, evaluation: int) -> list[EpisodeBatch]:
-    """The work of one evaluation, target by target, in shards of the protocol's size."""
-    every = [(target, episode) for target in protocol.targets for episode in range(protocol.episodes_per_evaluation)]
-    return [
-        EpisodeBatch(evaluation, tuple(every[first : first + protocol.rollout_batch_size]))
-        for first in range(0, len(every), protocol.rollout_batch_size)
-    ]
+def episode_batches(protocol: Protocol, evaluation: int) -> list[EpisodeBatch]:
+    """The episodes of one evaluation, target by target, in batches of the protocol's size."""
+    indices = range(protocol.episodes_per_evaluation)
+    episodes = [EpisodeSpec(target, index) for target in protocol.targets for index in indices]
+    size = protocol.rollout_batch_size
+    return [EpisodeBatch(evaluation, tuple(episodes[first : first + size])) for first in range(0, len(episodes), size)]
 
 
-def rollout_batch(
-    model: DecisionModel, trial: Trial, statistics: Statistics, shard: EpisodeBatch
-) -> tuple[list[float], list[int]]:
-    """Rolls one shard. Episode i of an evaluation starts alike for every target: its seed is (seed, evaluation, i)."""
-    parts = [(trial.seed, shard.evaluation, episode) for _, episode in shard.lanes]
-    seeds = [int(np.random.SeedSequence(part).generate_state(1)[0]) for part in parts]
-    targets = [target * trial.task.target_return for target, _ in shard.lanes]
+def rollout_batch(model: DecisionModel, trial: Trial, statistics: Statistics, batch: EpisodeBatch) -> RolloutResult:
+    """Rolls one episode batch. Episode i of an evaluation has the seed (trial seed, evaluation, i) at every target."""
+    entropies = [(trial.seed, batch.evaluation, episode.index) for episode in batch.episodes]
+    seeds = [int(np.random.SeedSequence(entropy).generate_state(1)[0]) for entropy in entropies]
+    targets = [episode.target * trial.task.target_return for episode in batch.episodes]
     return rollout(model, trial.task, trial.protocol, statistics, targets, seeds)
 
 
-Roll = Callable[[DecisionModel, Trial, Statistics, list[EpisodeBatch]], Iterable[tuple[list[float], list[int]]]]
-
-
-def in_process(model: DecisionModel, trial: Trial, statistics: Statistics, work: list[EpisodeBatch]):
-    """Rolls shards one after the other, here."""
-    return [rollout_batch(model, trial, statistics, shard) for shard in work]
+def rollout_in_process(
+    model: DecisionModel, trial: Trial, statistics: Statistics, batches: list[EpisodeBatch]
+) -> list[RolloutResult]:
+    """The default backend: rolls episode batches one after the other, in this process."""
+    return [rollout_batch(model, trial, statistics, batch) for batch in batches]
 
 
 def evaluate(
@@ -239,18 +268,21 @@ def evaluate(
     statistics: Statistics,
     evaluation: int,
     update: int,
-    roll: Roll = in_process,
+    roll: RolloutBackend = rollout_in_process,
 ) -> list[EvaluationResult]:
-    """One evaluation: for each target the returns and lengths of its episodes, in order."""
-    work = shards(trial.protocol, evaluation)
-    entries = {
+    """One evaluation of a model after so many updates. A result for each target, in the protocol's order.
+
+    `evaluation` is the number of the evaluation, from 1. It is part of the seeds. `roll` rolls the episode batches.
+    """
+    batches = episode_batches(trial.protocol, evaluation)
+    results = {
         target: EvaluationResult(
             update=update, target=target, asked=target * trial.task.target_return, returns=[], lengths=[]
         )
         for target in trial.protocol.targets
     }
-    for shard, rolled in zip(work, roll(model, trial, statistics, work), strict=True):
-        for (target, _), value, length in zip(shard.lanes, *rolled, strict=True):
-            entries[target].returns.append(value)
-            entries[target].lengths.append(length)
-    return list(entries.values())
+    for batch, rolled in zip(batches, roll(model, trial, statistics, batches), strict=True):
+        for episode, value, length in zip(batch.episodes, rolled.returns, rolled.lengths, strict=True):
+            results[episode.target].returns.append(value)
+            results[episode.target].lengths.append(length)
+    return list(results.values())

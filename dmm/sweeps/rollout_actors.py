@@ -8,7 +8,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from dmm.config import Trial
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import EpisodeBatch, Statistics, rollout_batch
+from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, Statistics, rollout_batch
 from dmm.training.fit import init_model
 
 ACTOR_SECONDS = 30  # that an evaluation waits for its first actor. Then it rolls out its episodes itself
@@ -16,7 +16,7 @@ ACTOR_SECONDS = 30  # that an evaluation waits for its first actor. Then it roll
 
 def rollout_with_weights(
     weights: dict[str, torch.Tensor], trial: Trial, statistics: Statistics, batch: EpisodeBatch
-) -> tuple[list[float], list[int]]:
+) -> RolloutResult:
     """Rolls out one batch of episodes with a copy of a model on the CPU."""
     model = init_model(trial)
     model.load_state_dict(weights)
@@ -35,7 +35,7 @@ class RolloutActor:
 
     def rollout(
         self, weights: dict[str, torch.Tensor], trial: Trial, statistics: Statistics, batch: EpisodeBatch
-    ) -> tuple[list[float], list[int]]:
+    ) -> RolloutResult:
         """Rolls out one batch."""
         return rollout_with_weights(weights, trial, statistics, batch)
 
@@ -55,7 +55,7 @@ class RolloutPool:
 
     def __call__(
         self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[EpisodeBatch]
-    ) -> Iterable[tuple[list[float], list[int]]]:
+    ) -> Iterable[RolloutResult]:
         """Rolls out batches. Returns their results in order."""
         values = {name: value.cpu() for name, value in model.state_dict().items()}
         free = self.placed()

@@ -9,7 +9,7 @@ import torch
 
 from dmm.base.paths import home
 from dmm.config import Trial
-from dmm.rollouts.rollout import in_process
+from dmm.rollouts.rollout import rollout_in_process
 from dmm.schema import TrialResult
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
@@ -110,7 +110,7 @@ def train_worker(config: dict[str, GroupSettings]) -> TrialResult | None:
             trial,
             settings.before,
             settings.assert_lock_held,
-            roll=pool or in_process,
+            roll=pool or rollout_in_process,
             device=device,
             on_progress=lambda result: None,  # the trial's Tune process reads the file
         )

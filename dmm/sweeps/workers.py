@@ -8,7 +8,7 @@ checkpoint.
 import ray
 
 from dmm.config import Trial
-from dmm.rollouts.rollout import in_process
+from dmm.rollouts.rollout import rollout_in_process
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
@@ -40,7 +40,7 @@ def train_trial(config: dict[str, str], trials: dict[str, Trial], profile: Profi
     try:
         result = run(
             trial,
-            roll=pool or in_process,
+            roll=pool or rollout_in_process,
             device=profile.device,
             on_progress=lambda result: tune.report({"trial": trial.id, "update": result.update}),
             execute=execute_in_group(profile) if profile.group else train_and_evaluate,

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from dmm.config import Protocol, Trial
-from dmm.data.trajectories import Trajectories, sample
+from dmm.data.trajectories import Trajectories
+from dmm.data.windows import sample_batch
 from dmm.models import DecisionModel, build_model, count_parameters
 from dmm.schema import EvaluationResult, LossPoint, Progress, Seconds
 from dmm.training import ddp
@@ -63,7 +64,7 @@ def make_update(
     network, loss = ddp.wrap_ddp(model), torch.zeros((), device=device)
 
     def step() -> None:
-        batch = sample(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
+        batch = sample_batch(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
         batch, share = ddp.local_rows(batch.to(device))
         with autocast:
             predicted = network(batch)

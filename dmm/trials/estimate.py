@@ -8,7 +8,7 @@ import torch
 
 from dmm.batch import Batch
 from dmm.config import Table, Trial
-from dmm.rollouts.rollout import shards
+from dmm.rollouts.rollout import episode_batches
 from dmm.training.fit import init_model
 
 
@@ -65,7 +65,7 @@ def estimate(trial: Trial) -> Estimate:
     window = random_batch(trial, protocol.rollout_batch_size)
     with torch.inference_mode():
         act = median_seconds(lambda: model.eval().act(window))
-    calls = trial.task.horizon * len(shards(protocol, 0)) * protocol.num_evaluations
+    calls = trial.task.horizon * len(episode_batches(protocol, 0)) * protocol.num_evaluations
     return Estimate(train=update * protocol.updates, rollout=act * calls)
 
 

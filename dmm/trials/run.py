@@ -15,7 +15,7 @@ from dmm.base import provenance
 from dmm.base.lock import Held, hold
 from dmm.config import Trial
 from dmm.data.trajectories import Trajectories, check_task
-from dmm.rollouts.rollout import Roll, Statistics, evaluate, in_process
+from dmm.rollouts.rollout import RolloutBackend, Statistics, evaluate, rollout_in_process
 from dmm.schema import DataRecord, Progress, Provenance, TrialResult
 from dmm.tasks import Task
 from dmm.training import ddp
@@ -44,7 +44,7 @@ class Execute(Interface):
         before: TrialResult | None,
         assert_lock_held: Callable[[], None],
         *,
-        roll: Roll,
+        roll: RolloutBackend,
         device: str,
         on_progress: OnProgress,
     ) -> TrialResult: ...
@@ -59,7 +59,7 @@ def dataset(ids: tuple[str, ...]) -> Trajectories:
 @cache
 def training_data(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
     """The episodes that a trial learns from: a dataset or its best episodes, selected once a process."""
-    return dataset(ids).best(top_fraction)
+    return dataset(ids).best_episodes(top_fraction)
 
 
 def check_data(trial: Trial, trajectories: Trajectories) -> None:
@@ -97,7 +97,7 @@ def train_and_evaluate(
     before: TrialResult | None,
     assert_lock_held: Callable[[], None],
     *,
-    roll: Roll,
+    roll: RolloutBackend,
     device: str,
     on_progress: OnProgress,
 ) -> TrialResult:
@@ -114,7 +114,7 @@ def train_and_evaluate(
             f"{trial_folder(trial)} away to run the trial from the start"
         )
     result = blank_result(trial, trajectories, device, state.progress if state else None)
-    if device != "cpu" and roll is not in_process:
+    if device != "cpu" and roll is not rollout_in_process:
         source = replace(result.provenance, device=f"{device}, rollouts on cpu")
         result = replace(result, provenance=source)
     if before and state:
@@ -158,7 +158,7 @@ def train_and_evaluate(
 def run(
     trial: Trial,
     *,
-    roll: Roll = in_process,
+    roll: RolloutBackend = rollout_in_process,
     device: str = "cpu",
     on_progress: OnProgress = lambda result: None,
     execute: Execute = train_and_evaluate,
