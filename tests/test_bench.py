@@ -16,7 +16,8 @@ from dmm.bench.cases import synthetic_data, synthetic_trial
 from dmm.bench.timing import BenchmarkCase, TimingBudget, compare, interleaved
 from dmm.data.windows import read_windows
 from dmm.kernels import scan
-from dmm.rollouts.rollout import Statistics, rollout
+from dmm.rollouts.history import StateStatistics
+from dmm.rollouts.rollout import rollout
 from dmm.training.fit import init_model
 
 
@@ -109,7 +110,7 @@ def test_an_episode_of_the_loop_is_one_of_our_rollouts():
     trial = replace(trial, task=REACHER)
     model, k = init_model(trial), trial.protocol.context_length
     found = baselines.peer_episode(model, REACHER.make(), k, 20, REACHER.target_return, REACHER.return_scale, 7, "cpu")
-    statistics = Statistics(*(np.full(REACHER.state_dim, value) for value in baselines.STATISTICS))
+    statistics = StateStatistics(*(np.full(REACHER.state_dim, value) for value in baselines.STATISTICS))
     task = replace(REACHER, horizon=20)
     (value,), (length,) = rollout(model, task, trial.protocol, statistics, [REACHER.target_return], [7])
     assert found == (pytest.approx(value, rel=1e-4), length)

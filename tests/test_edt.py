@@ -13,7 +13,7 @@ from dmm.batch import Batch
 from dmm.config import Trial
 from dmm.layers import Attention
 from dmm.models import build_model, find_model, make_config
-from dmm.rollouts.rollout import Statistics, WindowedHistory
+from dmm.rollouts.history import StateStatistics, WindowedHistory
 from dmm.tasks import find_task
 from dmm.training.fit import fit
 from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
@@ -184,7 +184,7 @@ def searched(model, states, actions, returns, t: int, uniform_samples: np.ndarra
 def test_act_is_the_official_search(padding, stride, inverse_temperature):
     model, lanes, horizon = make(stride=stride, inverse_temperature=inverse_temperature), 3, 3 * K
     protocol = TINY.with_overrides(context_length=K, padding=padding, rollout_pad_action=5.0)
-    still = Statistics(np.zeros(S), np.ones(S))
+    still = StateStatistics(np.zeros(S), np.ones(S))
     generator = np.random.default_rng(3)
     history = WindowedHistory(REACHER, protocol, still, [-5.0, 0.0, 10.0], model.needs, [5, 6, 7])
     slots = (horizon + K,)

@@ -16,7 +16,7 @@ from dmm.config import Trial
 from dmm.data.windows import read_windows, sample_batch
 from dmm.layers import attention_bias
 from dmm.models import build_model
-from dmm.rollouts.rollout import Statistics, WindowedHistory
+from dmm.rollouts.history import StateStatistics, WindowedHistory
 from dmm.training.fit import derived_seed, fit, init_model
 from tune_spaces.protocols import CORREIA, CORREIA_HDT
 
@@ -106,7 +106,7 @@ def test_rollouts_are_the_published_procedure(name):
     """Three lanes over more than three windows. One lane ends halfway."""
     model = shaken(name)
     generator = np.random.default_rng(0)
-    norms = Statistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
+    norms = StateStatistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
     states = generator.normal(0, 2, (3, 3 * K + 3, S))
     expected = [list(procedure(*twins(name, model), (lane - norms.mean) / norms.std)) for lane in states]
     history, live = WindowedHistory(REACHER, PROTOCOL, norms, [-5.0] * 3, model.needs), [0, 1, 2]

@@ -11,7 +11,8 @@ import dmm.models.attention_ssm
 import dmm.models.dt
 from dmm.batch import Batch, RecurrentState
 from dmm.models import build_model, find_model
-from dmm.rollouts.rollout import Statistics, rollout
+from dmm.rollouts.history import StateStatistics
+from dmm.rollouts.rollout import rollout
 from dmm.training.fit import init_model
 
 RECURRENT = [case for case in CASES if find_model(case.values[0]).recurrent]
@@ -50,7 +51,7 @@ def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, 
     steps = 6
     task = replace(REACHER, horizon=steps)
     protocol = TINY.with_overrides(context_length=steps, padding="right", rollout="recurrent")
-    norm = Statistics(torch.zeros(task.state_dim).numpy(), torch.ones(task.state_dim).numpy())
+    norm = StateStatistics(torch.zeros(task.state_dim).numpy(), torch.ones(task.state_dim).numpy())
     model = init_model(replace(tiny_trial, arch=arch, overrides=(), protocol=protocol))
     one = rollout(model, task, protocol, norm, [-5.0, -9.0], [1, 2])
     other = rollout(model, task, protocol.with_overrides(rollout="windowed"), norm, [-5.0, -9.0], [1, 2])

@@ -10,7 +10,8 @@ from helpers.reacher import REACHER, TINY
 from dmm.data.trajectories import assemble
 from dmm.data.windows import read_windows
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import Statistics, WindowedHistory, episode_batches, evaluate, rollout
+from dmm.rollouts.history import StateStatistics, WindowedHistory
+from dmm.rollouts.rollout import episode_batches, evaluate, rollout
 from dmm.tasks import find_task
 
 HOPPER = find_task("hopper")
@@ -32,8 +33,8 @@ class Scripted(DecisionModel):
         return torch.tanh(batch.states[..., :actions] + batch.returns_to_go[..., None] / 7)
 
 
-def statistics(task) -> Statistics:
-    return Statistics(np.linspace(-0.1, 0.2, task.state_dim), np.linspace(0.5, 2, task.state_dim))
+def statistics(task) -> StateStatistics:
+    return StateStatistics(np.linspace(-0.1, 0.2, task.state_dim), np.linspace(0.5, 2, task.state_dim))
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
@@ -54,7 +55,7 @@ def test_history_equals_training_window(padding, pad_state):
     actions = generator.uniform(-1, 1, (steps, REACHER.action_dim)).astype(np.float32)
     rewards = generator.normal(size=steps).astype(np.float32)
     data = assemble("test", states, actions, rewards, np.array([0, steps]), np.array([False]))
-    norm = Statistics(data.state_mean, data.state_std + protocol.std_offset)
+    norm = StateStatistics(data.state_mean, data.state_std + protocol.std_offset)
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
     history = WindowedHistory(REACHER, protocol, norm, [float(data.returns_to_go[0])], needs)
     for t in range(steps):

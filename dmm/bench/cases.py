@@ -15,7 +15,8 @@ from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories, assemble
 from dmm.data.windows import sample_batch
 from dmm.kernels import scan
-from dmm.rollouts.rollout import Statistics, evaluate
+from dmm.rollouts.history import StateStatistics
+from dmm.rollouts.rollout import evaluate
 from dmm.tasks import Task, find_task
 from dmm.training.fit import init_model, init_optimizer, make_update
 
@@ -67,9 +68,9 @@ def synthetic_trial(arch: str, context_length: int, overrides: Mapping[str, obje
     )
 
 
-def statistics_of(task: Task) -> Statistics:
+def statistics_of(task: Task) -> StateStatistics:
     """State statistics of synthetic data."""
-    return Statistics(*(np.full(task.state_dim, value) for value in baselines.STATISTICS))
+    return StateStatistics(*(np.full(task.state_dim, value) for value in baselines.STATISTICS))
 
 
 def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
@@ -82,7 +83,11 @@ def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
             work=f"K {k}, batch 64",
             unit="batch",
             peers={"Python loop": one_unit(lambda peer=peer: peer(64))},
-            ours={"one gather": one_unit(lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, g, 64))},
+            ours={
+                "one gather": one_unit(
+                    lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, g, 64)
+                )
+            },
         )
 
 
@@ -156,7 +161,9 @@ def eager_update(trial: Trial, data: Trajectories, device: str) -> Callable[[], 
     generator = torch.Generator(device).manual_seed(0)
     model = init_model(trial).to(device).train()
     return baselines.make_peer_update(
-        model, lambda size: sample_batch(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs), device
+        model,
+        lambda size: sample_batch(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs),
+        device,
     )
 
 

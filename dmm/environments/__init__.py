@@ -1,1 +1,4 @@
-"""Environments, stepped many at once."""
+"""Environments.
+
+vector_env.py  many environments that are stepped as one
+"""

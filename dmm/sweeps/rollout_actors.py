@@ -8,14 +8,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from dmm.config import Trial
 from dmm.models import DecisionModel
-from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, Statistics, rollout_batch
+from dmm.rollouts.history import StateStatistics
+from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, rollout_batch
 from dmm.training.fit import init_model
 
 ACTOR_SECONDS = 30  # that an evaluation waits for its first actor. Then it rolls out its episodes itself
 
 
 def rollout_with_weights(
-    weights: dict[str, torch.Tensor], trial: Trial, statistics: Statistics, batch: EpisodeBatch
+    weights: dict[str, torch.Tensor], trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
 ) -> RolloutResult:
     """Rolls out one batch of episodes with a copy of a model on the CPU."""
     model = init_model(trial)
@@ -34,7 +35,7 @@ class RolloutActor:
         """Answers once the actor is placed."""
 
     def rollout(
-        self, weights: dict[str, torch.Tensor], trial: Trial, statistics: Statistics, batch: EpisodeBatch
+        self, weights: dict[str, torch.Tensor], trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
     ) -> RolloutResult:
         """Rolls out one batch."""
         return rollout_with_weights(weights, trial, statistics, batch)
@@ -54,7 +55,7 @@ class RolloutPool:
         self.pending = {actor.ready.remote(): actor for actor in self.actors}
 
     def __call__(
-        self, model: DecisionModel, trial: Trial, statistics: Statistics, work: list[EpisodeBatch]
+        self, model: DecisionModel, trial: Trial, statistics: StateStatistics, work: list[EpisodeBatch]
     ) -> Iterable[RolloutResult]:
         """Rolls out batches. Returns their results in order."""
         values = {name: value.cpu() for name, value in model.state_dict().items()}

@@ -15,7 +15,8 @@ from dmm.base import provenance
 from dmm.base.lock import Held, hold
 from dmm.config import Trial
 from dmm.data.trajectories import Trajectories, check_task
-from dmm.rollouts.rollout import RolloutBackend, Statistics, evaluate, rollout_in_process
+from dmm.rollouts.history import StateStatistics
+from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
 from dmm.schema import DataRecord, Progress, Provenance, TrialResult
 from dmm.tasks import Task
 from dmm.training import ddp
@@ -135,7 +136,7 @@ def train_and_evaluate(
 
     write()
     append_log(trial, f"training from update {result.update} on {device}")
-    statistics = Statistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)
+    statistics = StateStatistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)
     try:
         fit(
             trial,
