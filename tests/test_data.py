@@ -1,4 +1,4 @@
-"""Data: returns-to-go, windows and padding by hand, sampling frequencies, identity."""
+"""Data: returns-to-go, windows and padding by hand, sampling frequencies, hash. A plain loop: test_windows.py."""
 
 from dataclasses import replace
 
@@ -83,31 +83,6 @@ def test_the_offset_is_added_to_the_standard_deviation():
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
-def test_windows_equal_a_plain_loop(padding):
-    """Every start of random episodes, against the procedure in words: cut, pad, normalise."""
-    generator, k = np.random.default_rng(0), 5
-    offsets = np.cumsum([0, 1, 7, 3, 12, 5])
-    states, actions, rewards = (generator.normal(1, 3, (28, d)).astype(np.float32) for d in (4, 2, 1))
-    found = assemble("random", states, actions, rewards[:, 0], offsets, np.zeros(5, bool))
-    batch = read_windows(
-        found, torch.arange(28), replace(HAND, context_length=k, padding=padding, std_offset=1e-6), 7.0
-    )
-    mean, std = states.astype(float).mean(0), states.astype(float).std(0) + 1e-6
-    for row in range(28):
-        end = offsets[offsets > row][0]
-        begin = offsets[offsets <= row][-1]
-        real = slice(row, min(row + k, end))
-        missing = k - (real.stop - real.start)
-        widths = [(missing, 0), (0, 0)] if padding == "left" else [(0, missing), (0, 0)]
-        equal(batch.states[row], (np.pad(states[real], widths) - mean) / std)
-        equal(batch.actions[row], np.pad(actions[real], widths, constant_values=-10))
-        equal(batch.steps[row], np.pad(np.arange(row - begin, real.stop - begin), widths[0]))
-        togo = [rewards[step:end].sum(dtype=float) / 7 for step in range(real.start, real.stop)]
-        equal(batch.returns_to_go[row], np.pad(togo, widths[0]))
-        equal(batch.mask[row], np.pad(np.ones(k - missing, bool), widths[0]))
-
-
-@pytest.mark.parametrize("padding", ["left", "right"])
 def test_windows_by_their_last_step_by_hand(padding):
     """Two steps up to row 0 (an episode of one step), row 1 (the first of three), row 2 and row 3."""
     protocol = replace(HAND, window_anchor="end", padding=padding)
@@ -118,21 +93,6 @@ def test_windows_by_their_last_step_by_hand(padding):
     pads = [False, True] if padding == "left" else [True, False]
     equal(batch.mask, [pads, pads, [True, True], [True, True]])
     equal(batch.returns_to_go[2:], [[111, 110], [110, 100]])
-
-
-@pytest.mark.parametrize("padding", ["left", "right"])
-def test_windows_by_their_last_step_equal_a_plain_loop(padding):
-    k, offsets = 5, np.cumsum([0, 1, 7, 3, 12, 5])
-    zeros = np.zeros((28, 1))
-    found = assemble("count", zeros, zeros, np.arange(28), offsets, np.zeros(5, bool))
-    protocol, needs = replace(HAND, context_length=k, padding=padding, window_anchor="end"), frozenset({"rewards"})
-    batch = read_windows(found, torch.arange(28), protocol, 1.0, needs)
-    for row in range(28):
-        begin = offsets[offsets <= row][-1]
-        f = row - begin + 1  # the published rule: steps max(0, f - K) to f of the episode
-        real = np.arange(begin + max(0, f - k), begin + f)
-        assert batch.rewards[row][batch.mask[row]].tolist() == real.tolist()
-        assert batch.mask[row].tolist() == sorted(batch.mask[row].tolist(), reverse=padding == "right")
 
 
 def test_the_best_episodes_by_hand():
