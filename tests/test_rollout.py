@@ -118,10 +118,10 @@ def test_an_evaluation_has_every_episode_of_every_target_from_the_same_starts(ti
         def forward(self, batch):
             return 0 * batch.actions
 
-    first, second = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 1)
+    first, second = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 1, 4)
     assert (first.target, first.asked, len(first.returns)) == (1.0, -5.0, 5)
     assert first.returns == second.returns  # who ignores the target gets the same for each
-    other = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 2)
+    other = evaluate(Still(REACHER), tiny_trial, statistics(REACHER), 2, 8)
     assert other[0].returns != first.returns
 
 
