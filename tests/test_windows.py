@@ -14,7 +14,7 @@ from dmm.data import windows
 from dmm.data.goals import goal_rows
 from dmm.data.trajectories import Trajectories, assemble
 from dmm.data.windows import NEEDS, read_windows, sample_batch
-from dmm.rollouts.rollout import Statistics, WindowedHistory
+from dmm.rollouts.history import StateStatistics, WindowedHistory
 
 deterministic = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 S, A, F = 3, 2, np.float32
@@ -151,7 +151,7 @@ def test_rollout_windows_equal_a_plain_loop(protocol, needs, episodes, horizon, 
     """The windows of every step. Half of the episodes end halfway."""
     generator, k = np.random.default_rng(seed), protocol.context_length
     task = replace(REACHER, state_dim=S, action_dim=A, horizon=horizon)
-    norm = Statistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
+    norm = StateStatistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
     targets = generator.normal(size=episodes)
     history = WindowedHistory(task, protocol, norm, targets.tolist(), needs)
     pad = -norm.mean / norm.std if protocol.rollout_pad_state == "raw zero" else np.zeros(S)
