@@ -14,6 +14,7 @@ from dmm.kernels import scan
 from dmm.layers import attention_bias
 from dmm.models.metamamba import LinearMixer
 from dmm.results.statistics import bootstrap_interval
+from dmm.rollouts.history import take_rows
 
 ROOT = Path(__file__).parent.parent / "dmm"
 ANNOTATED = {
@@ -41,6 +42,7 @@ WRONG = {  # package or module -> a call with a wrong shape
     "kernels": scan_with_two_widths,
     "layers": lambda: attention_bias(torch.ones(2, 3, dtype=torch.bool), torch.zeros(1, 3, 4)),
     "models": lambda: LinearMixer(4, 3, 1)(torch.zeros(2, 4)),
+    "rollouts": lambda: take_rows(np.zeros((2, 4), np.float32), np.zeros((2, 3), np.int64)),
     "results": lambda: bootstrap_interval(np.zeros(3), np.mean, np.random.default_rng(0)),
 }
 
