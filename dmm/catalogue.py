@@ -9,7 +9,7 @@ from dmm.tasks import find_task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class ArchitectureSummary:
     """An architecture in words. A heading that the docstring does not have is empty."""
 
     arch: str  # the name of its file
@@ -43,13 +43,15 @@ class Summary:
         return "\n".join([f"{self.arch}: {self.title}"] + [f"  {key:<11}{value}" for key, value in lines.items()])
 
 
-def summary(arch: str) -> Summary:
+def summary(arch: str) -> ArchitectureSummary:
     """The summary of one architecture. Raises ValueError for an unknown one."""
     text = sys.modules[find_model(arch).__module__].__doc__ or ""
     first, *rest = re.split(r"^(Paper|Official|Tokens|Mixers|Differs|Quirk|Note): ", text.strip(), flags=re.MULTILINE)
     parts = zip(rest[::2], rest[1::2], strict=True)
     title = first.splitlines()[0] if first else arch
-    return Summary(arch=arch, title=title, **{heading.lower(): " ".join(part.split()) for heading, part in parts})
+    return ArchitectureSummary(
+        arch=arch, title=title, **{heading.lower(): " ".join(part.split()) for heading, part in parts}
+    )
 
 
 def parameters(arch: str) -> dict[str, int]:
@@ -61,6 +63,6 @@ def parameters(arch: str) -> dict[str, int]:
     }
 
 
-def summaries() -> list[Summary]:
+def summaries() -> list[ArchitectureSummary]:
     """The summaries of all architectures."""
     return [summary(arch) for arch in list_models()]

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from dmm.base.errors import unknown_name
-from dmm.models import check_value, field_types, find_model, list_models, make_config
+from dmm.base.fields import check_fields
+from dmm.models import find_model, list_models, make_config
 from dmm.schema import TaskRecord, TrialRecord, to_json
 from dmm.tasks import Task
 
@@ -44,7 +45,7 @@ class Protocol:
     sampling: Literal["steps", "episodes"] = "steps"  # steps: all steps are equally likely. episodes: all episodes are
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
-    pad_action: float = -10.0
+    pad_action: float = -10.0  # in training
     std_offset: float = 1e-6  # added to the standard deviation of the states
     # evaluation
     num_evaluations: int = 10  # at equal distances. The last one is after the last update
@@ -87,12 +88,6 @@ class Protocol:
             if key not in self.__dataclass_fields__:
                 raise unknown_name("field", key, self.__dataclass_fields__, "Protocol")
         return replace(self, **overrides)
-
-
-def check_fields(value: Any) -> None:
-    """Raises ValueError if a field of a dataclass has the wrong type. Called as the value is made."""
-    for name, expected in field_types(type(value)).items():
-        object.__setattr__(value, name, check_value(f"{type(value).__name__}.{name}", getattr(value, name), expected))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +151,11 @@ class Trial:
     def config(self) -> Any:
         """The architecture's Config of this trial."""
         return make_config(self.arch, dict(self.overrides))
+
+    @property
+    def kind(self) -> tuple:
+        """Trials of one kind cost the same. They differ only in seed and data."""
+        return self.arch, self.overrides, self.task, self.protocol
 
     def record(self) -> TrialRecord:
         """The trial as JSON: every field of Config and Protocol that can move a number, with defaults written out."""

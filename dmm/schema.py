@@ -9,10 +9,10 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dmm.base.errors import unknown_name
+from dmm.base.fields import field_types
 from dmm.tasks import Task
 
 Status = Literal["running", "finished", "failed", "stopped"]  # stopped: nobody runs it, and it is not finished
@@ -53,12 +53,12 @@ class Seconds:
 
     @property
     def total(self) -> float:
-        """Both."""
+        """Training and rollouts."""
         return self.train + self.rollout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """What a trial has given so far: the part of its result that training makes."""
 
     parameters: int  # of one model, unused ones included
@@ -132,7 +132,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialResult(Progress):
+class TrialResult(TrainingProgress):
     """result.json: all that a trial has given, episode by episode."""
 
     id: str
@@ -191,9 +191,6 @@ def from_json(expected: type[T], value: Any, where: str = "") -> T:
     if not isinstance(value, dict):
         raise ValueError(f"{where} is {shown(value)}; it takes an object")
     return read(expected, value, where)
-
-
-field_types = cache(typing.get_type_hints)
 
 
 def read(expected: Any, value: Any, where: str) -> Any:

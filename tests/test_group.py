@@ -83,10 +83,10 @@ def test_an_error_of_a_worker_is_told_from_a_worker_that_died():
     from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
     from dmm.sweeps.train_group import first_failure
-    from dmm.sweeps.workers import RETRIED
+    from dmm.sweeps.workers import RETRYABLE_ERRORS
 
     wrong = UserExceptionWithTraceback(FloatingPointError("the loss is nan"), "trace")
     died = ray.exceptions.RayActorError()
     assert isinstance(first_failure(WorkerGroupError("", {1: wrong, 0: wrong})), FloatingPointError)
-    assert isinstance(first_failure(WorkerGroupError("worker 1 died", {1: died})), RETRIED)
-    assert not issubclass(FloatingPointError, RETRIED)
+    assert isinstance(first_failure(WorkerGroupError("worker 1 died", {1: died})), RETRYABLE_ERRORS)
+    assert not issubclass(FloatingPointError, RETRYABLE_ERRORS)

@@ -10,7 +10,7 @@ from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.schema import Status
 from dmm.sweeps import progress
-from dmm.sweeps.progress import RETRY_SECONDS, Progress
+from dmm.sweeps.progress import MLFLOW_RETRY_SECONDS, SweepProgress
 from dmm.tracking.mlflow_store import TrackingError
 from dmm.trials.storage import trial_folder, trial_lock
 
@@ -42,9 +42,9 @@ def write(trial, status: Status = "finished", **changes) -> None:
     handmade.write(handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status, **changes), home() / "trials")
 
 
-def start(store: Store, trials=TRIALS) -> tuple[Progress, list[str]]:
+def start(store: Store, trials=TRIALS) -> tuple[SweepProgress, list[str]]:
     said: list[str] = []
-    return Progress(handmade.TABLE, trials, store, said.append), said  # pyright: ignore[reportArgumentType]
+    return SweepProgress(handmade.TABLE, trials, store, said.append), said  # pyright: ignore[reportArgumentType]
 
 
 def test_a_store_that_is_away_is_left_alone_and_gets_all_later(clock):
@@ -57,11 +57,11 @@ def test_a_store_that_is_away_is_left_alone_and_gets_all_later(clock):
     assert store.tries == 1 and len(found.unsent) == 3
     assert [line.startswith("MLflow does not answer (no answer); results are kept in") for line in said] == [True]
     write(TRIALS[0])
-    clock[0] += RETRY_SECONDS + 1
+    clock[0] += MLFLOW_RETRY_SECONDS + 1
     found.push(TRIALS[0].id)
     assert store.tries == 2 and len(said) == 1
     store.away = False
-    clock[0] += RETRY_SECONDS + 1
+    clock[0] += MLFLOW_RETRY_SECONDS + 1
     found.push(TRIALS[1].id)
     assert not found.unsent and said[-1] == "MLflow has all results again"
     assert store.taken[TRIALS[0].id][0] == "finished" and len(store.taken) == 3
@@ -74,7 +74,7 @@ def test_one_result_that_is_refused_does_not_hold_up_the_others(clock):
     for trial in TRIALS:
         write(trial)
         found.push(trial.id)
-        clock[0] += RETRY_SECONDS + 1
+        clock[0] += MLFLOW_RETRY_SECONDS + 1
     found.close()
     assert set(found.unsent) == {TRIALS[0].id} and set(store.taken) == {trial.id for trial in TRIALS[1:]}
 

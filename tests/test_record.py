@@ -15,7 +15,7 @@ from helpers import handmade_results as handmade
 from mlflow import MlflowClient
 
 from dmm.base.paths import home
-from dmm.results.report import load_summaries, write_report
+from dmm.results.report import write_report
 from dmm.results.score import summarise
 from dmm.schema import EvaluationResult, TrialResult, to_json
 from dmm.tracking import mlflow_store as record
@@ -186,7 +186,7 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
         recorder.push(result, ["handmade"])
     reader = Recorder(uri)
     source = reader.source(handmade.TABLE)
-    write_report(handmade.TABLE, load_summaries(handmade.TABLE), tmp_path / "here", source)
+    write_report(handmade.TABLE, handmade.load_summaries(handmade.TABLE), tmp_path / "here", source)
     write_report(handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", source)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()

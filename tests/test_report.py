@@ -10,7 +10,7 @@ from helpers import handmade_results as handmade
 
 from dmm.base.paths import home
 from dmm.config import BEST, LAST, Column, Table
-from dmm.results.report import load_summaries, write_report
+from dmm.results.report import write_report
 from dmm.results.score import summarise
 from dmm.schema import ReportSource, Seconds, TrialResult, TrialSummary, to_json
 
@@ -195,4 +195,4 @@ def test_a_table_without_a_result_writes_nothing(tmp_path):
 def test_results_are_found_in_their_folder(tmp_path):
     for result in handmade.results()[:3]:
         handmade.write(result, home() / "trials")
-    assert load_summaries(handmade.TABLE) == summaries(handmade.results()[:3])
+    assert handmade.load_summaries(handmade.TABLE) == summaries(handmade.results()[:3])

@@ -6,7 +6,7 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.results.score import summarise
-from dmm.schema import Progress, TrialResult, TrialSummary, from_json, to_json
+from dmm.schema import TrainingProgress, TrialResult, TrialSummary, from_json, to_json
 
 RESULT = handmade.results()[0]
 
@@ -53,7 +53,7 @@ def test_another_form_is_refused_with_its_place(value, words):
 
 
 def test_whole_numbers_are_floats_where_floats_are_due():
-    progress = from_json(Progress, {"parameters": 3, "loss": [[1, 2]], "seconds": {"train": 1}})
+    progress = from_json(TrainingProgress, {"parameters": 3, "loss": [[1, 2]], "seconds": {"train": 1}})
     assert progress.loss[0].loss == 2.0 and type(progress.loss[0].loss) is float
     assert progress.seconds.train == 1.0 and progress.evaluations == []
 

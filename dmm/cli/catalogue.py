@@ -45,14 +45,14 @@ def show(table: TABLE) -> None:
     from dmm.results.score import status_of
     from dmm.tables import find_table
     from dmm.trials.estimate import estimates
-    from dmm.trials.storage import load_result
+    from dmm.trials.storage import load_status
 
     found = find_table(table)
     cost, lines = estimates(found), []
     for row in found.rows:
         for column in found.columns:
             for trial in found.cell(row, column):
-                result = load_result(trial)
+                result = load_status(trial)
                 lines.append(
                     {
                         "id": trial.id,
@@ -61,7 +61,7 @@ def show(table: TABLE) -> None:
                         "seed": trial.seed,
                         "K": trial.protocol.context_length,
                         "updates": f"{result.update if result else 0:,}/{trial.protocol.updates:,}",
-                        "state": status_of(result),
+                        "status": status_of(result),
                         "train": f"{cost[trial.id].train / 60:.1f} min",
                         "rollouts": f"< {cost[trial.id].rollout / 60:.1f} min",
                     }

@@ -6,7 +6,7 @@ mamba.py           the selective SSM and the Mamba block
 blocks.py          dropout, MLPs, the causal convolution of tokens
 hierarchy.py       models of two levels: one sets goals, the other acts on them
 trimming.py        Trunk: blocks in a row, where the last one computes only the tokens that are read
-initialisation.py  initial weights
+initialisation.py  initial weights of a trunk; it also redraws the SSM's step size, whose own draw is in mamba.py
 losses.py          losses over real steps
 checks.py          checks of a Config
 """

@@ -21,7 +21,10 @@ def stock_dt_bias(count: int) -> Float[Tensor, " count"]:
 
 
 class SelectiveSSM(nn.Module):
-    """The Mamba-1 block. A token mixer may take the place of its convolution."""
+    """The inner layer of Mamba-1: projections, mixer, scan and gate. It has no norm and no residual.
+
+    A token mixer may take the place of its convolution.
+    """
 
     def __init__(
         self,

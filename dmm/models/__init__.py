@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
+from dmm.base.fields import check_value, field_types
 from dmm.batch import Batch, RecurrentState
 from dmm.layers import masked_mse
 
@@ -94,9 +94,6 @@ def find_model(name: str) -> type[DecisionModel]:
     return found
 
 
-field_types = functools.cache(typing.get_type_hints)  # slow, and called for each of a thousand trials
-
-
 def make_config(name: str, overrides: Mapping[str, object]):
     """Returns the Config of an architecture with some fields changed. Raises ValueError for a wrong field, type or value."""
     config = find_model(name).Config
@@ -105,20 +102,6 @@ def make_config(name: str, overrides: Mapping[str, object]):
         if key not in types:
             raise unknown_name(f"field of {name}", key, types, "its Config")
     return config(**{key: check_value(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
-
-
-def check_value(field: str, value: object, expected) -> object:
-    """Returns the value of a field, an int as a float where the field is one. Raises ValueError for a wrong type or value."""
-    if typing.get_origin(expected) is typing.Literal:
-        if value not in typing.get_args(expected):
-            raise unknown_name(f"value of {field}", str(value), map(str, typing.get_args(expected)), "it")
-    elif expected is float and type(value) is int:
-        return float(value)
-    elif expected in (int, float, bool, str) and type(value) is not expected:
-        raise ValueError(f"{field} is {value!r}, a {type(value).__name__}; it takes a {expected.__name__}")
-    elif typing.get_origin(expected) is tuple and isinstance(value, tuple | list):
-        return tuple(check_value(field, entry, typing.get_args(expected)[0]) for entry in value)
-    return value
 
 
 def build_model(

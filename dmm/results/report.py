@@ -21,16 +21,8 @@ from dmm.results.score import (
     is_papers_data,
     parameters_per_score,
     status_of,
-    summarise,
 )
 from dmm.schema import ReportSource, TrialSummary, to_json
-from dmm.trials.storage import load_result
-
-
-def load_summaries(table: Table) -> dict[str, TrialSummary]:
-    """The summaries of a table's trials by id, from their result files."""
-    results = (load_result(trial) for trial in table.trials())
-    return {result.id: summarise(result) for result in results if result}
 
 
 def write_report(table: Table, summaries: Mapping[str, TrialSummary], folder: Path, source: ReportSource) -> list[Path]:

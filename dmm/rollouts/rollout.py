@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dmm.base.seeds import derive_seed
 from dmm.config import Protocol, Trial
 from dmm.environments.vector_env import SubEnv, step_all
 from dmm.models import DecisionModel
@@ -104,8 +105,7 @@ def rollout_batch(
     model: DecisionModel, trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
 ) -> RolloutResult:
     """Rolls one episode batch. Episode i of an evaluation has the seed (trial seed, evaluation, i) at every target."""
-    entropies = [(trial.seed, batch.evaluation, episode.index) for episode in batch.episodes]
-    seeds = [int(np.random.SeedSequence(entropy).generate_state(1)[0]) for entropy in entropies]
+    seeds = [derive_seed(trial.seed, batch.evaluation, episode.index) for episode in batch.episodes]
     targets = [episode.target * trial.task.target_return for episode in batch.episodes]
     return rollout(model, trial.task, trial.protocol, statistics, targets, seeds)
 

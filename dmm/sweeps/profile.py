@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from dmm.base.errors import unknown_name
-from dmm.config import Trial, check_fields
+from dmm.base.fields import check_fields
+from dmm.config import Trial
 
 
 @dataclass(frozen=True, kw_only=True)

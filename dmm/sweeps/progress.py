@@ -16,11 +16,11 @@ from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.run import fail
 from dmm.trials.storage import load_result, load_status, trial_folder
 
-RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
+MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
 LINE_SECONDS = 1  # between two lines, at least
 
 
-class Progress:
+class SweepProgress:
     """The status of a sweep, and the results that MLflow has not taken yet."""
 
     def __init__(self, table: Table, trials: list[Trial], recorder: Recorder, say: Callable[[str], None]) -> None:
@@ -55,7 +55,7 @@ class Progress:
         if found.status == "failed":
             self.failed[trial_id] = failure_reason(found.error)
         self.unsent[trial_id] = found
-        if self.away_since is None or time.monotonic() - self.away_since > RETRY_SECONDS:
+        if self.away_since is None or time.monotonic() - self.away_since > MLFLOW_RETRY_SECONDS:
             self.send()
 
     def send(self) -> None:

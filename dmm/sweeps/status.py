@@ -17,11 +17,6 @@ from dmm.trials.storage import load_status, table_lock
 STATUSES = ("finished", "running", "failed", "stopped", "pending")
 
 
-def kind_of(trial: Trial) -> tuple:
-    """Trials of one kind cost the same. They differ only in seed and data."""
-    return trial.arch, trial.overrides, trial.task.name, trial.protocol
-
-
 @dataclass
 class Pace:
     """Work of all trials of one kind."""
@@ -45,7 +40,7 @@ class SweepStatus:
         kinds: dict[tuple, Pace] = {}
         self.paces: dict[str, Pace] = {}
         for trial_id, trial in self.trials.items():
-            self.paces[trial_id] = pace = kinds.setdefault(kind_of(trial), Pace())
+            self.paces[trial_id] = pace = kinds.setdefault(trial.kind, Pace())
             pace.left += trial.protocol.updates
             self.updates_total += trial.protocol.updates
         self.kinds = list(kinds.values())

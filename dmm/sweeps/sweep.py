@@ -13,13 +13,13 @@ from dmm.base.paths import check_writable, home
 from dmm.config import Table, Trial
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
-from dmm.sweeps.progress import Progress
+from dmm.sweeps.progress import SweepProgress
 from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check
 from dmm.trials.storage import hold_table
 
-RETRIES = 2  # of a trial whose process dies. It continues from its checkpoint
+MAX_RETRIES = 2  # of a trial whose process dies. It continues from its checkpoint
 QUIET = {  # for the driver: Tune's own reporters are off
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -56,7 +56,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[
             say(f"data: {data.load(ids, say).summary()}")  # here, before all workers could collect it at once
         for trial in trials:
             check(trial)
-        progress = Progress(table, trials, recorder, say)
+        progress = SweepProgress(table, trials, recorder, say)
         pending = progress.start()
         say(f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before")
         try:
@@ -70,7 +70,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[
     return SweepCounts(total=len(trials), done=count["finished"], failed=count["failed"], unsent=len(progress.unsent))
 
 
-def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
+def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress) -> None:
     """Runs trials through Ray Tune. Tune's own files are deleted: a sweep resumes from the folders of its trials."""
     os.environ |= QUIET
     for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
@@ -113,7 +113,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: Progress) -> None:
         run_config=tune.RunConfig(
             name=progress.table.name,
             storage_path=str(home() / "tune"),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
             callbacks=[callback(progress)],
             verbose=0,
         ),
@@ -131,8 +131,8 @@ def stop_at_sigterm() -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
-def callback(progress: Progress):
-    """A callback that passes Tune's events to Progress."""
+def callback(progress: SweepProgress):
+    """A callback that passes Tune's events to SweepProgress."""
     from ray import tune
 
     class PassEvents(tune.Callback):
@@ -150,7 +150,7 @@ def callback(progress: Progress):
 
         def on_trial_error(self, iteration, trials, trial, **info):
             last = str(trial.get_error()).strip().splitlines()[-1]
-            progress.died(trial.config["trial"], f"given up after {RETRIES + 1} attempts: {last}")
+            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last}")
             progress.line()
 
     return PassEvents()

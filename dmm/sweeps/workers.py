@@ -24,7 +24,7 @@ ENVIRONMENT = {  # of every worker: one thread, and no busy waiting
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a Ray Train group starts and ends as often as its trials do
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-RETRIED = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
+RETRYABLE_ERRORS = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
 
 
 def train_trial(config: dict[str, str], trials: dict[str, Trial], profile: Profile, place: Place) -> None:
@@ -45,7 +45,7 @@ def train_trial(config: dict[str, str], trials: dict[str, Trial], profile: Profi
             on_progress=lambda result: tune.report({"trial": trial.id, "update": result.update}),
             execute=execute_in_group(profile) if profile.group else train_and_evaluate,
         )
-    except RETRIED:
+    except RETRYABLE_ERRORS:
         raise
     except Exception as error:
         result = fail(trial, f"{type(error).__name__}: {error}")

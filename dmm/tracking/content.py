@@ -42,8 +42,8 @@ def params(trial: TrialRecord) -> dict[str, object]:
     return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def curves(result: TrialResult, losses: int, evaluations: int) -> list[Point]:
-    """The learning curves, without the points that were sent before: so many losses and evaluations."""
+def curve_metrics(result: TrialResult, losses: int, evaluations: int) -> list[Point]:
+    """The learning curve_metrics, without the points that were sent before: so many losses and evaluations."""
     points = [Point("train/loss", point.loss, point.update) for point in result.loss[losses:]]
     for evaluation in result.evaluations[evaluations:]:
         label, mean = target_label(evaluation.target), fmean(evaluation.returns)
@@ -52,7 +52,7 @@ def curves(result: TrialResult, losses: int, evaluations: int) -> list[Point]:
     return points
 
 
-def totals(summary: TrialSummary) -> list[Point]:
+def final_metrics(summary: TrialSummary) -> list[Point]:
     """A finished trial's summary metrics."""
     target = 1.0 if "1" in summary.curve else summary.trial.targets[0]
     found = [

@@ -25,7 +25,7 @@ from dmm.base.paths import home
 from dmm.config import Table
 from dmm.results.score import summarise
 from dmm.schema import ReportSource, TrialResult, TrialSummary, to_json
-from dmm.tracking.content import Point, curves, pack, params, run_name, totals, unpack
+from dmm.tracking.content import Point, curve_metrics, final_metrics, pack, params, run_name, unpack
 from dmm.tracking.view import ablation_view
 
 EXPERIMENT = "dmm"
@@ -101,9 +101,9 @@ class Recorder:
             tags = {key: value for key, value in tags.items() if stored.tags.get(key) != value}
             if not tags and stored.status == status:
                 return
-            points = curves(result, *sent)
+            points = curve_metrics(result, *sent)
             if status == "FINISHED" and stored.status != status:
-                points += totals(summary)
+                points += final_metrics(summary)
             self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
             if status != stored.status:
                 if status == "FINISHED":

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from dmm.base.seeds import derive_seed
 from dmm.config import Protocol, Trial
 from dmm.data.trajectories import Trajectories
 from dmm.data.windows import sample_batch
 from dmm.models import DecisionModel, build_model, count_parameters
-from dmm.schema import EvaluationResult, LossPoint, Progress, Seconds
+from dmm.schema import EvaluationResult, LossPoint, Seconds, TrainingProgress
 from dmm.training import ddp
 from dmm.training.cuda_graph import capture_cuda_graph
 from dmm.training.state import TrainingState, global_generators, restore_global_generators
@@ -22,16 +23,11 @@ SAVE_SECONDS = 60  # between two checkpoints at most. Resuming is exact, so this
 Evaluate = Callable[[DecisionModel, int, int], list[EvaluationResult]]  # model, evaluation 1, 2, ..., updates done
 
 
-def derived_seed(*parts: int) -> int:
-    """A seed for torch's generators from a tuple of integers."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
 def init_model(trial: Trial) -> DecisionModel:
     """The trial's model before its first update. Torch's global generator is left unchanged."""
     task = trial.task
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(trial.seed, 0))
+        torch.manual_seed(derive_seed(trial.seed, 0))
         return build_model(
             trial.arch, dict(trial.overrides), task.state_dim, task.action_dim, trial.protocol.context_length
         )
@@ -49,6 +45,11 @@ def init_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Opti
         weight_decay=protocol.weight_decay,
         fused=True,
     )
+
+
+def learning_rate(protocol: Protocol, update: int) -> float:
+    """The learning rate of update 0, 1, ...: a linear warm-up, then constant."""
+    return protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
 
 
 def make_update(
@@ -76,16 +77,16 @@ def make_update(
         optimizer.step()
         loss.copy_(ddp.mean_over_workers(error.detach()))
 
-    learning_rate = None  # a tensor, where a CUDA graph reads it
+    captured_rate = None  # the learning rate as a tensor, where a CUDA graph reads it
     if device.type == "cuda" and ddp.workers() == 1:
-        step, learning_rate = capture_cuda_graph(step, sampler), torch.zeros((), device=device)
+        step, captured_rate = capture_cuda_graph(step, sampler), torch.zeros((), device=device)
 
     def make(update: int) -> torch.Tensor:
-        value = protocol.learning_rate * min((update + 1) / max(protocol.warmup, 1), 1)
+        rate = learning_rate(protocol, update)
         for group in optimizer.param_groups:
-            group["lr"] = value if learning_rate is None else learning_rate.fill_(value)
+            group["lr"] = rate if captured_rate is None else captured_rate.fill_(rate)
         if ddp.rank():  # only the first worker's generators are saved, so the others seed dropout by the update
-            torch.manual_seed(derived_seed(trial.seed, 2, ddp.rank(), update))
+            torch.manual_seed(derive_seed(trial.seed, 2, ddp.rank(), update))
         step()
         return loss
 
@@ -112,13 +113,13 @@ def fit(
     protocol, state = trial.protocol, ddp.broadcast_state(state)
     model = init_model(trial).to(device).train()
     optimizer = init_optimizer(model, protocol)
-    sampler = torch.Generator(device).manual_seed(derived_seed(trial.seed, 1))
-    progress = state.progress if state else Progress(parameters=count_parameters(model))
+    sampler = torch.Generator(device).manual_seed(derive_seed(trial.seed, 1))
+    progress = state.progress if state else TrainingProgress(parameters=count_parameters(model))
     losses, evaluations = list(progress.loss), list(progress.evaluations)
     train_seconds, rollout_seconds = progress.seconds.train, progress.seconds.rollout
     done, loss_sum = progress.update, torch.zeros((), device=device)
     with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(trial.seed, 2))  # dropout
+        torch.manual_seed(derive_seed(trial.seed, 2))  # dropout
         if state is not None:
             model.load_state_dict(state.model)
             optimizer.load_state_dict(state.optimizer)
@@ -133,7 +134,7 @@ def fit(
                 sampler=sampler.get_state(),
                 generators=global_generators(),
                 loss_sum=loss_sum,
-                progress=Progress(
+                progress=TrainingProgress(
                     parameters=progress.parameters,
                     update=done,
                     loss=list(losses),

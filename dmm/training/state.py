@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmm.schema import Progress, from_json, to_json
+from dmm.schema import TrainingProgress, from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class TrainingState:
     sampler: Tensor  # state of the generator that draws batches
     generators: dict[str, Tensor]  # states of torch's global generators, by device type
     loss_sum: Tensor  # of the losses since the last point of the loss curve
-    progress: Progress
+    progress: TrainingProgress
     data_sha256: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class TrainingState:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainingState":
         """The state that `to_dict` took apart. Raises ValueError or TypeError where a field is missing or wrong."""
-        return TrainingState(**{**values, "progress": from_json(Progress, values["progress"])})
+        return TrainingState(**{**values, "progress": from_json(TrainingProgress, values["progress"])})
 
 
 def global_generators() -> dict[str, Tensor]:

@@ -2,27 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from dmm.batch import Batch
 from dmm.config import Table, Trial
 from dmm.rollouts.rollout import episode_batches
+from dmm.schema import Seconds
 from dmm.training.fit import init_model
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Seconds that a trial takes on one core, without the physics of its environment."""
-
-    train: float
-    rollout: float  # an upper bound: every episode is taken to reach the horizon
-
-    @property
-    def total(self) -> float:
-        """Both."""
-        return self.train + self.rollout
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -55,8 +42,11 @@ def random_batch(trial: Trial, rows: int) -> Batch:
     )
 
 
-def estimate(trial: Trial) -> Estimate:
-    """The cost of one trial."""
+def estimate(trial: Trial) -> Seconds:
+    """The cost of one trial on one core, without the physics of its environment.
+
+    The rollout seconds are an upper bound: every episode is taken to reach the horizon.
+    """
     protocol = trial.protocol
     torch.set_num_threads(1)
     model = init_model(trial)
@@ -66,15 +56,14 @@ def estimate(trial: Trial) -> Estimate:
     with torch.inference_mode():
         act = median_seconds(lambda: model.eval().act(window))
     calls = trial.task.horizon * len(episode_batches(protocol, 0)) * protocol.num_evaluations
-    return Estimate(train=update * protocol.updates, rollout=act * calls)
+    return Seconds(train=update * protocol.updates, rollout=act * calls)
 
 
-def estimates(table: Table) -> dict[str, Estimate]:
+def estimates(table: Table) -> dict[str, Seconds]:
     """The cost of every trial by its id. Trials that differ only in seed or data are timed once."""
     known, found = {}, {}
     for trial in table.trials():
-        key = (trial.arch, trial.overrides, trial.task, trial.protocol)
-        if key not in known:
-            known[key] = estimate(trial)
-        found[trial.id] = known[key]
+        if trial.kind not in known:
+            known[trial.kind] = estimate(trial)
+        found[trial.id] = known[trial.kind]
     return found

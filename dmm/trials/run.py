@@ -17,7 +17,7 @@ from dmm.config import Trial
 from dmm.data.trajectories import Trajectories, check_task
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
-from dmm.schema import DataRecord, Progress, Provenance, TrialResult
+from dmm.schema import DataRecord, Provenance, TrainingProgress, TrialResult
 from dmm.tasks import Task
 from dmm.training import ddp
 from dmm.training.fit import fit
@@ -194,7 +194,7 @@ def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
 
 
 def blank_result(
-    trial: Trial, trajectories: Trajectories, device: str = "cpu", progress: Progress | None = None
+    trial: Trial, trajectories: Trajectories, device: str = "cpu", progress: TrainingProgress | None = None
 ) -> TrialResult:
     """The result of a trial that begins, or continues from some progress."""
     return TrialResult(
@@ -218,7 +218,7 @@ def blank_result(
             scan=kernels.path(device),
             workers=str(ddp.workers()),
         ),
-        **vars(progress or Progress(parameters=0)),
+        **vars(progress or TrainingProgress(parameters=0)),
     )
 
 

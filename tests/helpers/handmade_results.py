@@ -5,8 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from dmm.config import Column, Protocol, Row, Table, Trial
-from dmm.schema import DataRecord, EvaluationResult, LossPoint, Provenance, Seconds, Status, TrialResult, to_json
+from dmm.results.score import summarise
+from dmm.schema import (
+    DataRecord,
+    EvaluationResult,
+    LossPoint,
+    Provenance,
+    Seconds,
+    Status,
+    TrialResult,
+    TrialSummary,
+    to_json,
+)
 from dmm.tasks import find_task
+from dmm.trials.storage import load_result
 
 HOPPER, WALKER = find_task("hopper"), find_task("walker2d")
 PROTOCOL = Protocol(
@@ -86,3 +98,9 @@ def results() -> list[TrialResult]:
         for trial in TABLE.trials()
         for last in [by_arch[trial.arch] + 10 * trial.seed]
     ]
+
+
+def load_summaries(table: Table) -> dict[str, TrialSummary]:
+    """The summaries of a table's trials by id, from their result files."""
+    found = (load_result(trial) for trial in table.trials())
+    return {result.id: summarise(result) for result in found if result}
