@@ -1,4 +1,4 @@
-"""Rollouts: the history is what a training window would hold, lanes do not mix, and a plain gym loop gives the same."""
+"""Rollouts: the history equals a training window, episodes do not mix, and a plain gym loop gives the same returns."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -90,17 +90,17 @@ def plain_loop(model, task, norm, target, seed) -> tuple[float, int]:
             return total, length
 
 
-def test_lock_step_equals_a_plain_loop_though_lanes_finish_at_different_times():
+def test_lock_step_equals_a_plain_loop_though_episodes_end_at_different_times():
     model, norm, seeds = Scripted(HOPPER), statistics(HOPPER), [3, 1, 4, 15, 9, 2]
     targets = [3600.0, 1800.0, 360.0, -50.0, 0.0, 3600.0]
     returns, lengths = rollout(model, HOPPER, TINY, norm, targets, seeds)
     assert len(set(lengths)) > 2
-    expected = [plain_loop(model, HOPPER, norm, *lane) for lane in zip(targets, seeds, strict=True)]
+    expected = [plain_loop(model, HOPPER, norm, *episode) for episode in zip(targets, seeds, strict=True)]
     assert lengths == [length for _, length in expected]
     np.testing.assert_allclose(returns, [value for value, _ in expected], rtol=1e-6)
 
 
-def test_a_lane_does_not_depend_on_its_neighbours():
+def test_an_episode_does_not_depend_on_the_others_of_its_batch():
     model, norm = Scripted(HOPPER), statistics(HOPPER)
     together = rollout(model, HOPPER, TINY, norm, [3600.0] * 3, [5, 6, 7])
     alone = [rollout(model, HOPPER, TINY, norm, [3600.0], [seed]) for seed in (5, 6, 7)]

@@ -28,7 +28,7 @@ Rows = TypeVar("Rows", Tensor, np.ndarray, contravariant=True)
 
 @dataclass(frozen=True)
 class Slots(Generic[Array]):
-    """Where the steps of W windows are in their source. A row is a step of the source. The pad row is a pad."""
+    """The row of each slot of W windows. A row is the number of a step in the source. Pads have the source's pad row."""
 
     rows: Array  # [W, K] int64
     mask: Array  # [W, K] bool. False: a pad
@@ -92,8 +92,8 @@ def fill_slots(
 ) -> Slots[Tensor]:
     """Places rows start .. end - 1, at most K of them, into the K slots of each window. `place` is 0 .. K - 1.
 
-    With the first row of each window's episode the earlier rows are filled too. With the end of the episode (the row after
-    its last) the later rows are.
+    `episode_start` is the first row of each window's episode. Earlier rows are filled only if it is given.
+    `episode_end` is the row after the episode's last. Later rows are filled only if it is given.
     """
     if padding == "left":
         rows = torch.minimum(start, end - len(place))[:, None] + place
@@ -122,9 +122,11 @@ def assemble_windows(
     """
     steps = source.read(slots.rows, slots.mask)
     next_states = previous_actions = goals = previous_goals = None
-    if "next_states" in needs and slots.later is not None:
+    if "next_states" in needs:
+        assert slots.later is not None, "slots have no later rows"
         next_states = source.read(slots.later, slots.mask).states
-    if slots.earlier is not None and slots.has_earlier is not None:
+    if needs & PREVIOUS:
+        assert slots.earlier is not None and slots.has_earlier is not None, "slots have no earlier rows"
         if "previous_actions" in needs:
             previous_actions = source.read_actions(slots.earlier, slots.has_earlier)
         if "previous_goals" in needs:
@@ -139,7 +141,7 @@ def assemble_windows(
 class DeviceTable:
     """A dataset's table on one device, with the constants that turn its rows into a batch's."""
 
-    table: Float32[Tensor, "rows C"]  # state, action, reward, return-to-go, step; the last row is zeros
+    table: Float32[Tensor, "rows C"]  # C columns: state, action, reward, return-to-go, step; the last row is zeros
     offsets: Int64[Tensor, " bounds"]
     place: Int64[Tensor, " K"]  # 0 .. K - 1
     shift: Float32[Tensor, " C"]  # a row of a batch is (row - shift) / divisor
