@@ -20,7 +20,7 @@ quickstart: install
 	touch $@
 
 test: .venv/tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile  # a file stays with one worker, so that one Ray runs at a time
 
 test-slow: .venv/tested
 	$(BIN)/python -m pytest -m 'slow and not gpu'
