@@ -9,7 +9,8 @@ Other axes have words as names, for example `read`: the tokens that are read lat
 
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -66,7 +67,7 @@ class RecurrentState(dict[Hashable, Tensor]):
 
 
 @runtime_checkable
-class WindowSettings(Protocol):
+class WindowSettings(Interface):
     """The fields of dmm.config.Protocol that windows of data depend on. That class explains them."""
 
     @property

@@ -1,5 +1,6 @@
 """The README is true: its tree is the folder's, its commands exist, and its `make` targets are in the Makefile."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -21,6 +22,23 @@ def test_the_tree_is_the_tree():
     for line in tree.splitlines():
         if not line.startswith("  "):
             assert (ROOT / line.split()[0]).is_dir()
+
+
+PACKAGES = [
+    path
+    for path in sorted((ROOT / "dmm").rglob("__init__.py"))
+    if path.parent.name not in ("dmm", "models")  # README lists the first, `dmm list --models` the second
+]
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
+def test_a_package_lists_its_files(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    listed = set(re.findall(r"^(\w+\.(?:py|cpp)|\w+/)(?:, (\w+\.cpp))?  ", docstring, re.M))
+    listed = {name for names in listed for name in names if name}
+    skipped = ("__init__.py", "__pycache__")
+    here = {entry.name + "/" * entry.is_dir() for entry in path.parent.iterdir() if entry.name not in skipped}
+    assert listed == here
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -1,5 +1,15 @@
 """Datasets. `load` is the only way in, and every source gives the same in-memory form, `Trajectories`.
 
+trajectories.py  a dataset in memory, and checks of it
+windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
+goals.py         goals of hierarchical models
+cache.py         each dataset once, as memory-mapped files
+inventory.py     the rows of `dmm data list`
+collect.py       behaviour policies rolled out into Minari datasets
+behaviour.py     behaviour policies trained with SAC
+readers/         one file for each source of data
+policies/        the behaviour policies that ship with dmm, with their cards
+
 A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/ is a reader: `Reader` describes it.
 """
 
@@ -8,7 +18,8 @@ import pkgutil
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol as Interface
+from typing import cast, runtime_checkable
 
 from dmm.base.errors import unknown_name
 from dmm.data import cache
@@ -17,7 +28,7 @@ from dmm.data.trajectories import Trajectories, join
 
 
 @runtime_checkable
-class Reader(Protocol):
+class Reader(Interface):
     """A module of readers/.
 
     A source that can get an absent dataset has two functions more. `fetch(dataset_id, say)` downloads or makes the

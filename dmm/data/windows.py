@@ -6,7 +6,8 @@ dataset's table (`read_windows`, `sample_batch`). A rollout reads the steps that
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, TypeVar, runtime_checkable
+from typing import Protocol as Interface
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -65,7 +66,7 @@ class Steps(NamedTuple):
 
 
 @runtime_checkable
-class StepSource(Protocol[Rows]):
+class StepSource(Interface[Rows]):
     """A source of steps. Rows are [W, K]. W is B, the size of the batch, or W is 1 and B episodes share the rows."""
 
     def read(self, rows: Rows, mask: Rows) -> Steps:

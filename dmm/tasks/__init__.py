@@ -1,4 +1,8 @@
-"""Tasks by name. Each family of tasks has a file here."""
+"""Tasks by name. Each family of tasks has a file here.
+
+task.py        Task: environment, horizon, return scale, target return, reference scores
+locomotion.py  Hopper, Walker2d, HalfCheetah
+"""
 
 from dmm.base.errors import unknown_name
 from dmm.tasks import locomotion

@@ -1,1 +1,6 @@
-"""One file per source of data. `dmm.data.Reader` describes a file."""
+"""Readers: one file for each source of data. `dmm.data.Reader` describes their functions.
+
+d4rl.py    files in D4RL's HDF5 layout
+minari.py  Minari datasets on this machine
+dmm.py     our own datasets, which are collected at their first use
+"""
