@@ -51,7 +51,7 @@ class Batch:
 
 
 class RecurrentState(dict[Hashable, Tensor]):
-    """The memory of a recurrent rollout: one tensor per layer, lanes first.
+    """The memory of a recurrent rollout: one tensor per layer, episodes first.
 
     A layer that is given a RecurrentState receives only the new tokens. It continues from its entry and replaces the entry.
     """
@@ -61,7 +61,7 @@ class RecurrentState(dict[Hashable, Tensor]):
     attention_span = 0  # number of tokens that a token attends to, itself included
 
     def drop_finished(self, live) -> None:
-        """Keeps the lanes that `live` selects: a mask or indices. The episodes of the others are over."""
+        """Keeps the episodes that `live` selects: a mask or indices. The others are over."""
         for layer, value in self.items():
             self[layer] = value[live]
 

@@ -135,7 +135,7 @@ class ElasticDecisionTransformer(DecisionModel):
         the returns asked for, then with the predicted expectile returns, or with draws. The score of a history is the
         expectile return that the second pass predicts at the present step. Of equal scores the longest history wins.
         """
-        count, lane = batch.mask.sum(1), torch.arange(len(batch.mask), device=batch.mask.device)
+        count, row = batch.mask.sum(1), torch.arange(len(batch.mask), device=batch.mask.device)
         best, action = torch.full_like(batch.returns_to_go[:, 0], -torch.inf), torch.zeros_like(batch.actions[:, 0])
         for skipped in range(0, int(count.max()), self.config.stride):
             window = self.history(batch, skipped)
@@ -143,10 +143,10 @@ class ElasticDecisionTransformer(DecisionModel):
             if window.uniform_samples is not None:
                 returns = self.sample_returns(logits, window.uniform_samples)
             actions, *_, returns = self(replace(window, returns_to_go=returns))
-            predicted = returns[lane, window.last_step].where(count > skipped, -torch.inf)
+            predicted = returns[row, window.last_step].where(count > skipped, -torch.inf)
             better = predicted > best
             best = torch.where(better, predicted, best)
-            action = torch.where(better[:, None], actions[lane, window.last_step], action)
+            action = torch.where(better[:, None], actions[row, window.last_step], action)
         return action
 
     def history(self, batch: Batch, skipped: int) -> Batch:
@@ -156,7 +156,7 @@ class ElasticDecisionTransformer(DecisionModel):
         slots = (batch.last_step[:, None] + 1 - real + place).clamp(
             max=batch.mask.shape[1] - 1
         )  # B K - skipped, or fewer
-        lane = torch.arange(len(slots), device=slots.device)[:, None]
+        row = torch.arange(len(slots), device=slots.device)[:, None]
         names = (
             "states",
             "actions",
@@ -164,7 +164,7 @@ class ElasticDecisionTransformer(DecisionModel):
             "steps",
             *(["uniform_samples"] if self.config.inverse_temperature else []),
         )
-        return Batch(**{name: getattr(batch, name)[lane, slots] for name in names}, mask=place < real)
+        return Batch(**{name: getattr(batch, name)[row, slots] for name in names}, mask=place < real)
 
     def sample_returns(
         self, logits: Float[Tensor, "B K bins"], uniform_samples: Float[Tensor, "B K"]
