@@ -29,7 +29,7 @@ class AnnouncedBackend(TorchConfig().backend_cls):
 
 def listen_where_announced() -> None:
     """Prepares one worker."""
-    # a function hides the module of the same name
+    # torch 2.13 has no public way to do this. A function hides the module of the same name. tests/test_group.py checks it
     sys.modules["torch.distributed.rendezvous"].TCPStore = announced_store
     if ray.util.get_node_ip_address() == "127.0.0.1" and sys.platform == "linux":
         os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
