@@ -50,5 +50,5 @@ WRONG = {  # package or module -> a call with a wrong shape
 @pytest.mark.parametrize("package", sorted(ANNOTATED | set(WRONG)))
 def test_a_wrong_shape_is_an_error(package):
     assert package in WRONG, f"dmm.{package} has shape annotations: give it a call with a wrong shape"
-    with pytest.raises(jaxtyping.TypeCheckError):
+    with pytest.raises(jaxtyping.TypeCheckError, match=rf"of dmm\.{package}\b"):  # not one of a package below
         WRONG[package]()
