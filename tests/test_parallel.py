@@ -18,9 +18,8 @@ from dmm.training import ddp
 from dmm.training.fit import fit
 from dmm.training.state import TrainingState
 
-PROTOCOL = TINY.with_overrides(
-    updates=12, num_evaluations=2, batch_size=7
-)  # 4 rows and 3: an unequal count of real steps
+# the workers have 4 rows and 3, so unequal counts of real steps
+PROTOCOL = TINY.with_overrides(updates=12, num_evaluations=2, batch_size=7)
 
 
 def a_trial(arch: str, **overrides) -> Trial:

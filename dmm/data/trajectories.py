@@ -21,9 +21,8 @@ class Trajectories:
 
     id: str
     sha256: str  # of ARRAYS: the same data have the same hash under every id
-    table: Float32[
-        np.ndarray, "rows columns"
-    ]  # state, action, reward, return-to-go, step; the last row is zeros, for pads
+    # the columns are state, action, reward, return-to-go and step. The last row is zeros, for pads
+    table: Float32[np.ndarray, "rows columns"]
     terminated: Bool[np.ndarray, " E"]  # True: the environment ended the episode. False: its time limit cut it
     offsets: Int64[np.ndarray, " E+1"]
     state_mean: Float64[np.ndarray, " S"]

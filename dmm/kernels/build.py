@@ -98,9 +98,8 @@ def built() -> Path:
         if not which(compiler):
             raise FileNotFoundError(f"no C++ compiler {compiler!r}; CXX may name another")
         folder.mkdir(parents=True, exist_ok=True)
-        scripts = sysconfig.get_path(
-            "scripts"
-        )  # pip installs ninja there; it is on PATH only in an activated environment
+        # pip installs ninja there. It is on PATH only in an activated environment
+        scripts = sysconfig.get_path("scripts")
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), scripts])
         with TemporaryDirectory(dir=folder) as own:
             made = cpp_extension.load(

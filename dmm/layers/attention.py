@@ -13,9 +13,8 @@ from dmm.kernels.sampling import dropout_mask
 from dmm.layers.blocks import MLP, Dropout
 from dmm.layers.trimming import ACTIVE, trim
 
-PADDED = (
-    -1e4
-)  # kzl/decision-transformer masks padded tokens by this score (trajectory_gpt2.py, from transformers' GPT-2)
+# kzl/decision-transformer masks padded tokens by this score (trajectory_gpt2.py, from transformers' GPT-2)
+PADDED = -1e4
 
 
 def attention_bias(real: Bool[Tensor, "B tokens"], like: Float[Tensor, "B T H"]) -> Float[Tensor, "B 1 T T"]:

@@ -27,9 +27,8 @@ class DecisionModel(nn.Module, ABC):
     than actions returns a tuple from `forward`, and defines its own `loss` and `act`.
     """
 
-    Config: ClassVar[
-        type
-    ]  # nested, frozen, keyword-only dataclass; each field is a switch that can move a published number
+    # a nested, frozen, keyword-only dataclass. Each field is a switch that can move a published number
+    Config: ClassVar[type]
     presets: ClassVar[Mapping[str, Mapping]] = {}  # a paper's name of a variant -> its overrides of Config
     needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that the model reads
     recurrent: ClassVar[bool] = False  # True: `forward` accepts a RecurrentState, so `step` works

@@ -108,9 +108,8 @@ class S4(nn.Module):
         super().__init__()
         poles, P, B, _ = diagonalised(state_size)
         self.log_dt = nn.Parameter(torch.empty(width).uniform_(math.log(1e-3), math.log(1e-1)))
-        self.log_decay = nn.Parameter(
-            (-poles.real).log().float()
-        )  # M; the logarithm keeps a pole in the left half-plane
+        # the logarithm keeps a pole in the left half-plane
+        self.log_decay = nn.Parameter((-poles.real).log().float())  # M
         self.frequency = nn.Parameter(poles.imag.float())
         self.P = nn.Parameter(torch.view_as_real(P).float())  # M 2
         self.B = nn.Parameter(torch.view_as_real(B).float())

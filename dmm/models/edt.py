@@ -153,9 +153,8 @@ class ElasticDecisionTransformer(DecisionModel):
         """The real steps of each row without the first `skipped`, padded on the right."""
         real = batch.mask.sum(1, keepdim=True)
         place = torch.arange(skipped, int(real.max()), device=batch.mask.device)
-        slots = (batch.last_step[:, None] + 1 - real + place).clamp(
-            max=batch.mask.shape[1] - 1
-        )  # B K - skipped, or fewer
+        slots = batch.last_step[:, None] + 1 - real + place  # B K - skipped, or fewer
+        slots = slots.clamp(max=batch.mask.shape[1] - 1)
         row = torch.arange(len(slots), device=slots.device)[:, None]
         names = (
             "states",

@@ -79,9 +79,8 @@ class HierarchicalDecisionTransformer(HierarchicalModel, DecisionModel):
 def left_padded_steps(batch: Batch) -> Int[Tensor, "B K"]:
     """The steps of a batch, moved to the end of the window. Zeros come before them."""
     length = batch.mask.shape[1]
-    source = torch.arange(length, device=batch.steps.device) - (
-        length - 1 - rearrange(batch.last_step, "b -> b 1")
-    )  # B K
+    shift = length - 1 - rearrange(batch.last_step, "b -> b 1")
+    source = torch.arange(length, device=batch.steps.device) - shift  # B K
     return batch.steps.gather(1, source.clamp(min=0)) * (source >= 0)
 
 

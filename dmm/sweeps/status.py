@@ -76,7 +76,7 @@ class SweepStatus:
 
         Each kind of trial has its own pace. A kind that has no update yet takes the mean pace.
         """
-        updates, seconds = (sum(getattr(kind, name) for kind in self.kinds) for name in ("updates", "seconds"))
+        updates, seconds = sum(kind.updates for kind in self.kinds), sum(kind.seconds for kind in self.kinds)
         if not updates:
             return None
         work = sum(

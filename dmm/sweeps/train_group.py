@@ -1,22 +1,20 @@
 """A Ray Train group: the workers that train one trial together, on GPUs or on several CPUs."""
 
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
 
 from dmm.base.paths import home
-from dmm.config import Trial
-from dmm.rollouts.rollout import rollout_in_process
+from dmm.rollouts.rollout import RolloutBackend, rollout_in_process
 from dmm.schema import TrialResult
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
 from dmm.training import ddp
 from dmm.training.fit import fit
-from dmm.trials.run import Execute, train_and_evaluate, training_data
+from dmm.trials.run import Execute, HeldTrial, OnProgress, train_and_evaluate, training_data
 from dmm.trials.storage import load_result
 
 POLL_SECONDS = 1.0  # between two looks at the result of a trial that a group trains
@@ -29,10 +27,7 @@ class GroupSettings:
     """What each worker of a Ray Train group needs to know."""
 
     place: Place
-    trial: Trial
-    before: TrialResult | None
-    assert_lock_held: Callable[[], None]
-    device: str
+    held: HeldTrial
     rollout_actors: int
 
 
@@ -45,16 +40,8 @@ def execute_in_group(profile: Profile) -> Execute:
 
     from dmm.sweeps.rendezvous import AnnouncedTorchConfig
 
-    def execute(
-        trial: Trial,
-        before: TrialResult | None,
-        assert_lock_held: Callable[[], None],
-        *,
-        roll,
-        device: str,
-        on_progress: Callable[[TrialResult], None],
-    ) -> TrialResult:
-        settings = GroupSettings(Place.here(), trial, before, assert_lock_held, device, profile.rollout_actors)
+    def execute(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
+        trial, settings = held.trial, GroupSettings(Place.here(), held, profile.rollout_actors)
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={"settings": settings},
@@ -99,21 +86,15 @@ def train_worker(config: dict[str, GroupSettings]) -> TrialResult | None:
     settings = config["settings"]
     torch.set_num_threads(1)
     settings.place.enter()
-    trial, device = settings.trial, settings.device
+    trial, device = settings.held.trial, settings.held.device
     if ddp.rank():
         data = training_data(trial.dataset, trial.protocol.top_fraction)
         fit(trial, data, lambda model, evaluation, update: [], device=device)
         return None
     pool = RolloutPool(settings.rollout_actors, anywhere=True) if settings.rollout_actors else None
     try:
-        return train_and_evaluate(
-            trial,
-            settings.before,
-            settings.assert_lock_held,
-            roll=pool or rollout_in_process,
-            device=device,
-            on_progress=lambda result: None,  # the trial's Tune process reads the file
-        )
+        # the trial's Tune process reads the result file, so there is no progress to report
+        return train_and_evaluate(settings.held, pool or rollout_in_process, lambda result: None)
     finally:
         if pool:
             pool.close()

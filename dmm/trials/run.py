@@ -3,10 +3,8 @@
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Protocol as Interface
-from typing import runtime_checkable
 
 import torch
 
@@ -35,20 +33,17 @@ from dmm.trials.storage import (
 OnProgress = Callable[[TrialResult], None]
 
 
-@runtime_checkable
-class Execute(Interface):
-    """Trains and evaluates a trial whose lock is held: in this process, or in others that do the same work."""
+@dataclass(frozen=True)
+class HeldTrial:
+    """A trial whose lock this process holds."""
 
-    def __call__(
-        self,
-        trial: Trial,
-        before: TrialResult | None,
-        assert_lock_held: Callable[[], None],
-        *,
-        roll: RolloutBackend,
-        device: str,
-        on_progress: OnProgress,
-    ) -> TrialResult: ...
+    trial: Trial
+    before: TrialResult | None  # its result so far
+    assert_lock_held: Callable[[], None]  # called before each write. It raises once another process has taken the trial
+    device: str  # of the model
+
+
+Execute = Callable[[HeldTrial, RolloutBackend, OnProgress], TrialResult]  # trains and evaluates, here or elsewhere
 
 
 @cache
@@ -93,19 +88,9 @@ def check_environment(task: Task) -> None:
     task.make().close()
 
 
-def train_and_evaluate(
-    trial: Trial,
-    before: TrialResult | None,
-    assert_lock_held: Callable[[], None],
-    *,
-    roll: RolloutBackend,
-    device: str,
-    on_progress: OnProgress,
-) -> TrialResult:
-    """Runs a trial from its checkpoint to its end. `before` is its result so far.
-
-    `assert_lock_held` is called before each write. It raises once another process has taken the trial.
-    """
+def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
+    """Runs a trial from its checkpoint to its end, in this process."""
+    trial, before, device = held.trial, held.before, held.device
     trajectories, state = training_data(trial.dataset, trial.protocol.top_fraction), load_checkpoint(trial)
     if state and state.data_sha256 != trajectories.sha256:
         raise other_data(trial, state.data_sha256, trajectories)
@@ -123,13 +108,13 @@ def train_and_evaluate(
 
     def write(**changes) -> None:
         nonlocal result
-        assert_lock_held()
+        held.assert_lock_held()
         changed = replace(result, **changes)
         save_result(trial, changed)
         result = changed
 
     def save(state: TrainingState) -> None:
-        assert_lock_held()
+        held.assert_lock_held()
         save_checkpoint(trial, state)
         write(**vars(state.progress))
         on_progress(result)
@@ -176,7 +161,7 @@ def run(
     with hold(trial_lock(trial), f"trial {trial.id}", wait=True) as assert_lock_held:
         if (before := load_result(trial)) and before.status == "finished":
             return before  # another process finished it in the meantime
-        return execute(trial, before, assert_lock_held, roll=roll, device=device, on_progress=on_progress)
+        return execute(HeldTrial(trial, before, assert_lock_held, device), roll, on_progress)
 
 
 def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
