@@ -9,8 +9,8 @@ REACHER = Task(
     name="reacher", environment="Reacher-v5", state_dim=10, action_dim=2, horizon=50, return_scale=10.0, target_return=-5.0,
     ref_min_score=-60.0, ref_max_score=-4.0, source="made up for tests",
 )  # fmt: skip
-TINY = Protocol(
-    name="tiny", context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
+TINY = Protocol(name="tiny").with_overrides(
+    context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
     batch_size=8, warmup=2, learning_rate=1e-3, targets=(1.0, 2.0),
 )  # fmt: skip
 
