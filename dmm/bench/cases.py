@@ -48,8 +48,8 @@ def synthetic_data(episodes: int) -> Trajectories:
     count = int(lengths.sum())
     return assemble(
         "synthetic",
-        generator.standard_normal((count, HOPPER.state_dim), np.float32),
-        generator.uniform(-1, 1, (count, HOPPER.action_dim)).astype(np.float32),
+        generator.standard_normal((count, HOPPER.spaces.state_dim), np.float32),
+        generator.uniform(-1, 1, (count, HOPPER.spaces.action_dim)).astype(np.float32),
         generator.uniform(0, 4, count).astype(np.float32),
         np.concatenate([[0], np.cumsum(lengths)]),
         np.zeros(episodes, bool),
@@ -70,7 +70,7 @@ def synthetic_trial(arch: str, context_length: int, overrides: Mapping[str, obje
 
 def statistics_of(task: Task) -> StateStatistics:
     """State statistics of synthetic data."""
-    return StateStatistics(*(np.full(task.state_dim, value) for value in baselines.STATISTICS))
+    return StateStatistics(*(np.full(task.spaces.state_dim, value) for value in baselines.STATISTICS))
 
 
 def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
@@ -85,7 +85,7 @@ def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
             peers={"Python loop": one_unit(lambda peer=peer: peer(64))},
             ours={
                 "one gather": one_unit(
-                    lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, g, 64)
+                    lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, HOPPER.spaces, g, 64)
                 )
             },
         )
@@ -162,7 +162,9 @@ def eager_update(trial: Trial, data: Trajectories, device: str) -> Callable[[], 
     model = init_model(trial).to(device).train()
     return baselines.make_peer_update(
         model,
-        lambda size: sample_batch(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs),
+        lambda size: sample_batch(
+            data, trial.protocol, HOPPER.return_scale, HOPPER.spaces, generator, size, model.needs
+        ),
         device,
     )
 
@@ -173,8 +175,8 @@ def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str
         module, reason = baselines.optional_package("transformers")
         if module is None:
             return {}, {"transformers": reason}
-        sizes = (HOPPER.state_dim, HOPPER.action_dim, trial.protocol.context_length, 128, 3)
-        return {"transformers": baselines.PeerTransformer(*sizes)}, {}
+        sizes = (trial.protocol.context_length, 128, 3)
+        return {"transformers": baselines.PeerTransformer(trial.task.spaces, *sizes)}, {}
     scans, missing = installed_scans()
     return {name: baselines.peer_model(init_model(trial), peer) for name, peer in scans.items()}, missing
 

@@ -25,12 +25,9 @@ Evaluate = Callable[[DecisionModel, int, int], list[EvaluationResult]]  # model,
 
 def init_model(trial: Trial) -> DecisionModel:
     """The trial's model before its first update. Torch's global generator is left unchanged."""
-    task = trial.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(trial.seed, 0))
-        return build_model(
-            trial.arch, dict(trial.overrides), task.state_dim, task.action_dim, trial.protocol.context_length
-        )
+        return build_model(trial.arch, dict(trial.overrides), trial.task.spaces, trial.protocol.context_length)
 
 
 def init_optimizer(model: DecisionModel, protocol: Protocol) -> torch.optim.Optimizer:
@@ -60,12 +57,14 @@ def make_update(
     sampler: torch.Generator,
 ) -> Callable[[int], torch.Tensor]:
     """Returns a function that makes update 0, 1, ... of the model and returns its loss, a scalar tensor."""
-    protocol, device = trial.protocol, next(model.parameters()).device
+    protocol, task, device = trial.protocol, trial.task, next(model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=protocol.dtype == "bfloat16")
     network, loss = ddp.wrap_ddp(model), torch.zeros((), device=device)
 
     def step() -> None:
-        batch = sample_batch(trajectories, protocol, trial.task.return_scale, sampler, protocol.batch_size, model.needs)
+        batch = sample_batch(
+            trajectories, protocol, task.return_scale, task.spaces, sampler, protocol.batch_size, model.needs
+        )
         batch, share = ddp.local_rows(batch.to(device))
         with autocast:
             predicted = network(batch)
