@@ -1,4 +1,4 @@
-"""Values and ids: what moves a weight moves the first id, what moves a return the second. Wrong names are said with the right ones."""
+"""Values and ids: what moves a weight moves the first id, what moves a return the second. Errors name the right names."""
 
 from dataclasses import fields, replace
 
@@ -178,7 +178,11 @@ def test_overrides_of_a_column_reach_config_training_and_evaluation():
     columns = tuple(Column(task=REACHER, dataset=f"d4rl:{label}", label=label) for label in ("one", "two"))
     one, two = table(rows=(row,), columns=columns, seeds=(0,)).trials()
     assert (one.config.width, one.training.batch_size, one.evaluation.targets) == (64, 16, (Target(5.0, "return"),))
-    assert (two.config.width, two.training.batch_size, two.evaluation) == (32, TINY.training.batch_size, TINY.evaluation)
+    assert (two.config.width, two.training.batch_size, two.evaluation) == (
+        32,
+        TINY.training.batch_size,
+        TINY.evaluation,
+    )
     assert one.training.learning_rate == two.training.learning_rate == 1e-4
 
 
@@ -195,7 +199,12 @@ def test_a_grid_names_its_rows_and_the_table_knows_its_axes():
     assert [row.label for row in found.rows][:2] == ["DT, context_length 2, width 8", "DT, context_length 2, width 16"]
     assert found.axes == {"context_length": (2, 4), "width": (8, 16)}
     trials = [found.trial(row, found.columns[0], 0) for row in found.rows]
-    assert [(trial.training.context_length, trial.config.width) for trial in trials] == [(2, 8), (2, 16), (4, 8), (4, 16)]
+    assert [(trial.training.context_length, trial.config.width) for trial in trials] == [
+        (2, 8),
+        (2, 16),
+        (4, 8),
+        (4, 16),
+    ]
 
 
 def test_a_budget_scales_updates_and_warm_up_by_one_factor():
@@ -280,7 +289,11 @@ def test_the_papers_protocols_can_be_written():
     assert (ota.config.width, ota.training.learning_rate, ota.training.context_length) == (256, 1e-4, 20)
     assert [target.value for target in ota.evaluation.targets] == [1.0, 2.0, 10.0, 20.0, 0.5]
     edt = trial["EDT", "halfcheetah-medium"]
-    assert (edt.training.batch_size, edt.evaluation.targets, edt.config.inverse_temperature) == (128, (Target(0.5),), 11.0)
+    assert (edt.training.batch_size, edt.evaluation.targets, edt.config.inverse_temperature) == (
+        128,
+        (Target(0.5),),
+        11.0,
+    )
     assert edt.config.return_high == pytest.approx(12.135)
 
 

@@ -15,7 +15,9 @@ def list_(
     models: Annotated[
         bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
     ] = False,
-    old: Annotated[bool, typer.Option("--old", help="Results of earlier versions, which are kept and not reused.")] = False,
+    old: Annotated[
+        bool, typer.Option("--old", help="Results of earlier versions, which are kept and not reused.")
+    ] = False,
 ) -> None:
     """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
     from dmm.catalogue import summaries

@@ -47,7 +47,7 @@ def status(
     seeds: SEEDS = "",
     mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
 ) -> None:
-    """Counts a table's trials: done, running, failed and why; trained, evaluated; time left. Example: `dmm status quickstart`."""
+    """Counts a table's trials by status, names failures, estimates the time left. Example: `dmm status quickstart`."""
     from dmm.sweeps.status import status_lines
 
     print("\n".join(status_lines(choose_table(table, budget, source, rows, columns, seeds), mlflow)))

@@ -79,7 +79,9 @@ class Evaluation:
         check_positive(self, "num_evaluations", "episodes_per_evaluation", "rollout_batch_size")
         labels = [target.label for target in self.targets]
         if not labels or len(set(labels)) < len(labels):
-            raise ValueError(f"Evaluation.targets is {', '.join(labels) or 'empty'}; it takes one or more different targets")
+            raise ValueError(
+                f"Evaluation.targets is {', '.join(labels) or 'empty'}; it takes one or more different targets"
+            )
 
     def updates(self, training: Training) -> tuple[int, ...]:
         """The numbers of updates after which weights are evaluated. Raises ValueError if they are not whole."""

@@ -215,9 +215,7 @@ class Table:
             left_out=tuple(column.label for column in self.columns if source not in column.sources),
         )
 
-    def select(
-        self, rows: Sequence[str] = (), columns: Sequence[str] = (), seeds: Sequence[int] = ()
-    ) -> "Table":
+    def select(self, rows: Sequence[str] = (), columns: Sequence[str] = (), seeds: Sequence[int] = ()) -> "Table":
         """A part of the table under the same ids, by labels of rows and columns. Raises ValueError for an unknown one."""
         if not (rows or columns or seeds):
             return self

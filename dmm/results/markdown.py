@@ -106,7 +106,9 @@ def overview(table: Table, cells: list[Cell]) -> str:
         scores = [cell.score(reading) for cell in cells if cell.row is row]
         if row.cited:
             published = [row.published.get(column.label) for column in table.columns]
-            lines.append([f"{row.label} (published)", *("-" if value is None else f"{value:g}" for value in published), "-"])
+            lines.append(
+                [f"{row.label} (published)", *("-" if value is None else f"{value:g}" for value in published), "-"]
+            )
             continue
         total = "-"
         if all(score.n == score.of for score in scores):

@@ -48,7 +48,12 @@ class SweepProgress:
                 self.status.set(trial_id, "pending")
         pending = [trial for trial_id, trial in self.trials.items() if self.status.statuses[trial_id] == "pending"]
         turn = Counter()  # of trials that share weights, all but the first come last. They would wait for the first
-        return [trial for _, trial in sorted(((count_turn(turn, trial.weights_id), trial) for trial in pending), key=itemgetter(0))]
+        return [
+            trial
+            for _, trial in sorted(
+                ((count_turn(turn, trial.weights_id), trial) for trial in pending), key=itemgetter(0)
+            )
+        ]
 
     def push(self, trial_id: str) -> None:
         """Reads a trial's result file, if there is one, and sends it to MLflow."""

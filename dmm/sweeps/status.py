@@ -27,7 +27,9 @@ class Pace:
 
     def seconds_left(self, mean: list[float]) -> float:
         """Seconds of the work that is left. Work of which none is done takes its mean over all kinds."""
-        paces = [spent / done if done else other for spent, done, other in zip(self.seconds, self.done, mean, strict=True)]
+        paces = [
+            spent / done if done else other for spent, done, other in zip(self.seconds, self.done, mean, strict=True)
+        ]
         return sum(pace * left for pace, left in zip(paces, self.left, strict=True))
 
 
@@ -100,7 +102,9 @@ class SweepStatus:
 
         Each kind of trial has its own pace.
         """
-        done, seconds = ([sum(getattr(kind, name)[i] for kind in self.kinds) for i in range(2)] for name in ("done", "seconds"))
+        done, seconds = (
+            [sum(getattr(kind, name)[i] for kind in self.kinds) for i in range(2)] for name in ("done", "seconds")
+        )
         if not done[0]:
             return None
         mean = [spent / max(count, 1) for spent, count in zip(seconds, done, strict=True)]
@@ -154,6 +158,10 @@ def status_lines(table: Table, uri: str | None = None) -> list[str]:
     for wanted in ("running", "stopped", "failed"):
         for trial_id, now in status.statuses.items():
             if now == wanted:
-                why = failure_reason(problems[trial_id]) if now == "failed" else f"update {status.work[trial_id].done[0]:,}"
+                why = (
+                    failure_reason(problems[trial_id])
+                    if now == "failed"
+                    else f"update {status.work[trial_id].done[0]:,}"
+                )
                 lines.append(f"{now}: {names[trial_id]} ({trial_id}): {why}")
     return [*lines, where]

@@ -16,22 +16,19 @@ from dmm.models import DecisionModel, build_model, count_parameters
 from dmm.schema import LossPoint, TrainingProgress
 from dmm.training import ddp
 from dmm.training.cuda_graph import capture_cuda_graph
-from dmm.training.state import TrainingState, global_generators, restore_global_generators
+from dmm.training.state import TrainingState
 
 LOSS_POINTS = 100  # of the loss curve, at equal distances
 SAVE_SECONDS = 60  # between two checkpoints at most. Resuming is exact, so this moves no number
 
-Visit = Callable[[DecisionModel, TrainingState], None]
+Visit = Callable[[DecisionModel, TrainingState], object]
 
 
 def init_model(trial: Trial) -> DecisionModel:
     """The trial's model before its first update. Torch's global generator is left unchanged."""
-    task = trial.task
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(trial.seed, 0))
-        return build_model(
-            trial.arch, dict(trial.overrides), task.state_dim, task.action_dim, trial.training.context_length
-        )
+        torch.manual_seed(derive_seed(trial.seed, "weights"))
+        return build_model(trial.arch, dict(trial.overrides), trial.task.spaces, trial.training.context_length)
 
 
 def init_optimizer(model: DecisionModel, training: Training) -> torch.optim.Optimizer:
@@ -61,12 +58,14 @@ def make_update(
     sampler: torch.Generator,
 ) -> Callable[[int], torch.Tensor]:
     """Returns a function that makes update 0, 1, ... of the model and returns its loss, a scalar tensor."""
-    training, device = trial.training, next(model.parameters()).device
+    training, task, device = trial.training, trial.task, next(model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=training.dtype == "bfloat16")
     network, loss = ddp.wrap_ddp(model), torch.zeros((), device=device)
 
     def step() -> None:
-        batch = sample_batch(trajectories, training, trial.task.return_scale, sampler, training.batch_size, model.needs)
+        batch = sample_batch(
+            trajectories, training, task.return_scale, task.spaces, sampler, training.batch_size, model.needs
+        )
         batch, share = ddp.local_rows(batch.to(device))
         with autocast:
             predicted = network(batch)
@@ -87,7 +86,7 @@ def make_update(
         for group in optimizer.param_groups:
             group["lr"] = rate if captured_rate is None else captured_rate.fill_(rate)
         if ddp.rank():  # only the first worker's generators are saved, so the others seed dropout by the update
-            torch.manual_seed(derive_seed(trial.seed, 2, ddp.rank(), update))
+            torch.manual_seed(derive_seed(trial.seed, "generator", update, ddp.rank()))
         step()
         return loss
 

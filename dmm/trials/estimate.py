@@ -25,8 +25,8 @@ def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 def random_batch(trial: Trial, rows: int) -> Batch:
     """A batch of the trial's shapes, full of random numbers."""
-    k, task = trial.training.context_length, trial.task
-    states, actions, scalars = ((rows, k, task.state_dim), (rows, k, task.action_dim), (rows, k))
+    k, spaces = trial.training.context_length, trial.task.spaces
+    states, actions, scalars = ((rows, k, spaces.state_dim), (rows, k, spaces.action_dim), (rows, k))
     return Batch(
         torch.randn(states),
         torch.rand(actions),

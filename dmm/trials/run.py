@@ -28,7 +28,15 @@ from dmm.trials.storage import (
     training_lock,
     write_checked,
 )
-from dmm.trials.train import blank_training, merge_provenance, other_data, provenance_here, start_over, train, training_data
+from dmm.trials.train import (
+    blank_training,
+    merge_provenance,
+    other_data,
+    provenance_here,
+    start_over,
+    train,
+    training_data,
+)
 from dmm.trials.weights import (
     Keep,
     load_weights,
@@ -98,13 +106,13 @@ def run(
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
     note(trial)
     repair(trial)
-    if is_finished(found := load_result(trial)):
+    if found := finished(trial):
         return found
     check(trial)
     work = execute or train_and_evaluate
     with hold(evaluation_lock(trial), f"evaluation {trial.returns_id}", wait=True) as assert_evaluation_held:
         held = HeldTrial(trial, device, assert_evaluation_held)
-        if is_finished(found := load_result(trial)):  # another process finished it in the meantime
+        if found := finished(trial):  # another process finished it in the meantime
             return found
         if missing_weights(trial):
             with hold(training_lock(trial), f"trial {trial.weights_id}", wait=True) as assert_training_held:
@@ -118,9 +126,10 @@ def run(
     return result
 
 
-def is_finished(found: TrialResult | None) -> bool:
-    """Whether nothing is left to do."""
-    return found is not None and found.status == "finished"
+def finished(trial: Trial) -> TrialResult | None:
+    """The trial's result if nothing is left to do."""
+    found = load_result(trial)
+    return found if found and found.status == "finished" else None
 
 
 def repair(trial: Trial) -> None:

@@ -134,7 +134,11 @@ def old_results() -> list[OldResult]:
             result = json.loads(path.read_bytes())
             trial = result["trial"]
             dataset = "+".join(trial["dataset"])
-            found.append(OldResult(path.parent.name, trial["results_version"], trial["arch"], dataset, trial["seed"], result["status"]))
+            found.append(
+                OldResult(
+                    path.parent.name, trial["results_version"], trial["arch"], dataset, trial["seed"], result["status"]
+                )
+            )
         except (ValueError, KeyError, TypeError):
             found.append(OldResult(path.parent.name, None, "", "", None, "damaged"))
     return found

@@ -1,4 +1,4 @@
-"""Training of a trial in this process: from its checkpoint to its end, with the weights that evaluations want kept on the way."""
+"""Training of a trial in this process, from its checkpoint to its end. It keeps the weights that evaluations want."""
 
 import traceback
 from collections.abc import Callable

@@ -27,10 +27,12 @@ from dmm.base.paths import write_atomic
 from dmm.config import Trial
 from dmm.models import DecisionModel, build_model
 from dmm.rollouts.history import StateStatistics
-from dmm.schema import ReturnsResult, WeightsCard, from_json, to_json
+from dmm.schema import ReturnsResult, WeightsCard
 from dmm.trials.storage import append_log, load_returns, read_checked, returns_path, trial_folder, write_checked
 
-Keep = Literal["all", "last and best", "last"]  # the weights that stay once every evaluation that wants them is complete
+Keep = Literal[
+    "all", "last and best", "last"
+]  # the weights that stay once every evaluation that wants them is complete
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
 
@@ -59,7 +61,9 @@ def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> Weigh
         before = read_card(folder)
         if before.sha256 == card.sha256:
             return before
-        append_log(trial, f"the weights at update {card.update} are other ones than those kept before, and replace them")
+        append_log(
+            trial, f"the weights at update {card.update} are other ones than those kept before, and replace them"
+        )
         shutil.rmtree(folder)
     building = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
     shutil.rmtree(building, ignore_errors=True)
@@ -102,7 +106,9 @@ def note_path(trial: Trial) -> Path:
 @contextmanager
 def hold_notes(trial: Trial) -> Iterator[None]:
     """Holds the notes of a trial for a moment, so that no weights are deleted while an evaluation notes that it wants them."""
-    with hold(trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=True, say=lambda line: None):
+    with hold(
+        trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=True, say=lambda line: None
+    ):
         yield
 
 

@@ -45,7 +45,12 @@ def raw(score: float) -> float:
 
 
 def result(
-    trial: Trial, scores: dict[float, list[float]], status: Status = "finished", *, update: int | None = None, error=None
+    trial: Trial,
+    scores: dict[float, list[float]],
+    status: Status = "finished",
+    *,
+    update: int | None = None,
+    error=None,
 ) -> TrialResult:
     """A trial's result whose evaluations have these mean scores by target. Two episodes each, 10 apart in return."""
     updates = [10, 20, 30][: max(len(values) for values in scores.values())]

@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from dmm.batch import Spaces
 from dmm.config import Protocol
 from dmm.tasks import Task
 
 REACHER = Task(
-    name="reacher", environment="Reacher-v5", state_dim=10, action_dim=2, horizon=50, return_scale=10.0, target_return=-5.0,
-    ref_min_score=-60.0, ref_max_score=-4.0, source="made up for tests",
+    name="reacher", environment="Reacher-v5", spaces=Spaces(states=(10,), actions=2), horizon=50, return_scale=10.0,
+    target_return=-5.0, ref_min_score=-60.0, ref_max_score=-4.0, source="made up for tests",
 )  # fmt: skip
 TINY = Protocol(name="tiny").with_overrides(
     context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
