@@ -129,7 +129,6 @@ def test_overrides_are_one_flat_mapping(arch):
         (lambda: Training(top_fraction=10), ["top_fraction is 10.0", "at most 1"]),
         (lambda: Evaluation(targets=()), ["targets"]),
         (lambda: Evaluation(targets=(1.0, Target(1.0))), ["x1, x1", "different"]),
-        (lambda: Target(1.0, "reward"), ["reward", "task", "data"]),
         (lambda: Reading(name="r", target="best"), ["best", "first", "max", "mean"]),
         (lambda: Reading(name="r", average_last=3), ["average_last 3", "'average'"]),
         (lambda: Row(label="x", arch="dt", preset="DMM-Q").config_overrides("c"), ["DMM-Q", "dt.py"]),

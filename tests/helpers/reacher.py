@@ -34,3 +34,9 @@ def write_reacher_file(path, episodes: int = 12, seed: int = 0) -> None:
     with h5py.File(path, "w") as file:
         for name, values in arrays.items():
             file[name] = np.array(values)
+
+
+def parts(protocol: Protocol = TINY, **overrides) -> dict:
+    """The settings of a Trial: those of a protocol, with overrides."""
+    changed = protocol.with_overrides(overrides)
+    return {"training": changed.training, "evaluation": changed.evaluation}
