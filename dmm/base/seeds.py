@@ -2,7 +2,14 @@
 
 import numpy as np
 
+STREAMS = {"weights": 0, "windows": 1, "generator": 2, "dropout": 3, "episode": 4}
 
-def derive_seed(*parts: int) -> int:
-    """A seed from a tuple of integers, for example (trial seed, evaluation, episode)."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+def derive_seed(seed: int, stream: str, *indices: int) -> int:
+    """A seed of 32 bits for one use of a trial's seed, for example (trial seed, "episode", evaluation, index).
+
+    Streams do not meet, and neither do tuples of different lengths. Raises ValueError for an unknown stream.
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"there is no stream of seeds {stream!r}; there are {', '.join(STREAMS)}")
+    return int(np.random.SeedSequence(seed, spawn_key=(STREAMS[stream], *indices)).generate_state(1)[0])

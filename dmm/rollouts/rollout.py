@@ -105,7 +105,7 @@ def rollout_batch(
     model: DecisionModel, trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
 ) -> RolloutResult:
     """Rolls one episode batch. Episode i of an evaluation has the seed (trial seed, evaluation, i) at every target."""
-    seeds = [derive_seed(trial.seed, batch.evaluation, episode.index) for episode in batch.episodes]
+    seeds = [derive_seed(trial.seed, "episode", batch.evaluation, episode.index) for episode in batch.episodes]
     targets = [episode.target * trial.task.target_return for episode in batch.episodes]
     return rollout(model, trial.task, trial.protocol, statistics, targets, seeds)
 
