@@ -9,14 +9,14 @@ Other axes have words as names, for example `read`: the tokens that are read lat
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Protocol as Interface
 from typing import runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 
 from dmm.base.fields import check_fields
@@ -123,6 +123,8 @@ class Batch:
     uniform_samples: Float[Tensor, "B K"] | None = (
         None  # uniform in [0, 1), for a model that acts at random; new at each step
     )
+    dropout_key: Int64[Tensor, ""] | None = None  # of the update: what the masks of dropout depend on
+    first_row: int = 0  # index of the first row in the whole batch of all workers
 
     @property
     def last_step(self) -> Int[Tensor, " B"]:
@@ -135,7 +137,11 @@ class Batch:
 
     def to(self, device) -> "Batch":
         """The same batch on a device."""
-        return Batch(**{f.name: v.to(device) for f in fields(self) if (v := getattr(self, f.name)) is not None})
+        return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are here, by field."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
 
 class RecurrentState(dict[Hashable, Tensor]):

@@ -15,7 +15,7 @@ from dmm.batch import Batch
 from dmm.config import Protocol
 from dmm.data import windows as data_windows
 from dmm.data.windows import sample_batch
-from dmm.kernels import conv, sampling
+from dmm.kernels import conv
 from dmm.kernels.build import library
 from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
 from dmm.layers import (
@@ -129,17 +129,17 @@ TRIMMED = {
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("case", TRIMMED)
 def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
-    """Outputs and gradients, dropout included: a trimmed sequence has the dropout masks of the whole sequence."""
+    """Outputs and gradients, dropout included: the tokens that are read have their masks of the whole sequence."""
     torch.manual_seed(0)
     model = (
         build_model(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, box(5, 2), 4).double().train()
     )
     whole = copy.deepcopy(model)
     whole.embed.state_tokens = lambda state=None: slice(None)
-    batch, results = random_batch(), []
+    batch, results = replace(random_batch(), dropout_key=torch.tensor(1)), []
     for run in (model, whole):
-        torch.manual_seed(1)
-        y = run(batch) if run is model else run(batch)[:, 1::3]
+        with keyed_dropout(batch):
+            y = run(batch) if run is model else run(batch)[:, 1::3]
         used = [p for name, p in run.named_parameters() if not name.startswith(run.unused_parameters() or "-")]
         results.append([y, *torch.autograd.grad(y.square().sum(), used)])
     for mine, all_of_it in zip(*results, strict=True):
@@ -162,7 +162,10 @@ class PlainBlock(nn.Module):
 def test_a_trunk_gives_the_tokens_that_are_read_of_any_block(last):
     torch.manual_seed(0)
     trunk, x = Trunk([PlainBlock(), last()]), torch.randn(2, 11, 16)
-    bias = attention_bias(torch.ones(2, 11, dtype=torch.bool), x)
+    bias, batch = (
+        attention_bias(torch.ones(2, 11, dtype=torch.bool), x),
+        replace(random_batch(), dropout_key=torch.tensor(1)),
+    )
 
     def loop():
         y = x
@@ -173,8 +176,8 @@ def test_a_trunk_gives_the_tokens_that_are_read_of_any_block(last):
     for read in (slice(1, None, 3), slice(-1, None), slice(None)):
         found = []
         for run in (lambda read=read: trunk(x, bias, read=read), lambda read=read: loop()[:, read]):
-            torch.manual_seed(1)
-            found.append((run(), torch.rand(2)))
+            with keyed_dropout(batch):
+                found.append(run())
         assert_close(*found)
 
 
@@ -235,29 +238,6 @@ def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial)
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
-
-
-@pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
-def test_dropout_masks_have_torch_s_bits_and_leaves_its_generator_at_the_same_place(p):
-    """On processors where torch draws number by number. Elsewhere dropout uses the masks of torch."""
-    if not sampling.matches_torch(p):
-        pytest.skip("no C++ kernels, or a processor on which torch draws in another way")
-    for shape in ((1,), (5, 7), (624,), (64, 60, 3)):
-        torch.manual_seed(3)
-        torch.rand(17)  # somewhere inside the generator's state
-        start = torch.get_rng_state()
-        ours = sampling.dropout_mask(*shape, p=p, like=torch.ones(1)), torch.rand(3)
-        torch.set_rng_state(start)
-        theirs = F.dropout(torch.ones(shape), p), torch.rand(3)
-        assert all(map(torch.equal, ours, theirs))
-
-
-def test_dropout_masks_without_the_kernel_is_torch_s(monkeypatch):
-    monkeypatch.setattr(sampling, "matches_torch", lambda p: False)
-    torch.manual_seed(0)
-    ours = sampling.dropout_mask(3, 4, p=0.3, like=torch.ones(1))
-    torch.manual_seed(0)
-    assert torch.equal(ours, F.dropout(torch.ones(3, 4), 0.3)) and len(ours.unique()) == 2
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])

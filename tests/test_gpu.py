@@ -3,7 +3,7 @@
 Needs torch, numpy, einops, jaxtyping and pytest alone; mamba-ssm and causal-conv1d where they are built.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,8 +38,7 @@ def test_forward_and_gradients_are_those_of_the_readable_path(name, overrides, m
     data = batch()
     model = make(name, overrides)
     found = gradients(make(name, overrides).cuda(), data.to("cuda"))
-    doubles = {f.name: getattr(data, f.name) for f in fields(data)}
-    doubles = {name: value.double() if value.is_floating_point() else value for name, value in doubles.items()}
+    doubles = {name: value.double() for name, value in data.tensors().items() if value.is_floating_point()}
     monkeypatch.setenv("DMM_SCAN", "torch")
     expected = gradients(model.double(), replace(data, **doubles))
     assert set(found) == set(expected)

@@ -1,7 +1,7 @@
 """Two workers that train as one: the same curve, the same weights on both, an exact resume; without Ray, over gloo."""
 
 import copy
-from dataclasses import fields
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +11,8 @@ from helpers.models import CASES, batch, make
 from helpers.reacher import REACHER, TINY
 from helpers.synthetic_episodes import episodes
 
-from dmm.batch import Batch
 from dmm.config import Trial
-from dmm.models import find_model, list_models
+from dmm.models import list_models
 from dmm.training import ddp
 from dmm.training.fit import fit
 from dmm.training.state import TrainingState
@@ -23,9 +22,8 @@ PROTOCOL = TINY.with_overrides(updates=12, num_evaluations=2, batch_size=7)
 
 
 def a_trial(arch: str, **overrides) -> Trial:
+    """A trial with the dropout that the architecture has by default."""
     overrides = {"width": 16, **overrides}
-    if "dropout" in find_model(arch).Config.__dataclass_fields__:
-        overrides.setdefault("dropout", 0.0)
     return Trial(
         arch=arch, task=REACHER, dataset=("golden",), protocol=PROTOCOL, seed=0, overrides=tuple(overrides.items())
     )
@@ -96,7 +94,7 @@ def test_a_loss_is_a_mean_over_real_steps(name, overrides):
     whole = model.loss(model(data), data)
     total = torch.zeros(())
     for rows in (slice(0, 1), slice(1, None)):
-        part = Batch(**{f.name: v[rows] for f in fields(data) if (v := getattr(data, f.name)) is not None})
+        part = replace(data, **{name: value[rows] for name, value in data.tensors().items()})
         total += model.loss(model(part), part) * part.mask.sum() / data.mask.sum()
     torch.testing.assert_close(total, whole, rtol=1e-5, atol=1e-6)
 

@@ -4,7 +4,7 @@ scan.py, scan.cpp          the selective scan: a loop to read, a faster loop wit
 ssd.py                     the scan of Mamba-2
 s4.py                      the S4 layer
 conv.py                    convolutions and linear maps of the last few tokens
-sampling.py, sampling.cpp  windows from a table, and the random numbers of dropout
+sampling.py, sampling.cpp  windows from a table, and the masks of dropout
 build.py                   builds the C++ files at their first use
 
 Every path is tested against `scan.reference`. A kernel is imported or built at its first use. DMM_SCAN=torch selects the

@@ -5,73 +5,54 @@
 
 namespace {
 
-constexpr int N = 624, M = 397;
+constexpr uint32_t GOLDEN = 0x9e3779b9, FACTOR_1 = 0x7feb352d, FACTOR_2 = 0x846ca68b, FACTOR_3 = 0x31848bab;
 
-// PyTorch's Mersenne twister, as it is stored in the state of a generator.
-struct Generator {
-    uint64_t seed;
-    int32_t left, seeded;
-    uint64_t next, state[N];
-};
-
-inline uint32_t twisted(uint32_t u, uint32_t v) {
-    return (((u & 0x80000000u) | (v & 0x7fffffffu)) >> 1) ^ (-(v & 1u) & 0x9908b0dfu);
+// Chris Wellons' lowbias32
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ x >> 16) * FACTOR_1;
+    x = (x ^ x >> 15) * FACTOR_2;
+    return x ^ x >> 16;
 }
-
-struct Twister {
-    Generator& generator;
-    uint32_t state[N], words[N];  // words: the state tempered
-    int at;
-
-    explicit Twister(Generator& of) : generator(of), at(of.left == 1 ? N : int(of.next)) {
-        std::copy(of.state, of.state + N, state);
-        temper();
-    }
-    void temper() {
-        for (int i = 0; i < N; i++) {
-            uint32_t y = state[i];
-            y ^= y >> 11;
-            y ^= (y << 7) & 0x9d2c5680u;
-            y ^= (y << 15) & 0xefc60000u;
-            words[i] = y ^ (y >> 18);
-        }
-    }
-    void advance() {
-        for (int i = 0; i < N - M; i++) state[i] = state[i + M] ^ twisted(state[i], state[i + 1]);
-        for (int i = N - M; i < N - 1; i++) state[i] = state[i + M - N] ^ twisted(state[i], state[i + 1]);
-        state[N - 1] = state[M - 1] ^ twisted(state[N - 1], state[0]);
-        temper();
-        at = 0;
-    }
-    uint32_t word() {
-        if (at == N) advance();
-        return words[at++];
-    }
-    ~Twister() {
-        std::copy(state, state + N, generator.state);
-        generator.next = at;
-        generator.left = N - at + 1;
-    }
-};
 
 }  // namespace
 
-// noise is `value` where a number in [0, 1) of 53 random bits is below keep, else 0. A number takes two words, the high one first.
-extern "C" void dmm_dropout_mask(void* generator, double keep, float value, int64_t count, float* noise) {
-    Twister twister(*static_cast<Generator*>(generator));
-    const uint64_t limit = uint64_t(keep * 9007199254740992.0);  // 2^53 keep: an integer for every double in [1/2, 1]
-    int64_t i = 0;
-    while (i < count) {
-        const int64_t pairs = std::min<int64_t>(count - i, (N - twister.at) / 2);
-        const uint32_t* words = twister.words + twister.at;
-        for (int64_t j = 0; j < pairs; j++) {
-            const uint64_t bits = (uint64_t(words[2 * j]) << 32 | words[2 * j + 1]) & ((uint64_t(1) << 53) - 1);
-            noise[i + j] = bits < limit ? value : 0.0f;
-        }
-        i += pairs, twister.at += 2 * pairs;
-        if (i < count) {  // this number takes one word from each of two states
-            const uint64_t high = twister.word(), low = twister.word();
-            noise[i++] = ((high << 32 | low) & ((uint64_t(1) << 53) - 1)) < limit ? value : 0.0f;
+extern "C" void dmm_row_keys(uint64_t key, int64_t first_row, int64_t rows, uint32_t* keys) {
+    for (uint32_t word = 1; word <= 2; word++) {
+        const uint32_t of_key = mixed(mixed(word ^ uint32_t(key)) ^ uint32_t(key >> 32));
+        for (int64_t row = first_row; row < first_row + rows; row++) *keys++ = mixed(of_key ^ uint32_t(row));
+    }
+}
+
+struct Mask {
+    int64_t rows, outer, tokens, inner;  // the whole sequence
+    int64_t start, step, count;          // the tokens that are read
+    int64_t call;
+    int32_t limit;
+    float value;
+    const uint32_t* keys;  // 2 rows
+    float* found;          // rows outer count inner
+};
+
+extern "C" void dmm_dropout_mask(const Mask* of) {
+    const bool together = of->step == 1;
+    const int64_t runs = together ? 1 : of->count, length = together ? of->count * of->inner : of->inner;
+    const int32_t limit = of->limit;
+    const float value = of->value;
+    float* to = of->found;
+    for (int64_t row = 0; row < of->rows; row++) {
+        const uint32_t first = mixed(of->keys[row] ^ uint32_t(of->call));
+        const uint32_t second = mixed(of->keys[of->rows + row] ^ uint32_t(of->call));
+        for (int64_t o = 0; o < of->outer; o++) {
+            for (int64_t run = 0; run < runs; run++, to += length) {
+                const uint32_t place = uint32_t((o * of->tokens + of->start + run * of->step) * of->inner);
+                for (int64_t i = 0; i < length; i++) {
+                    uint32_t x = (place + uint32_t(i)) * GOLDEN + first;
+                    x = (x ^ x >> 16) * FACTOR_1 ^ second;
+                    x = (x ^ x >> 15) * FACTOR_2;
+                    x = (x ^ x >> 16) * FACTOR_3;
+                    to[i] = int32_t(x) < limit ? value : 0.0f;
+                }
+            }
         }
     }
 }

@@ -1,18 +1,19 @@
-"""Sampling of a batch: windows of a table, and masks of dropout. C++ does it where it gives the same bits as PyTorch.
+"""Sampling of a batch: windows of a table, and masks of dropout. C++ and PyTorch give the same bits.
 
-PyTorch draws a mask number by number, which takes a tenth of an update of DT. Intel's processors draw in another way, by
-MKL. There, and where there is no compiler, PyTorch does the work.
+A mask is not drawn from a generator. It is a hash of a key, the number of the call, the row and the place in the row. So each
+entry can be had alone, on any worker and any device.
 """
 
 import ctypes
-from functools import cache
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from dmm.kernels.build import library
+
+# factors of the hash, as signed words of 32 bits. Products wrap around
+GOLDEN, FACTOR_1, FACTOR_2, FACTOR_3 = 0x9E3779B9 - 2**32, 0x7FEB352D, 0x846CA68B - 2**32, 0x31848BAB
 
 
 class WindowArguments(ctypes.Structure):
@@ -49,36 +50,67 @@ def gather_windows(
     return found, mask
 
 
-def dropout_mask(*shape: int, p: float, like: Tensor) -> Tensor:
+class MaskArguments(ctypes.Structure):
+    """The struct Mask of sampling.cpp."""
+
+    _fields_ = [
+        (name, ctypes.c_int64) for name in ("rows", "outer", "tokens", "inner", "start", "step", "count", "call")
+    ] + [("limit", ctypes.c_int32), ("value", ctypes.c_float), ("keys", ctypes.c_void_p), ("found", ctypes.c_void_p)]
+
+
+def row_keys(key: Int64[Tensor, ""], first_row: int, rows: int) -> Int32[Tensor, "2 rows"]:
+    """Two words for each row from `first_row` on: a hash of a key of 64 bits and the row's index."""
+    kernel = library()[0] if key.device.type == "cpu" else None
+    if kernel is not None:
+        keys = torch.empty(2, rows, dtype=torch.int32)
+        arguments = (ctypes.c_int64(value) for value in (int(key), first_row, rows))
+        kernel.dmm_row_keys(*arguments, ctypes.c_void_p(keys.data_ptr()))
+        return keys
+    words = torch.arange(1, 3, dtype=torch.int32, device=key.device)
+    for half in key.view(1).view(torch.int32):
+        words = mixed(words ^ half)
+    return mixed(words[:, None] ^ torch.arange(first_row, first_row + rows, dtype=torch.int32, device=key.device))
+
+
+def dropout_mask(
+    keys: Int32[Tensor, "2 rows"], call: int, shape: tuple[int, int, int], read: range, p: float, like: Tensor
+) -> Float[Tensor, "rows outer read inner"]:
     """The mask that dropout multiplies by: 0 with probability p, else 1 / (1 - p).
 
-    Its random numbers come from torch's global generator. Its dtype and device are those of `like`.
+    It is that of the tokens `read` of a whole sequence. The whole sequence has rows of this shape: outer, tokens, inner. An
+    entry depends only on the row's keys, the number of the call, and the entry's place in the row of the whole sequence.
+    The mask has the device and dtype of `like`. The same entries are 0 on every device and in every dtype.
     """
-    if like.device.type != "cpu" or like.dtype == torch.float64 or not matches_torch(p):
-        return F.dropout(like.new_ones(shape), p)
-    return compiled_dropout_mask(shape, p, torch.default_generator).to(like.dtype)
+    # an entry is kept where its word, as a signed number, is below this limit
+    limit, value = min(int((1 - p) * 2**32), 2**32 - 1) - 2**31, 1 / (1 - p) if p < 1 else 0.0
+    kernel = library()[0] if like.device.type == "cpu" and like.dtype != torch.float64 else None
+    (outer, tokens, inner), rows = shape, keys.shape[1]
+    if kernel is not None:
+        found = torch.empty(rows, outer, len(read), inner)
+        sizes = rows, outer, tokens, inner, read.start, read.step, len(read), call
+        addresses = keys.data_ptr(), found.data_ptr()
+        kernel.dmm_dropout_mask(ctypes.byref(MaskArguments(*sizes, limit, value, *addresses)))
+        return found.to(like.dtype)
+    places = torch.arange(outer * tokens * inner, dtype=torch.int32, device=keys.device).view(shape)
+    first, second = mixed(keys ^ call)[..., None, None, None]
+    x = places[:, read.start : read.stop : read.step] * GOLDEN + first
+    x ^= shifted(x, 16)
+    x *= FACTOR_1
+    x ^= second
+    x ^= shifted(x, 15)
+    x *= FACTOR_2
+    x ^= shifted(x, 16)
+    x *= FACTOR_3
+    return (x < limit).to(like.dtype) * value
 
 
-def compiled_dropout_mask(shape: tuple[int, ...], p: float, generator: torch.Generator) -> Tensor:
-    """`dropout_mask` in C++ and float32, from the given generator."""
-    state, found = generator.get_state(), torch.empty(shape)
-    keep, value = ctypes.c_double(1 - p), ctypes.c_float(float(torch.ones(1).div_(1 - p)))
-    kernel = library()[0]
-    assert kernel is not None
-    kernel.dmm_dropout_mask(ctypes.c_void_p(state.data_ptr()), keep, value, ctypes.c_int64(found.numel()),
-                           ctypes.c_void_p(found.data_ptr()))  # fmt: skip
-    generator.set_state(state)
-    return found
+def mixed(x: Int32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
+    """A hash of each word: Chris Wellons' lowbias32."""
+    x = (x ^ shifted(x, 16)) * FACTOR_1
+    x = (x ^ shifted(x, 15)) * FACTOR_2
+    return x ^ shifted(x, 16)
 
 
-@cache
-def matches_torch(p: float) -> bool:
-    """Whether C++ gives the mask of torch bit for bit and leaves the generator in the same state. False without C++."""
-    if library()[0] is None or not 0 < p <= 0.5:
-        return False
-    ours, theirs = (torch.Generator().manual_seed(0) for _ in range(2))
-    for count in (1, 1000, 313):
-        expected = torch.empty(count).bernoulli_(1 - p, generator=theirs).div_(1 - p)
-        if not torch.equal(compiled_dropout_mask((count,), p, ours), expected):
-            return False
-    return torch.equal(torch.rand(3, generator=ours), torch.rand(3, generator=theirs))
+def shifted(x: Int32[Tensor, "*shape"], bits: int) -> Int32[Tensor, "*shape"]:
+    """Each word moved to the right. Zeros follow from the left, where torch would repeat the sign."""
+    return (x >> bits) & (2 ** (32 - bits) - 1)

@@ -3,7 +3,8 @@
 embedding.py       tokens from a batch, and actions from tokens, for every kind of Spaces
 attention.py       self-attention with its mask, and the transformer block
 mamba.py           the selective SSM and the Mamba block
-blocks.py          dropout, MLPs, the causal convolution of tokens
+blocks.py          MLPs, the causal convolution of tokens
+dropout.py         dropout that is the same on any number of workers
 hierarchy.py       models of two levels: one sets goals, the other acts on them
 trimming.py        Trunk: blocks in a row, where the last one computes only the tokens that are read
 initialisation.py  initial weights of a trunk; it also redraws the SSM's step size, whose own draw is in mamba.py
@@ -12,8 +13,9 @@ checks.py          checks of a Config
 """
 
 from dmm.layers.attention import Attention, TransformerBlock, attention_bias
-from dmm.layers.blocks import MLP, ConvMixer, Dropout, GatedMLP
+from dmm.layers.blocks import MLP, ConvMixer, GatedMLP
 from dmm.layers.checks import check_at_least_one, check_divides
+from dmm.layers.dropout import Dropout
 from dmm.layers.embedding import TIME_STEPS, ActionHead, TokenEmbedding, action_embedding, state_embedding
 from dmm.layers.hierarchy import HierarchicalModel, Level
 from dmm.layers.initialisation import initialise, scale_residual_projections, zero_biases

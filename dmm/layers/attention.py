@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dmm.batch import RecurrentState
-from dmm.kernels.sampling import dropout_mask
-from dmm.layers.blocks import MLP, Dropout
+from dmm.layers.blocks import MLP
+from dmm.layers.dropout import Dropout, drop
 from dmm.layers.trimming import ACTIVE, trim
 
 # kzl/decision-transformer masks padded tokens by this score (trajectory_gpt2.py, from transformers' GPT-2)
@@ -65,8 +65,7 @@ class Attention(nn.Module):
         bias = trim(bias, axis=2)
         if self.training and self.weight_dropout:
             scores = torch.softmax(q * q.shape[3] ** -0.5 @ k.mT + bias, -1)
-            mask = dropout_mask(*k.shape[:3], k.shape[2], p=self.weight_dropout, like=scores)
-            x = scores * trim(mask, axis=2) @ v
+            x = drop(scores, self.weight_dropout, axis=2) @ v
         else:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = self.value_dropout(rearrange(x, "b heads t e -> b t (heads e)"))

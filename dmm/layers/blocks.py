@@ -1,4 +1,4 @@
-"""Layers of more than one block: dropout, MLPs, and the causal convolution of tokens."""
+"""Layers of more than one block: MLPs, and the causal convolution of tokens."""
 
 import math
 
@@ -9,24 +9,7 @@ from torch import Tensor, nn
 
 from dmm.batch import RecurrentState
 from dmm.kernels.conv import causal_shifts, depthwise
-from dmm.kernels.sampling import dropout_mask
-from dmm.layers.trimming import ACTIVE, trim
-
-
-class Dropout(nn.Dropout):
-    """Dropout whose random numbers do not depend on trimming.
-
-    The mask is drawn for the whole sequence and then trimmed. So a token has the same mask in a trimmed sequence.
-    """
-
-    def forward(self, x: Float[Tensor, "B tokens H"]) -> Float[Tensor, "B tokens H"]:
-        """Sets entries to 0 and scales the others up while the module trains."""
-        if not (self.training and self.p):
-            return x
-        trimming = ACTIVE.get()
-        length = x.shape[1] if trimming is None else trimming.length
-        mask = dropout_mask(len(x), length, x.shape[2], p=self.p, like=x)
-        return x * (mask if x.shape[1] == length else trim(mask))
+from dmm.layers.dropout import Dropout
 
 
 class MLP(nn.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState, Spaces
-from dmm.layers.blocks import Dropout
+from dmm.layers.dropout import Dropout
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last entry
 

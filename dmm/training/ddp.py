@@ -6,7 +6,7 @@ function here returns its argument.
 
 import io
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -43,8 +43,10 @@ def local_rows(batch: Batch) -> tuple[Batch, Tensor | float]:
     """
     if workers() == 1:
         return batch, 1.0
-    whole = {f.name: value for f in fields(batch) if (value := getattr(batch, f.name)) is not None}
-    local = Batch(**{name: value.tensor_split(workers())[rank()] for name, value in whole.items()})
+    indices = torch.arange(len(batch.mask)).tensor_split(workers())
+    first_row = sum(len(part) for part in indices[: rank()])
+    rows = {name: value.tensor_split(workers())[rank()] for name, value in batch.tensors().items() if value.ndim}
+    local = replace(batch, **rows, first_row=first_row)
     return local, workers() * local.mask.sum() / batch.mask.sum()
 
 

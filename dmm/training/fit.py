@@ -12,6 +12,7 @@ from dmm.base.seeds import derive_seed
 from dmm.config import Training, Trial
 from dmm.data.trajectories import Trajectories
 from dmm.data.windows import sample_batch
+from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel, build_model, count_parameters
 from dmm.schema import LossPoint, TrainingProgress
 from dmm.training import ddp
@@ -61,13 +62,14 @@ def make_update(
     training, task, device = trial.training, trial.task, next(model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=training.dtype == "bfloat16")
     network, loss = ddp.wrap_ddp(model), torch.zeros((), device=device)
+    seed, dropout_key = derive_seed(trial.seed, "dropout"), torch.zeros((), dtype=torch.int64, device=device)
 
     def step() -> None:
         batch = sample_batch(
             trajectories, training, task.return_scale, task.spaces, sampler, training.batch_size, model.needs
         )
-        batch, share = ddp.local_rows(batch.to(device))
-        with autocast:
+        batch, share = ddp.local_rows(replace(batch.to(device), dropout_key=dropout_key))
+        with autocast, keyed_dropout(batch):
             predicted = network(batch)
         error = model.loss(predicted, batch) * share
         optimizer.zero_grad()
@@ -85,12 +87,20 @@ def make_update(
         rate = learning_rate(training, update)
         for group in optimizer.param_groups:
             group["lr"] = rate if captured_rate is None else captured_rate.fill_(rate)
-        if ddp.rank():  # only the first worker's generators are saved, so the others seed dropout by the update
-            torch.manual_seed(derive_seed(trial.seed, "generator", update, ddp.rank()))
+        dropout_key.fill_((seed << 31) + update)
+        # a model with layers of torch that draw random numbers resumes exactly, because no update needs the state of another
+        seed_global_generators(derive_seed(trial.seed, "generator", update, ddp.rank()), device)
         step()
         return loss
 
     return make
+
+
+def seed_global_generators(seed: int, device: torch.device) -> None:
+    """Seeds torch's global generators of the CPU and of a device. torch.manual_seed does so too, in 0.3 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def fit(

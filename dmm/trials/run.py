@@ -72,7 +72,7 @@ def check(trial: Trial) -> None:
 
     Data are not looked at if they are absent and the weights are there.
     """
-    if missing_weights(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
+    if must_train(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
         trajectories, found = training_data(trial), load_training(trial)
         check_task(trajectories, trial.task, trial.training.actions_outside)
         if found and found.data.sha256 != trajectories.sha256:
@@ -114,10 +114,10 @@ def run(
         held = HeldTrial(trial, device, assert_evaluation_held)
         if found := finished(trial):  # another process finished it in the meantime
             return found
-        if missing_weights(trial):
+        if must_train(trial):
             with hold(training_lock(trial), f"trial {trial.weights_id}", wait=True) as assert_training_held:
-                if missing := missing_weights(trial):  # not made by another process in the meantime
-                    allow_training(trial, missing, retrain)
+                if must_train(trial):  # not done by another process in the meantime
+                    allow_training(trial, missing_weights(trial), retrain)
                     held = replace(held, assert_training_held=assert_training_held)
                 result = work(held, roll, on_progress)
         else:
@@ -130,6 +130,11 @@ def finished(trial: Trial) -> TrialResult | None:
     """The trial's result if nothing is left to do."""
     found = load_result(trial)
     return found if found and found.status == "finished" else None
+
+
+def must_train(trial: Trial) -> bool:
+    """Whether training must make weights, or must restore its damaged file from a checkpoint."""
+    return bool(missing_weights(trial)) or load_training(trial) is None
 
 
 def repair(trial: Trial) -> None:

@@ -25,7 +25,7 @@ from dmm.trials.storage import (
     trial_folder,
     write_checked,
 )
-from dmm.trials.weights import keep_weights, wanted_updates
+from dmm.trials.weights import keep_weights, kept_updates, wanted_updates
 
 OnWeights = Callable[[DecisionModel, WeightsCard], None]  # called with weights that are on disk
 
@@ -51,7 +51,8 @@ def training_data(trial: Trial) -> Trajectories:
 def start_over(trial: Trial) -> None:
     """Deletes the state of training, so that it starts at update 0. Kept weights and evaluations stay."""
     append_log(trial, "training again from the start, because weights are missing")
-    for name in (*CHECKPOINTS, training_path(trial).name):
+    write_checked(training_path(trial), blank_training(trial, training_data(trial)))
+    for name in CHECKPOINTS:
         (trial_folder(trial) / name).unlink(missing_ok=True)
 
 
@@ -66,9 +67,10 @@ def train(
     trajectories, state, before = training_data(trial), load_checkpoint(trial), load_training(trial)
     if state and state.data_sha256 != trajectories.sha256:
         raise other_data(trial, state.data_sha256, trajectories)
-    if before and before.update and not state:
+    reached = before.update if before else max(kept_updates(trial), default=0)
+    if reached and not state:
         raise ValueError(
-            f"trial {trial.weights_id} was at update {before.update}, and its checkpoints are gone; restore them, or move "
+            f"trial {trial.weights_id} was at update {reached}, and its checkpoints are gone; restore them, or move "
             f"{trial_folder(trial)} away to run the trial from the start"
         )
     result = blank_training(trial, trajectories, device, state.progress if state else None)
