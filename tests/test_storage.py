@@ -15,7 +15,7 @@ from dmm.base.lock import Held, describe, hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.schema import TrialResult
 from dmm.trials import run, storage
-from dmm.trials.storage import load_checkpoint, load_result, load_returns, returns_path, training_lock, trial_folder
+from dmm.trials.storage import load_checkpoint, load_result, returns_path, training_lock, trial_folder
 
 
 class Killed(BaseException):
@@ -187,7 +187,7 @@ def test_a_failed_trial_keeps_to_its_last_checkpoint(trial, whole, monkeypatch):
 
 def test_a_trial_that_died_is_marked_from_outside(trial):
     assert run.fail(trial, "its process died").update == 0
-    assert load_returns(trial).status == "failed"
+    assert load_result(trial).status == "failed"
     stop_at(trial, 4)
     assert load_result(trial).error is None
     run.fail(trial, "its process died")

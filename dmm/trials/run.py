@@ -26,6 +26,7 @@ from dmm.trials.storage import (
     returns_path,
     set_aside,
     training_lock,
+    training_path,
     write_checked,
 )
 from dmm.trials.train import (
@@ -230,11 +231,16 @@ def fail(trial: Trial, reason: str) -> TrialResult:
         evaluations=[],
         rollout_seconds=0.0,
     )
-    training = load_training(trial) or blank_training(trial, training_data(trial))
+    training = None
     with suppress(OSError, ValueError):  # a damaged file is left to the user
+        training = load_training(trial)
+        if training is None:
+            write_checked(training_path(trial), blank_training(trial, training_data(trial)))
         if found := load_returns(trial):
             returns = replace(found, status="failed", error=reason)
         with suppress(Held), hold(evaluation_lock(trial), f"evaluation {trial.returns_id}"):
             append_log(trial, reason)
             write_checked(returns_path(trial), returns)
-    return TrialResult(training=training, returns=returns, status="failed")
+    return TrialResult(
+        training=training or blank_training(trial, training_data(trial)), returns=returns, status="failed"
+    )
