@@ -3,9 +3,21 @@
 import re
 import sys
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dmm.models import build_model, count_parameters, find_model, list_models
 from dmm.tasks import find_task
+
+
+class ParameterCount(NamedTuple):
+    """The number of parameters of a model."""
+
+    counted: int  # all of them, as the papers count
+    live: int  # those that change the loss
+
+    def text(self) -> str:
+        """Both numbers where they differ."""
+        return f"{self.counted:,}" if self.live == self.counted else f"{self.counted:,} ({self.live:,} live)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +43,7 @@ class ArchitectureSummary:
 
     def text(self) -> str:
         """One paragraph."""
-        counts = ", ".join(f"{preset} {count:,}" for preset, count in parameters(self.arch).items())
+        counts = "; ".join(f"{preset} {count.text()}" for preset, count in parameters(self.arch).items())
         lines = {
             "year": self.year,
             "paper": self.paper,
@@ -54,10 +66,13 @@ def summary(arch: str) -> ArchitectureSummary:
     )
 
 
-def parameters(arch: str) -> dict[str, int]:
+def parameters(arch: str) -> dict[str, ParameterCount]:
     """The number of parameters of each preset (or of the default) on Hopper, at the paper's default size."""
     spaces, presets = find_task("hopper").spaces, find_model(arch).presets or {arch: {}}
-    return {preset: count_parameters(build_model(arch, overrides, spaces, 20)) for preset, overrides in presets.items()}
+    models = {preset: build_model(arch, overrides, spaces, 20) for preset, overrides in presets.items()}
+    return {
+        preset: ParameterCount(count_parameters(model), model.live_parameters()) for preset, model in models.items()
+    }
 
 
 def summaries() -> list[ArchitectureSummary]:

@@ -30,12 +30,12 @@ TABLE_5 = {
     ("DMM-DC", HOPPER): ("metamamba", "DMM-DC", {}, 110_467),
     ("DMM-DC", WALKER): ("metamamba", "DMM-DC", {"width": 32}, 36_422),
     ("DMM-DC", ANTMAZE): ("metamamba", "DMM-DC", {}, 112_264),
-    ("DMM-L", HOPPER): ("metamamba", "DMM-L", {}, 1_235_075),
-    ("DMM-L", WALKER): ("metamamba", "DMM-L", {"width": 32}, 85_670),
-    ("DMM-L", ANTMAZE): ("metamamba", "DMM-L", {}, 1_238_664),
-    ("DMM-DL", HOPPER): ("metamamba", "DMM-DL", {}, 1_204_291),
-    ("DMM-DL", WALKER): ("metamamba", "DMM-DL", {"width": 32}, 306_854),
-    ("DMM-DL", ANTMAZE): ("metamamba", "DMM-DL", {}, 1_206_088),
+    ("DMM-L", HOPPER): ("metamamba", "DMM-L, as published", {}, 1_235_075),
+    ("DMM-L", WALKER): ("metamamba", "DMM-L, as published", {"width": 32}, 85_670),
+    ("DMM-L", ANTMAZE): ("metamamba", "DMM-L, as meant", {}, 1_238_664),
+    ("DMM-DL", HOPPER): ("metamamba", "DMM-DL, as published", {}, 1_204_291),
+    ("DMM-DL", WALKER): ("metamamba", "DMM-DL, as published", {"width": 32}, 306_854),
+    ("DMM-DL", ANTMAZE): ("metamamba", "DMM-DL, as meant", {}, 1_206_088),
 }
 
 

@@ -114,6 +114,18 @@ def test_the_mixers_take_them():
     assert_close(filters(x), depthwise(x, filters.weight, filters.bias))
 
 
+@pytest.mark.parametrize("width", [3, 5, 8])
+def test_linear_mixer_over_channels_is_the_released_code(width):
+    """Each map over the whole padded sequence, and the slices on the axis of channels."""
+    torch.manual_seed(0)
+    mixer, x = LinearMixer(width, 6, 3, over="channels"), torch.randn(2, 12, width)
+    windows = F.pad(x, (0, 0, 5, 0)).unfold(1, 6, 1).transpose(2, 3).flatten(2)
+    expected = torch.zeros_like(x)
+    for start, mix in enumerate(mixer.filters):
+        expected[:, :, start::3] = mix(windows)[:, :, start::3]
+    torch.testing.assert_close(mixer(x), expected)
+
+
 TRIMMED = {
     "dt": {},
     "dt heads": {"heads": 2},
@@ -121,6 +133,7 @@ TRIMMED = {
     "decision_mamba rc": {"mlp": False},
     "metamamba": {},
     "metamamba double": {"double": True, "mixer": "conv"},
+    "metamamba channels": {"double": True, "mixer": "linear", "linear_over": "channels"},
     "metamamba no residual": {"residual": False},
     "metamamba mamba2": {"ssm": "mamba2"},
 }

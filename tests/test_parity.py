@@ -185,8 +185,7 @@ def test_dm_is_transformers_mamba(preset):
     model = build_model(
         "decision_mamba_correia",
         {**find_model("decision_mamba_correia").presets[preset], "width": HIDDEN, "layers": 2},
-        S,
-        A,
+        box(S, A),
         K,
     ).eval()
     for parameter in model.parameters():
@@ -377,9 +376,11 @@ def dmm_frozen_gelu_trunk(model, x):
         ("decision_mamba", "DMamba", {}, ota_trunk),
         ("decision_mamba", "DMamba RC", {}, ota_rc_trunk),
         ("metamamba", "DMM-C", {}, dmm_single_trunk),
-        ("metamamba", "DMM-L", {}, dmm_single_trunk),
+        ("metamamba", "DMM-L, as published", {}, dmm_single_trunk),
+        ("metamamba", "DMM-L, as meant", {}, dmm_single_trunk),
         ("metamamba", "DMM-DC", {}, dmm_double_trunk),
-        ("metamamba", "DMM-DL", {}, dmm_double_trunk),
+        ("metamamba", "DMM-DL, as published", {}, dmm_double_trunk),
+        ("metamamba", "DMM-DL, as meant", {}, dmm_double_trunk),
         ("metamamba", "DMM v2", {}, dmm_v2_trunk),
         ("metamamba", "DMM v2 Mamba-2", {}, dmm_mamba2_trunk),
         ("metamamba", "DMM v2", {"mixer_sharing": "frozen-shared", "activation": "gelu"}, dmm_frozen_gelu_trunk),

@@ -171,3 +171,16 @@ def test_evaluations_of_two_homes_agree(tiny_trial, monkeypatch):
     after = run.run(other)
     monkeypatch.setenv("DMM_HOME", str(home() / "second"))
     assert run.run(other).evaluations == after.evaluations
+
+
+def test_kept_weights_act_as_the_trial_says_and_not_as_the_trainer_did(tiny_trial, monkeypatch):
+    small = {"width": 16, "layers": 1, "return_low": -6.0, "return_high": 0.0}
+    expectile = replace(tiny_trial, arch="edt", overrides=tuple(small.items()))
+    sampled = replace(expectile, overrides=tuple({**small, "inverse_temperature": 25.0, "stride": 3}.items()))
+    assert sampled.weights_id == expectile.weights_id
+    trained_as_expectile = run.run(expectile)
+    measured = run.run(sampled)
+    assert trained(sampled) == 1
+    monkeypatch.setenv("DMM_HOME", str(home() / "second"))
+    assert run.run(sampled).evaluations == measured.evaluations
+    assert [e.returns for e in measured.evaluations] != [e.returns for e in trained_as_expectile.evaluations]

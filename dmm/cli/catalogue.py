@@ -37,7 +37,7 @@ def list_(
     from dmm.tasks import TASKS
 
     rows = [
-        {"architecture": found.arch, "presets": ", ".join(find_model(found.arch).presets), "name": found.title}
+        {"architecture": found.arch, "presets": "; ".join(find_model(found.arch).presets), "name": found.title}
         for found in summaries()
     ]
     print(plain_table(rows))

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,6 +20,21 @@ from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import masked_mse
 
 
+def acting(default: Any) -> Any:
+    """The default of a Config field that changes how a trained model acts, and not its weights: `stride: int = acting(2)`."""
+    return dataclasses.field(default=default, metadata={"acting": True})
+
+
+def training_config(config) -> dict[str, Any]:
+    """The fields of a Config that can change weights, with their values."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("acting")}
+
+
+def acting_config(config) -> dict[str, Any]:
+    """The other fields of a Config, which are marked by `acting`, with their values."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata.get("acting")}
+
+
 class DecisionModel(nn.Module, ABC):
     """A policy that reads K steps of returns-to-go, states and actions, and predicts an action at every step.
 
@@ -27,7 +42,8 @@ class DecisionModel(nn.Module, ABC):
     than actions returns a tuple from `forward`, and defines its own `loss` and `act`.
     """
 
-    # a nested, frozen, keyword-only dataclass. Each field is a switch that can move a published number
+    # a nested, frozen, keyword-only dataclass. Each field is a switch that can move a published number. `forward` and
+    # `loss` read no field that is marked by `acting`
     Config: ClassVar[type]
     presets: ClassVar[Mapping[str, Mapping]] = {}  # a paper's name of a variant -> its overrides of Config
     needs: ClassVar[frozenset[str]] = frozenset()  # optional fields of Batch that the model reads
@@ -56,9 +72,22 @@ class DecisionModel(nn.Module, ABC):
         """Prefixes of the names of parameters that get no gradient. The docstring of the file lists each as a quirk."""
         return ()
 
+    def dead_entries(self) -> Mapping[str, int]:
+        """Parameters of which some entries get no gradient and others do: name -> how many get none."""
+        return {}
+
     def live_parameters(self) -> int:
-        """The number of parameters that training changes."""
-        return count_parameters(self)
+        """The number of parameters that change the loss: without unused ones and without dead entries.
+
+        A time table counts whole, though a task reaches only as many of its entries as an episode has steps. So does the
+        bias of the keys of attention, though softmax cancels it.
+        """
+        unused, dead = self.unused_parameters(), self.dead_entries()
+        return sum(
+            parameter.numel() - dead.get(name, 0)
+            for name, parameter in self.named_parameters()
+            if not name.startswith(unused)
+        )
 
     def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error over real steps and action dimensions."""
@@ -111,16 +140,6 @@ def build_model(name: str, overrides: Mapping[str, object], spaces: Spaces, cont
     return find_model(name)(make_config(name, overrides), spaces, context_length)
 
 
-def training_config(config) -> dict[str, object]:
-    """The fields of a Config that training reads."""
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("acting")}
-
-
-def acting_config(config) -> dict[str, object]:
-    """The fields of a Config that only acting reads."""
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata.get("acting")}
-
-
 def count_parameters(model: nn.Module) -> int:
-    """The number of all parameters, unused ones included: so do the papers count."""
+    """The number of all parameters, unused and dead ones included: so do the papers count. See `live_parameters`."""
     return sum(parameter.numel() for parameter in model.parameters())

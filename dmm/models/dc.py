@@ -8,9 +8,9 @@ Mixers: one short depthwise convolution per modality
 Differs: the official mixer runs the filter of each modality over the whole sequence and discards two thirds of the output.
     Here a filter runs only at the positions of its modality. The numbers are the same. The last action of a window is left
     out, as in dt.
-Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient. They are weight[0]
-    and weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps run through the
-    filters. Without action tokens the embedding of actions still exists, but is unused.
+Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient (`dead_entries`). They
+    are weight[0] and weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps
+    run through the filters. Without action tokens the embedding of actions still exists, but is unused.
 Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128.
 """
 
@@ -51,6 +51,10 @@ class DecisionConvFormer(DecisionModel):
 
     def unused_parameters(self) -> tuple[str, ...]:
         return () if self.config.action_tokens else ("embed.actions",)
+
+    def dead_entries(self) -> dict[str, int]:
+        last = f"blocks.{len(self.blocks) - 1}.mixer"
+        return {name: self.get_parameter(name)[1:].numel() for name in (f"{last}.weight", f"{last}.bias")}
 
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, state)  # B T H, T = 3 K - 1, or 2 K without action tokens

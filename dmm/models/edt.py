@@ -9,10 +9,11 @@ Differs: float32 throughout, where the official code trains under float16 autoca
 Quirk: no token may attend to a return token, except to that of the window's first step. A later return reaches only the
     action of its own step, by the residual stream. Rewards have an embedding and a head that are unused; they are counted.
     Dropout in attention acts on the output of the heads, not on the weights. Tokens have no dropout. Between its two passes
-    the search feeds back the expectile returns, here and by default in the official code. The official evaluation script
-    always draws returns from the bins instead. It tilts their logits by 10 + 15 (HalfCheetah: 10 + 1):
-    `inverse_temperature`. Returns become bins with one bin width, and drawn bins become returns with another. So a drawn
-    return is read as the bin below its own, unless that is the lowest.
+    the search feeds back the expectile returns, here and by default in the official function (preset "EDT, expectile"). The
+    official evaluation script scripts/eval_edt.py always draws returns from the bins instead (preset "EDT, sampled"). It
+    tilts their logits by 10 + 15, on HalfCheetah by 10 + 1: there a table sets `inverse_temperature` to 11. Returns become
+    bins with one bin width, and drawn bins become returns with another. So a drawn return is read as the bin below its own,
+    unless that is the lowest.
 Note: the official windows are padded on the right, so their first slot is the first real step. Here "first" means the first
     real step for padding on either side. No real step sees padding, so the side moves no number. The range of returns is
     that of D4RL's reference scores over the return scale. A table sets it per task.
@@ -38,7 +39,7 @@ from dmm.layers import (
     masked_mse,
     state_embedding,
 )
-from dmm.models import DecisionModel
+from dmm.models import DecisionModel, acting
 
 RARE = 0.15  # the least likely bins, by share, are never drawn; `top_percentile` in the official utils.py
 TIME_STEPS = 4096  # entries of the time table; later steps share the last entry
@@ -60,8 +61,9 @@ class ElasticDecisionTransformer(DecisionModel):
         state_weight: float = 1.0  # weights of the losses relative to that of actions
         expectile_weight: float = 0.5
         bin_weight: float = 0.001
-        stride: int = 2  # steps between the starts of the histories that are tried
-        inverse_temperature: float = 0.0  # 0: expectile returns are fed back; else draws from bins tilted by this value
+        stride: int = acting(2)  # steps between the starts of the histories that are tried
+        # 0: expectile returns are fed back. Else draws from bins tilted by this value
+        inverse_temperature: float = acting(0.0)
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "heads", "stride")
@@ -75,6 +77,7 @@ class ElasticDecisionTransformer(DecisionModel):
                 raise ValueError(f"expectile is {self.expectile}; it must be between 0 and 1")
 
     needs = frozenset({"next_states", "uniform_samples"})
+    presets = {"EDT, expectile": {}, "EDT, sampled": {"inverse_temperature": 25.0}}
 
     def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
         super().__init__(config, spaces, context_length)

@@ -6,17 +6,21 @@ Paper: Kim, Song, Kim. v1: arXiv 2408.10517v1 (2024), multi-modal token mixers b
 Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
 Tokens: (R, s, a)
 Mixers: a short convolution or linear map of tokens, then Mamba-1 or Mamba-2 without its convolution
-Differs: a filter runs only at the positions of its modality. The numbers are the same. v2 follows its code. Its text is
-    public, but only its abstract and introduction were read. The official Mamba-2 scan runs in chunks of 256 tokens; here a
-    sequence is one chunk. The numbers are the same. The last action of a window is left out, as in dt.
-Quirk: the single mixers of v1 have no residual around the SSM, because that line is commented out. The double mixers have it
-    (`residual`). On AntMaze and Kitchen v2 keeps one mixer in a plain list. All layers share it. It is not trained and not
-    saved, it has PyTorch's initialisation, and the official count leaves it out (`mixer_sharing="frozen-shared"`). Here it is
-    saved and counted; the official count is that of the parameters that require a gradient. v2 has one pair of LayerNorms
-    for all layers (`shared_norms`). The initialisation of the trunk also changes the SSM's step size (`dt_init`, see
-    decision_mamba). The step size of Mamba-2 is a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always
-    creates the convolution of Mamba-2, and calls it only where causal_conv1d is installed: 167,399 parameters on hopper,
-    162,599 without it. Here it exists where it runs (`ssm_conv`). Dropout acts only once, on the tokens.
+Differs: a filter of tokens runs only at the positions of its modality. The numbers are the same. v2 follows its code. Its
+    text is public, but only its abstract and introduction were read. The official Mamba-2 scan runs in chunks of 256 tokens;
+    here a sequence is one chunk. The numbers are the same. The last action of a window is left out, as in dt.
+Quirk: in the text of v1 each modality has its own linear map (presets "as meant"). The released code slices the axis of
+    channels, where the convolution has its tokens. So its maps alternate over channels (`linear_over`): channel c comes from
+    map c mod 3 at every token. That is one dense mixer, and two thirds of the maps' rows are dead (`dead_entries`). The
+    presets "as published" are this code, whose numbers the paper presumably prints. The single mixers of v1 have no residual
+    around the SSM, because that line is commented out. The double mixers have it (`residual`). On AntMaze and Kitchen v2
+    keeps one mixer in a plain list. All layers share it. It is not trained and not saved, it has PyTorch's initialisation,
+    and the official count leaves it out (`mixer_sharing="frozen-shared"`). Here it is saved and counted; the official count
+    is that of the parameters that require a gradient. v2 has one pair of LayerNorms for all layers (`shared_norms`). The
+    initialisation of the trunk also changes the SSM's step size (`dt_init`, see decision_mamba). The step size of Mamba-2 is
+    a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always creates the convolution of Mamba-2, and calls it
+    only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without it. Here it exists where it runs
+    (`ssm_conv`). Dropout acts only once, on the tokens.
 Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch; its gate has SiLU.
     There is no time table and no mask: padded steps run through the model. In April 2025 the authors took v1 off the list
     opendilab/awesome-decision-transformer (PR #25).
@@ -49,6 +53,8 @@ from dmm.layers import (
 from dmm.models import DecisionModel
 
 V1 = {"expand": 2, "shared_norms": False}
+SINGLE_LINEAR = {**V1, "mixer": "linear", "width": 128, "residual": False}
+DOUBLE_LINEAR = {**V1, "mixer": "linear", "width": 64, "double": True}
 HEAD, STATE = 16, 128  # P and N of Mamba-2: channels of a head, and size of its state
 
 
@@ -65,6 +71,7 @@ class DecisionMetaMamba(DecisionModel):
             "dense"  # conv, linear: one filter per modality; dense: one for all (DSM)
         )
         kernel_size: int = 6  # in tokens: two steps
+        linear_over: Literal["tokens", "channels"] = "tokens"  # what the three maps of mixer="linear" alternate over
         mixer_sharing: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
         double: bool = False  # a second mixer of the same kind inside each SSM
         expand: int = 1  # inner width of the SSM over `width`
@@ -78,6 +85,10 @@ class DecisionMetaMamba(DecisionModel):
 
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "kernel_size", "expand")
+            if self.linear_over == "channels" and self.mixer != "linear":
+                raise ValueError(
+                    f"linear_over='channels' needs mixer='linear'; it has no effect on mixer={self.mixer!r}"
+                )
             if self.double and self.mixer_sharing != "per-layer":
                 raise ValueError(
                     f"mixer_sharing={self.mixer_sharing!r} needs double=False: a second mixer is inside each SSM"
@@ -101,9 +112,11 @@ class DecisionMetaMamba(DecisionModel):
 
     presets = {
         "DMM-C": {**V1, "mixer": "conv", "width": 128, "residual": False},
-        "DMM-L": {**V1, "mixer": "linear", "width": 128, "residual": False},
+        "DMM-L, as published": {**SINGLE_LINEAR, "linear_over": "channels"},
+        "DMM-L, as meant": SINGLE_LINEAR,
         "DMM-DC": {**V1, "mixer": "conv", "width": 64, "double": True},
-        "DMM-DL": {**V1, "mixer": "linear", "width": 64, "double": True},
+        "DMM-DL, as published": {**DOUBLE_LINEAR, "linear_over": "channels"},
+        "DMM-DL, as meant": DOUBLE_LINEAR,
         "DMM v2": {},
         "DMM v2 Mamba-2": {"ssm": "mamba2"},
     }
@@ -129,6 +142,14 @@ class DecisionMetaMamba(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return ("mixers",) if self.config.mixer_sharing == "frozen-shared" else ()
 
+    def dead_entries(self) -> dict[str, int]:
+        return {
+            f"{name}.filters.{i}.weight": weight.numel() - weight[i :: len(mixer.filters)].numel()
+            for name, mixer in self.named_modules()
+            if isinstance(mixer, LinearMixer) and mixer.over == "channels"
+            for i, weight in enumerate(mixer.parameters())
+        }
+
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, state)  # B T H, T = 3 K - 1
         lists = cycle(self.mixer_norms), cycle(self.mixers), cycle(self.ssm_norms)
@@ -147,7 +168,7 @@ def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:
     """A token mixer of the kind that the Config names."""
     if config.mixer == "conv":
         return ConvMixer(width, config.kernel_size, filters=3)
-    return LinearMixer(width, config.kernel_size, filters=3 if config.mixer == "linear" else 1)
+    return LinearMixer(width, config.kernel_size, 3 if config.mixer == "linear" else 1, config.linear_over)
 
 
 def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
@@ -163,24 +184,30 @@ def state_space(config: DecisionMetaMamba.Config) -> nn.Module:
 
 
 class LinearMixer(nn.Module):
-    """A linear map of the last `kernel_size` tokens, oldest first. Token t takes filter t mod `filters`."""
+    """A linear map of the last `kernel_size` tokens, oldest first.
 
-    def __init__(self, width: int, kernel_size: int, filters: int) -> None:
+    Over tokens: token t takes filter t mod `filters`. Over channels: channel c takes filter c mod `filters`, at all tokens.
+    """
+
+    def __init__(
+        self, width: int, kernel_size: int, filters: int, over: Literal["tokens", "channels"] = "tokens"
+    ) -> None:
         super().__init__()
-        self.kernel_size = kernel_size
+        self.kernel_size, self.over = kernel_size, over
         self.filters = nn.ModuleList(nn.Linear(kernel_size * width, width, bias=False) for _ in range(filters))
 
     def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        if state is None and len(self.filters) == 1:
-            return dense(x, next(self.filters.parameters()))
+        weight = self.common_map()
+        if state is None and weight is not None:
+            return dense(x, weight)
         if state is None:
             shifts, _ = causal_shifts(x, self.kernel_size)
         else:
             key = self, state.layer_index
             shifts, state[key] = causal_shifts(x, self.kernel_size, state.get(key))
         windows = torch.cat(shifts, dim=-1)  # B T kernel_size*H
-        if len(self.filters) == 1:
-            return self.filters[0](windows)
+        if weight is not None:
+            return F.linear(windows, weight)
         if state is not None:
             tokens = enumerate(windows.unbind(1), state.token_offset)
             return torch.stack([self.filters[place % len(self.filters)](token) for place, token in tokens], 1)
@@ -188,6 +215,17 @@ class LinearMixer(nn.Module):
         for start, mix in enumerate(self.filters):
             mixed[:, start :: len(self.filters)] = mix(windows[:, start :: len(self.filters)])
         return mixed
+
+    def common_map(self) -> Float[Tensor, "H window"] | None:
+        """The weight that all tokens share, or None where they have different ones."""
+        weights = tuple(self.filters.parameters())
+        if len(weights) == 1:
+            return weights[0]
+        if self.over == "tokens":
+            return None
+        width = len(weights[0])
+        channels = torch.arange(width, device=weights[0].device)
+        return torch.cat(weights).index_select(0, channels + channels % len(weights) * width)
 
 
 class HeadedSSM(nn.Module):

@@ -13,7 +13,7 @@ from dmm import data
 from dmm.base.lock import Held, hold
 from dmm.config import Trial
 from dmm.data.trajectories import check_task
-from dmm.models import DecisionModel
+from dmm.models import DecisionModel, acting_config
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
 from dmm.schema import ReturnsResult, TrialResult, WeightsCard
 from dmm.tasks import Task
@@ -206,7 +206,7 @@ def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnPro
         if held.assert_training_held:
             train(trial, device, held.assert_training_held, roll_out, progress)
         for update in missing_entries(trial, result):
-            roll_out(*load_weights(weights_folder(trial, update), device))
+            roll_out(*load_weights(weights_folder(trial, update), device, acting_config(trial.config)))
         write(status="finished")
     except Exception as error:
         append_log(trial, traceback.format_exc())

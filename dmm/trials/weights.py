@@ -12,12 +12,12 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.torch import load, save
@@ -81,14 +81,19 @@ def read_card(folder: Path) -> WeightsCard:
     return card
 
 
-def load_weights(folder: Path, device: str = "cpu") -> tuple[DecisionModel, WeightsCard]:
-    """The model of a folder of kept weights, in training mode, and its card. Raises ValueError if a file is damaged."""
+def load_weights(
+    folder: Path, device: str = "cpu", acting: Mapping[str, Any] | None = None
+) -> tuple[DecisionModel, WeightsCard]:
+    """The model of a folder of kept weights, in training mode, and its card. Raises ValueError if a file is damaged.
+
+    `acting` has other values of the Config fields that only acting reads. Without it the model acts as it was trained.
+    """
     card = read_card(folder)
     data = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise ValueError(f"{folder / WEIGHTS} is damaged: it does not have the sha256 of its card")
     record = card.weights
-    model = build_model(record.arch, card.config, record.spaces, record.training["context_length"])
+    model = build_model(record.arch, {**card.config, **(acting or {})}, record.spaces, record.training["context_length"])
     model.load_state_dict(load(data))
     return model.to(device), card
 

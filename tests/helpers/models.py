@@ -17,7 +17,6 @@ EXTRAS = {  # beyond defaults and presets: what no table row would otherwise bui
     "decision_mamba": {"stock dt": {"dt_init": "stock"}},
     "decision_mamba_correia": {"mlp": {"mlp": True}},
     "ds4": {"tanh": {"tanh": True}, "odd": {"embedding": 7, "state_size": 2}},
-    "edt": {"uniform_samples": {"inverse_temperature": 25.0}},
     "hdm": {"mlp": {"mlp": True, "goal_tanh": False}},
     "hdt": {"two heads": {"heads": 2, "time_steps": "aligned"}},
     "metamamba": {
