@@ -25,6 +25,10 @@ class Held(ValueError):
     """Another process holds the lock."""
 
 
+class LockLost(RuntimeError):
+    """Another process has taken the lock that this one held."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """The process that took a lock last."""
@@ -77,7 +81,7 @@ def user() -> str:
 def hold(
     path: Path, what: str, *, wait: bool = False, say: Callable[[str], None] = print
 ) -> Iterator[Callable[[], None]]:
-    """Holds a lock for the block. Gives a function that raises RuntimeError once another process has taken the lock.
+    """Holds a lock for the block. Gives a function that raises LockLost once another process has taken the lock.
 
     If another process holds it, this one raises Held with the holder's name or, with `wait`, prints it and waits.
     """
@@ -105,7 +109,7 @@ def hold(
 
         def assert_lock_held() -> None:
             if holder(path) != me:
-                raise RuntimeError(f"{what} was taken over by {describe(path)}")
+                raise LockLost(f"{what} was taken over by {describe(path)}")
 
         yield assert_lock_held
     finally:

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from dmm import data
-from dmm.base.lock import Held, hold
+from dmm.base.lock import Held, LockLost, hold
 from dmm.config import Trial
 from dmm.data.trajectories import check_task
 from dmm.models import DecisionModel, acting_config
@@ -208,6 +208,8 @@ def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnPro
         for update in missing_entries(trial, result):
             roll_out(*load_weights(weights_folder(trial, update), device, acting_config(trial.config)))
         write(status="finished")
+    except LockLost:  # the files are another process's
+        raise
     except Exception as error:
         append_log(trial, traceback.format_exc())
         with suppress(OSError):  # a full disk. The error itself says so

@@ -8,6 +8,7 @@ from functools import cache
 
 from dmm import data, kernels
 from dmm.base import provenance
+from dmm.base.lock import LockLost
 from dmm.config import Trial
 from dmm.data.trajectories import Trajectories
 from dmm.models import DecisionModel
@@ -102,6 +103,8 @@ def train(
     append_log(trial, f"training from update {result.update} on {device}")
     try:
         fit(trial, trajectories, visit, wanted=wanted_updates(trial), save=save, state=state, device=device)
+    except LockLost:  # the files are another process's
+        raise
     except Exception as error:
         append_log(trial, traceback.format_exc())
         if result.status != "finished":  # else the rollouts after the last update have failed
