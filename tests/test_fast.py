@@ -13,7 +13,7 @@ from dmm.batch import Batch
 from dmm.config import Protocol
 from dmm.data import windows as data_windows
 from dmm.data.windows import sample_batch
-from dmm.kernels import conv, sampling
+from dmm.kernels import conv
 from dmm.kernels.build import library
 from dmm.kernels.conv import convolved, dense, depthwise, narrow_linear, unfolded
 from dmm.layers import (
@@ -27,6 +27,7 @@ from dmm.layers import (
     Trunk,
     attention_bias,
 )
+from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel, build_model, list_models
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update
@@ -158,7 +159,10 @@ class PlainBlock(nn.Module):
 def test_a_trunk_gives_the_tokens_that_are_read_of_any_block(last):
     torch.manual_seed(0)
     trunk, x = Trunk([PlainBlock(), last()]), torch.randn(2, 11, 16)
-    bias, batch = attention_bias(torch.ones(2, 11, dtype=torch.bool), x), replace(random_batch(), dropout_key=torch.tensor(1))
+    bias, batch = (
+        attention_bias(torch.ones(2, 11, dtype=torch.bool), x),
+        replace(random_batch(), dropout_key=torch.tensor(1)),
+    )
 
     def loop():
         y = x
