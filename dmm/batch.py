@@ -1,4 +1,4 @@
-"""Batch: what data, models and rollouts share.
+"""Spaces and Batch: what data, models and rollouts share.
 
 Axes, everywhere in dmm: B batch, K context length in environment steps, T tokens (3 K for R, s, a; 3 K - 1 without the last
 action), S state dimension, A action dimension, H embedding width, L layers.
@@ -7,14 +7,102 @@ conjugate poles of S4 (N / 2).
 Other axes have words as names, for example `read`: the tokens that are read later.
 """
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Protocol as Interface
 from typing import runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
+
+from dmm.base.fields import check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spaces:
+    """The states and actions of a task. Models see the actions of a box scaled to [-1, 1].
+
+    Raises ValueError for sizes that are not positive, and for bounds that do not make a box.
+    """
+
+    states: tuple[int, ...]  # (S,) a vector, or (C, H, W) a stack of frames
+    actions: int  # A dimensions of a box, or V discrete actions
+    discrete: bool = False
+    low: tuple[float, ...] = ()  # bounds of the box, one a dimension. Left out: -1
+    high: tuple[float, ...] = ()  # left out: 1. Discrete actions have no bounds
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.states) not in (1, 3) or min(*self.states, self.actions) < 1:
+            raise ValueError(
+                f"Spaces has states {self.states} and {self.actions} actions; states are (S,) or (C, H, W), and every size "
+                "is at least 1"
+            )
+        if self.discrete:
+            if self.low or self.high:
+                raise ValueError(f"discrete actions have no bounds; Spaces has low {self.low} and high {self.high}")
+            return
+        for name, value in (("low", -1.0), ("high", 1.0)):
+            object.__setattr__(self, name, getattr(self, name) or (value,) * self.actions)
+        sizes = len(self.low), len(self.high)
+        if sizes != (self.actions, self.actions):
+            raise ValueError(
+                f"a box of {self.actions} actions has as many bounds; low has {sizes[0]}, high has {sizes[1]}"
+            )
+        for dimension, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(
+                    f"action dimension {dimension} has the bounds {low} and {high}; they must be finite, the low one below "
+                    "the high one"
+                )
+
+    @property
+    def state_dim(self) -> int:
+        """S, the dimensions of a vector. Raises ValueError for frames."""
+        if len(self.states) != 1:
+            raise ValueError(
+                f"states {self.states} are frames; only vectors are supported so far: frames come with Atari"
+            )
+        return self.states[0]
+
+    @property
+    def action_dim(self) -> int:
+        """A, the dimensions of a box. Raises ValueError for discrete actions."""
+        if self.discrete:
+            raise ValueError(
+                f"the {self.actions} actions are discrete; only boxes are supported so far: discrete actions come with Atari"
+            )
+        return self.actions
+
+    @property
+    def bounds(self) -> tuple[Float32[np.ndarray, " A"], Float32[np.ndarray, " A"]]:
+        """The low and high bounds of the box, as data and environments have them."""
+        return np.array(self.low, np.float32), np.array(self.high, np.float32)
+
+    @cached_property
+    def middle(self) -> Float[np.ndarray, " A"]:
+        """The middle of the box in each dimension."""
+        return (np.array(self.high) + np.array(self.low)) / 2
+
+    @cached_property
+    def half_width(self) -> Float[np.ndarray, " A"]:
+        """Half of the box's width in each dimension."""
+        return (np.array(self.high) - np.array(self.low)) / 2
+
+    @cached_property
+    def is_scaled(self) -> bool:
+        """Whether the box is already [-1, 1] in every dimension."""
+        return not self.middle.any() and bool((self.half_width == 1).all())
+
+    def to_box(self, actions: Float[np.ndarray, "B A"]) -> Float[np.ndarray, "B A"]:
+        """Maps actions from [-1, 1] to the box. Their type stays."""
+        if self.is_scaled:
+            return actions
+        return (self.middle + self.half_width * actions).astype(actions.dtype)
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,8 @@ def summary(arch: str) -> ArchitectureSummary:
 
 def parameters(arch: str) -> dict[str, int]:
     """The number of parameters of each preset (or of the default) on Hopper, at the paper's default size."""
-    hopper, presets = find_task("hopper"), find_model(arch).presets or {arch: {}}
-    return {
-        preset: count_parameters(build_model(arch, overrides, hopper.state_dim, hopper.action_dim, 20))
-        for preset, overrides in presets.items()
-    }
+    spaces, presets = find_task("hopper").spaces, find_model(arch).presets or {arch: {}}
+    return {preset: count_parameters(build_model(arch, overrides, spaces, 20)) for preset, overrides in presets.items()}
 
 
 def summaries() -> list[ArchitectureSummary]:

@@ -1,4 +1,4 @@
-"""The typed results. What a trial writes to result.json, and what reports and MLflow read.
+"""The typed results. What a trial writes to its folder, and what reports and MLflow read.
 
 Every class here is plain JSON: `to_json` writes one, `from_json` reads it and refuses wrong fields and wrong types.
 Returns are undiscounted and in the environment's units. Scores are D4RL-normalised: 0 to 100 between reference policies.
@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import field_types
-from dmm.tasks import Task
+from dmm.batch import Spaces
+from dmm.tasks import Target, Task
 
 Status = Literal["running", "finished", "failed", "stopped"]  # stopped: nobody runs it, and it is not finished
 T = TypeVar("T")
@@ -38,10 +39,11 @@ class EvaluationResult:
     """The episodes of one evaluation at one target."""
 
     update: int  # updates done
-    target: float  # multiple of the task's target return
-    asked: float  # the return asked for: target x the task's target return
+    target: str  # its label: x1, 6000, 0.5 of max
+    asked: float  # the return asked for
     returns: list[float]  # one an episode
     lengths: list[int]  # steps of each episode
+    weights_sha256: str  # of the weights that were rolled out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,49 +60,56 @@ class Seconds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingProgress:
-    """What a trial has given so far: the part of its result that training makes."""
+class WeightsRecord:
+    """All that can move a weight of a trial. Its hash is the trial's first id.
 
-    parameters: int  # of one model, unused ones included
-    update: int = 0  # updates done
-    loss: list[LossPoint] = field(default_factory=list)
-    evaluations: list[EvaluationResult] = field(default_factory=list)  # by update, then by target
-    seconds: Seconds = Seconds()
+    A field that comes later is left out at its default, so that ids stay.
+    """
+
+    results_version: int
+    arch: str
+    config: dict[str, Any]  # the fields of the architecture's Config that training reads
+    training: dict[str, Any]  # every field of Training
+    spaces: Spaces
+    return_scale: float  # returns-to-go are divided by it
+    dataset: list[str]  # ids
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskRecord:
-    """What of a task is part of a trial's id."""
+class ReturnsRecord:
+    """All that can move a return of a trial. Its hash is the trial's second id."""
 
-    name: str
+    weights_id: str
+    evaluation: dict[str, Any]  # every field of Evaluation
+    config: dict[str, Any]  # the fields of the architecture's Config that only acting reads
     environment: str  # Gymnasium id
     options: list[list[Any]]  # [name, value]: keyword arguments of gymnasium.make
     horizon: int  # steps
-    return_scale: float  # returns-to-go are divided by it
     target_return: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """A trial as JSON: all that can move a number. Its hash is the trial's id."""
+    """A trial as JSON: all that can move a number."""
 
-    results_version: int
-    arch: str
-    config: dict[str, Any]  # every field of the architecture's Config
-    task: TaskRecord
-    dataset: list[str]  # ids
-    protocol: dict[str, Any]  # every field of the Protocol but its name
-    seed: int
+    weights: WeightsRecord
+    returns: ReturnsRecord
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field of the architecture's Config."""
+        return {**self.weights.config, **self.returns.config}
 
     @property
     def context_length(self) -> int:
         """K, in environment steps."""
-        return self.protocol["context_length"]
+        return self.weights.training["context_length"]
 
     @property
-    def targets(self) -> list[float]:
-        """Multiples of the task's target return, in the protocol's order."""
-        return self.protocol["targets"]
+    def targets(self) -> list[str]:
+        """The labels of the targets, in the evaluation's order."""
+        return [Target(**target).label for target in self.returns.evaluation["targets"]]
 
     @property
     def width(self) -> int | None:
@@ -117,6 +126,7 @@ class DataRecord:
     episodes: int
     steps: int
     return_mean: float  # over episodes
+    return_max: float  # the highest return of an episode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +142,22 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialResult(TrainingProgress):
-    """result.json: all that a trial has given, episode by episode."""
+class TrainingProgress:
+    """What the training of a model has given so far."""
 
-    id: str
-    trial: TrialRecord
-    task: Task
+    parameters: int  # of one model, unused ones included
+    live_parameters: int  # of them, those that training changes
+    update: int = 0  # updates done
+    loss: list[LossPoint] = field(default_factory=list)
+    train_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult(TrainingProgress):
+    """training.json: all that the training of a model has given, beside its weights."""
+
+    weights_id: str
+    weights: WeightsRecord
     status: Status
     error: str | None  # why it failed
     data: DataRecord
@@ -145,20 +165,102 @@ class TrialResult(TrainingProgress):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsCard:
+    """card.json of kept weights: all that a rollout needs beside the weights, so that it needs no data."""
+
+    weights_id: str
+    weights: WeightsRecord
+    config: dict[str, Any]  # every field of the Config that the model was built with
+    task: Task
+    update: int  # updates done
+    parameters: int
+    live_parameters: int
+    data: DataRecord
+    state_mean: list[float]
+    state_std: list[float]  # with Training.std_offset
+    provenance: Provenance
+    sha256: str  # of the file of weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnsResult:
+    """A file of evaluations/: what an Evaluation of a trial's weights has given, episode by episode.
+
+    It holds whole entries: all episodes of an evaluation at a target, or none.
+    """
+
+    returns_id: str
+    returns: ReturnsRecord
+    task: Task
+    status: Status
+    error: str | None  # why it failed
+    provenance: Provenance  # of the rollouts
+    evaluations: list[EvaluationResult]  # by update, then by target
+    rollout_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """A trial's training and evaluation together, as they are on disk now."""
+
+    training: TrainingResult
+    returns: ReturnsResult
+    status: Status
+
+    @property
+    def id(self) -> str:
+        """The second id."""
+        return self.returns.returns_id
+
+    @property
+    def trial(self) -> TrialRecord:
+        """The trial as JSON."""
+        return TrialRecord(weights=self.training.weights, returns=self.returns.returns)
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+        return self.returns.error or self.training.error
+
+    @property
+    def task(self) -> Task:
+        """The task of the episodes."""
+        return self.returns.task
+
+    @property
+    def update(self) -> int:
+        """Updates done."""
+        return self.training.update
+
+    @property
+    def evaluations(self) -> list[EvaluationResult]:
+        """The evaluations so far, by update, then by target."""
+        return self.returns.evaluations
+
+    @property
+    def seconds(self) -> Seconds:
+        """Wall time so far."""
+        return Seconds(train=self.training.train_seconds, rollout=self.returns.rollout_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialSummary:
     """A result without its episodes and losses. Every table is computed from these."""
 
-    id: str
+    id: str  # the second id
+    weights_id: str
     trial: TrialRecord
     task: Task
     status: Status
     error: str | None
     data: DataRecord
-    provenance: Provenance
+    provenance: Provenance  # of the training
+    rollouts: Provenance
     parameters: int
+    live_parameters: int
     update: int
     seconds: Seconds
-    asked: dict[str, float]  # target label ("1", "0.5") -> the return asked for
+    asked: dict[str, float]  # target label (x1, 6000) -> the return asked for, in the evaluation's order
     curve: dict[str, list[ReturnPoint]]  # target label -> its evaluations, by update
     run_id: str | None = None  # of MLflow, where it was read from there
 

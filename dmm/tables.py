@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from dmm.base.errors import unknown_name
-from dmm.config import Column, Row, Table
+from dmm.config import Table
 
 
 def folders() -> list[Path]:
@@ -23,10 +23,26 @@ def tables() -> dict[str, Path]:
 
 
 def find_table(name: str) -> Table:
-    """The table of that name, or at that path. Raises ValueError if there is none, or if the file is wrong."""
-    path = Path(name) if name.endswith(".py") else tables().get(name)
-    if path is None:
-        raise unknown_name("table", name, tables(), "tune_spaces")
+    """The table of that name, or at that path. Raises ValueError if there is none, or if the file is wrong.
+
+    A name may have a budget and a source of data behind it: `quickstart.short.dmm`.
+    """
+    if name.endswith(".py"):
+        return read_table(Path(name))
+    base, *suffixes = name.split(".")
+    if base not in tables():
+        raise unknown_name("table", base, tables(), "tune_spaces")
+    table = read_table(tables()[base])
+    for suffix in suffixes:
+        known = {*table.budgets, *(source for column in table.columns for source in column.sources)}
+        if suffix not in known:
+            raise unknown_name("budget or source of data", suffix, known, f"table {base}")
+        table = table.at(suffix) if suffix in table.budgets else table.on(suffix)
+    return table
+
+
+def read_table(path: Path) -> Table:
+    """The TABLE of a file. Raises ValueError if the file is absent or wrong."""
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file that defines TABLE")
     spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)
@@ -41,19 +57,3 @@ def find_table(name: str) -> Table:
     if not isinstance(table, Table):
         raise ValueError(f"{path} does not define TABLE = Table(...)")
     return table
-
-
-def find_row(table: Table, label: str) -> Row:
-    """A table's row by its label. Raises ValueError if there is none."""
-    rows = {row.label: row for row in table.rows}
-    if label not in rows:
-        raise unknown_name("row", label, rows, f"table {table.name}")
-    return rows[label]
-
-
-def find_column(table: Table, label: str) -> Column:
-    """A table's column by its label. Raises ValueError if there is none."""
-    columns = {column.label: column for column in table.columns}
-    if label not in columns:
-        raise unknown_name("column", label, columns, f"table {table.name}")
-    return columns[label]

@@ -19,7 +19,7 @@ PACKAGES = {path.stem for path in (Path(__file__).parent.parent / "dmm").iterdir
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, as for pyright
 jaxtyping.install_import_hook([f"dmm.{name}" for name in sorted(PACKAGES - UNCHECKED)], CHECKER)
 
-from helpers.reacher import REACHER, TINY, write_reacher_file  # noqa: E402
+from helpers.reacher import REACHER, parts, write_reacher_file  # noqa: E402
 
 from dmm.config import Trial  # noqa: E402
 
@@ -45,7 +45,7 @@ def reacher_file(tmp_path_factory) -> str:
 @pytest.fixture
 def tiny_trial(reacher_file) -> Trial:
     """A trial that takes a second: DT on Reacher."""
-    return Trial(arch="dt", task=REACHER, dataset=(f"d4rl:{reacher_file}",), protocol=TINY, seed=0,
+    return Trial(arch="dt", task=REACHER, dataset=(f"d4rl:{reacher_file}",), seed=0, **parts(),
                  overrides=(("width", 16), ("layers", 1)))  # fmt: skip
 
 

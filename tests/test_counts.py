@@ -4,6 +4,7 @@ import math
 import random
 
 import pytest
+from helpers.spaces import box
 
 from dmm.models import build_model, count_parameters, find_model
 
@@ -11,7 +12,7 @@ HOPPER, WALKER, ANT, ANTMAZE, KITCHEN = (11, 3), (17, 6), (27, 8), (29, 8), (60,
 
 
 def count(name, dims, preset="", **overrides):
-    return count_parameters(build_model(name, {**find_model(name).presets.get(preset, {}), **overrides}, *dims, 8))
+    return count_parameters(build_model(name, {**find_model(name).presets.get(preset, {}), **overrides}, box(*dims), 8))
 
 
 # DMM v1, Table 5: parameters on hopper-medium, walker2d-medium and antmaze-umaze; widths 128 / 64, on walker2d 32
@@ -159,7 +160,7 @@ def test_edt(dims, expected):
     ],
 )
 def test_hierarchical_models(name, dims, overrides, high, low):
-    model = build_model(name, overrides, *dims, 20)
+    model = build_model(name, overrides, box(*dims), 20)
     assert [count_parameters(part) for part in model.gradient_clip_groups()] == [high, low]
     assert count_parameters(model) == high + low
 
@@ -172,7 +173,7 @@ def test_bc_is_as_large_as_the_actor_of_td3_bc(dims, expected):
 @pytest.mark.parametrize("dims, all_of_them, printed", [(ANTMAZE, 278_408, 180_104), (KITCHEN, 282_633, 184_329)])
 def test_a_frozen_mixer_is_counted_but_not_trained(dims, all_of_them, printed):
     """The official code prints only trained parameters. Here count_parameters counts the frozen mixer too."""
-    model = build_model("metamamba", {"width": 128, "mixer_sharing": "frozen-shared"}, *dims, 8)
+    model = build_model("metamamba", {"width": 128, "mixer_sharing": "frozen-shared"}, box(*dims), 8)
     assert count_parameters(model) == all_of_them
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == printed
 

@@ -18,14 +18,15 @@ from dmm.tasks import find_task
 from dmm.training.fit import fit
 from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
 
-S, A, K = REACHER.state_dim, REACHER.action_dim, 6
+SPACES = REACHER.spaces
+S, A, K = SPACES.state_dim, SPACES.action_dim, 6
 CHANGES = {"width": 16, "layers": 2, "heads": 2, "return_low": -1.5, "return_high": 2.0, "bins": 12}
 
 
 def make(**overrides):
     """A model far from its initialisation, so that every parameter has an effect."""
     torch.manual_seed(0)
-    model = build_model("edt", {**CHANGES, **overrides}, S, A, K).eval()
+    model = build_model("edt", {**CHANGES, **overrides}, SPACES, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.2)
     return model
@@ -87,7 +88,7 @@ def test_forward_is_the_plain_one_at_every_real_step(padding):
 
 
 def test_bins_by_hand():
-    model = build_model("edt", {"width": 16, "bins": 5, "return_low": -1.0, "return_high": 1.0}, S, A, K)
+    model = build_model("edt", {"width": 16, "bins": 5, "return_low": -1.0, "return_high": 1.0}, SPACES, K)
     returns = torch.tensor([[-7.0, -1.0, -0.6, -0.4, 0.0, 0.4, 0.9, 1.0, 30.0]])
     assert model.bins(returns).tolist() == [
         [0, 0, 0, 1, 2, 2, 3, 4, 4]
@@ -97,7 +98,7 @@ def test_bins_by_hand():
 def test_loss_by_hand():
     """One real step and one padded step. The action is off by 1, the next state by 2, the return by -0.5 and then by 0.5."""
     overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 3.0}
-    model = build_model("edt", overrides, S, A, K)
+    model = build_model("edt", overrides, SPACES, K)
     zeros = torch.zeros(1, 2, S), torch.zeros(1, 2, A)
     data = Batch(*zeros, torch.tensor([[2.5, 9.0]]), torch.zeros(1, 2, dtype=torch.long), torch.tensor([[True, False]]),
                  next_states=torch.zeros(1, 2, S))  # fmt: skip
@@ -138,7 +139,7 @@ def test_dropout_is_of_the_values_of_attention():
 
 def test_it_starts_as_pytorch_does():
     torch.manual_seed(0)
-    model = build_model("edt", {"width": 64}, S, A, K)
+    model = build_model("edt", {"width": 64}, SPACES, K)
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             bound = module.in_features**-0.5
@@ -227,7 +228,7 @@ def test_a_lane_acts_alike_alone_and_beside_longer_and_shorter_ones(padding):
 def test_draws_by_hand():
     """Of 4 bins the quantile at 0.15 leaves out the least likely one. A tilt of 3 raises the bins by 0, 1, 2, 3."""
     overrides = {"width": 16, "bins": 4, "return_low": 0.0, "return_high": 4.0, "inverse_temperature": 3.0}
-    model = build_model("edt", overrides, S, A, K)
+    model = build_model("edt", overrides, SPACES, K)
     logits = torch.tensor([2.0, 1 + math.log(2), -5.0, math.log(5) - 1]).expand(1, 4, 4)  # tilted: weights 1, 2, -, 5
     drawn = model.sample_returns(logits, torch.tensor([[0.0, 0.124, 0.126, 0.374]]))
     assert drawn.tolist() == [[0, 0, 1, 1]]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.reacher import REACHER
+from helpers.spaces import box
 from torch import nn
 from torch.testing import assert_close
 
@@ -130,7 +132,9 @@ TRIMMED = {
 def test_the_last_layer_gives_what_all_tokens_would_give(dropout, case):
     """Outputs and gradients, dropout included: the tokens that are read have their masks of the whole sequence."""
     torch.manual_seed(0)
-    model = build_model(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, 5, 2, 4).double().train()
+    model = (
+        build_model(case.split()[0], {"width": 16, "dropout": dropout, **TRIMMED[case]}, box(5, 2), 4).double().train()
+    )
     whole = copy.deepcopy(model)
     whole.embed.state_tokens = lambda state=None: slice(None)
     batch, results = replace(random_batch(), dropout_key=torch.tensor(1)), []
@@ -194,9 +198,9 @@ class WithoutTrunk(DecisionModel):
     class Config:
         pass
 
-    def __init__(self, *sizes):
-        super().__init__(self.Config(), *sizes)
-        self.embed, self.head = TokenEmbedding(sizes[0], sizes[1], 16, 0.1), ActionHead(16, sizes[1])
+    def __init__(self, spaces, context_length):
+        super().__init__(self.Config(), spaces, context_length)
+        self.embed, self.head = TokenEmbedding(spaces, 16, 0.1), ActionHead(16, spaces)
         self.blocks = nn.ModuleList([PlainBlock(), TransformerBlock(16, 2, 0.1, "relu")])
 
     def forward(self, batch, state=None):
@@ -208,7 +212,7 @@ class WithoutTrunk(DecisionModel):
 
 
 def test_a_model_without_a_trunk_learns_and_acts():
-    model, batch = WithoutTrunk(5, 2, 4).double(), random_batch()
+    model, batch = WithoutTrunk(box(5, 2), 4).double(), random_batch()
     model.loss(model(batch), batch).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert model(batch).shape == (2, 4, 2) and model.eval().act(batch).shape == (2, 2)
@@ -245,9 +249,9 @@ def test_windows_of_the_kernel_are_those_of_torch(padding, window, tiny_trial, m
     drawn = torch.tensor([0, 1, 49, 50, 51, 55, 599, 597, 300])  # episodes have 50 steps
     if library()[0] is None:
         pytest.skip("no C++ kernels")
-    ours = data_windows.read_windows(data, drawn, protocol, 10.0, frozenset({"rewards"}))
+    ours = data_windows.read_windows(data, drawn, protocol, 10.0, REACHER.spaces, frozenset({"rewards"}))
     monkeypatch.setattr(data_windows, "gather_windows", lambda *_: None)
-    theirs = data_windows.read_windows(data, drawn, protocol, 10.0, frozenset({"rewards"}))
+    theirs = data_windows.read_windows(data, drawn, protocol, 10.0, REACHER.spaces, frozenset({"rewards"}))
     for field in ("states", "actions", "returns_to_go", "steps", "mask", "rewards"):
         assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
 
@@ -260,7 +264,7 @@ def test_pads_are_exact_in_every_form(tiny_trial):
     data = dataset(tiny_trial.dataset)
     for pad_state, pad_action in (("raw zero", -10.0), ("normalised zero", 0.5), ("raw zero", 0.0)):
         protocol = tiny_trial.protocol.with_overrides(pad_state=pad_state, pad_action=pad_action)
-        batch = sample_batch(data, protocol, 10.0, torch.Generator().manual_seed(0), 256)
+        batch = sample_batch(data, protocol, 10.0, REACHER.spaces, torch.Generator().manual_seed(0), 256)
         pads, deviation = ~batch.mask, (data.state_std + protocol.std_offset).astype("float32")
         assert pads.any()
         raw = torch.from_numpy(-data.state_mean.astype("float32") / deviation)

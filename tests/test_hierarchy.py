@@ -22,7 +22,8 @@ from dmm.training.fit import fit, init_model
 from tune_spaces.protocols import CORREIA, CORREIA_HDT
 
 transformers = pytest.importorskip("transformers")
-S, A, K, HIDDEN = REACHER.state_dim, REACHER.action_dim, 4, 32
+SPACES = REACHER.spaces
+S, A, K, HIDDEN = SPACES.state_dim, SPACES.action_dim, 4, 32
 PROTOCOL = CORREIA.with_overrides(context_length=K)
 LOW = ("goals", "states", "previous_actions")
 HIGH = {"hdm": ("previous_goals", "states"), "hdt": ("states", "previous_goals")}
@@ -32,7 +33,7 @@ BOTH = pytest.mark.parametrize("name", ["hdm", "hdt"])
 def shaken(name, **overrides):
     """A model in which every parameter has an effect."""
     torch.manual_seed(0)
-    model = build_model(name, {"width": HIDDEN, "layers": 2, **overrides}, S, A, K).eval()
+    model = build_model(name, {"width": HIDDEN, "layers": 2, **overrides}, SPACES, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     return model
@@ -77,7 +78,7 @@ def test_both_levels_are_their_twins_of_transformers(name, overrides):
     model, data = shaken(name, **overrides), episodes()
     high, low = twins(name, model)
     rows = torch.tensor([0, 2, 3, 20, 30, 33, 87, 99])  # windows of 1, 3, 4, 4, 1, 4, 1 and 4 steps
-    windows = read_windows(data, rows, PROTOCOL, 1.0, model.needs)
+    windows = read_windows(data, rows, PROTOCOL, 1.0, SPACES, model.needs)
     assert windows.mask.sum(1).tolist() == [1, 3, 4, 4, 1, 4, 1, 4] and windows.mask[:, 0].all()
     actions, goals = model(windows)
     for row, real in enumerate(windows.mask.sum(1).tolist()):
@@ -168,7 +169,7 @@ def test_one_optimiser_is_as_good_as_two(name, overrides):
     schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: min((step + 1) / 2, 1)) for one in optimisers]
     generator, norms = torch.Generator().manual_seed(derive_seed(0, "windows")), []
     for _ in range(6):
-        drawn = sample_batch(episodes(), protocol, REACHER.return_scale, generator, 8, model.needs)
+        drawn = sample_batch(episodes(), protocol, REACHER.return_scale, SPACES, generator, 8, model.needs)
         actions, goals = model(drawn)
         errors = (goals - drawn.goals)[drawn.mask], (actions - drawn.actions)[drawn.mask]
         for level, optimiser, schedule, error in zip(levels, optimisers, schedules, errors, strict=True):
@@ -192,7 +193,7 @@ def test_steps_move_to_the_end_of_the_window_by_hand():
 
 
 def test_no_number_of_hdt_tells_whether_right_padding_is_masked(monkeypatch):
-    model, data = shaken("hdt"), read_windows(episodes(), torch.arange(12), PROTOCOL, 1.0, shaken("hdt").needs)
+    model, data = shaken("hdt"), read_windows(episodes(), torch.arange(12), PROTOCOL, 1.0, SPACES, shaken("hdt").needs)
     masked = model(data)
     monkeypatch.setattr(dmm.models.hdt, "attention_bias", lambda real, x: attention_bias(torch.ones_like(real), x))
     for one, other in zip(masked, model(data), strict=True):
@@ -204,7 +205,7 @@ def test_goals_are_bounded_in_hdm_alone():
         model = shaken(name, **overrides)
         for part in model.gradient_clip_groups():
             part.head.weight.data.mul_(100)
-        actions, goals = model(read_windows(episodes(), torch.arange(9), PROTOCOL, 1.0, model.needs))
+        actions, goals = model(read_windows(episodes(), torch.arange(9), PROTOCOL, 1.0, SPACES, model.needs))
         assert actions.abs().max() <= 1 and (goals.abs().max() <= 1) == bounded
 
 

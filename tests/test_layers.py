@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS = [
-    {"base", "batch"},
+    {"base"},
+    {"batch"},
     {"tasks", "kernels"},
     {"layers", "environments", "schema"},
     {"models", "data", "config"},
@@ -27,7 +28,7 @@ LEVELS = [
 ]
 LEVEL = {package: number for number, packages in enumerate(LEVELS) for package in packages}
 WITHIN_A_LEVEL = {("config", "models")}  # the one arrow between packages of one level
-LIGHT_LEVELS = 5  # levels 0 to 4 load on a machine without Ray and MuJoCo, for example a GPU host
+LIGHT_LEVELS = 6  # levels 0 to 5 load on a machine without Ray and MuJoCo, for example a GPU host
 LIGHT = {"dmm", "torch", "numpy", "einops", "jaxtyping"} | sys.stdlib_module_names
 ONLY = {"ray": "sweeps", "mlflow": "tracking"}  # library -> the one package that imports it
 ENTRIES = {"dmm", "dmm.__main__"}  # above all levels

@@ -50,7 +50,7 @@ def test_an_update_at_the_papers_size(name, preset):
     model, data = init_model(trial), hopper_like()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     generator = torch.Generator().manual_seed(0)
-    drawn = sample_batch(data, trial.protocol, HOPPER.return_scale, generator, 4, model.needs)
+    drawn = sample_batch(data, trial.protocol, HOPPER.return_scale, HOPPER.spaces, generator, 4, model.needs)
     before = torch.cat([p.detach().flatten() for p in model.parameters()])
     model.loss(model(drawn), drawn).backward()
     optimizer.step()
@@ -61,6 +61,6 @@ def test_an_update_at_the_papers_size(name, preset):
 def hopper_like():
     """The made-up episodes with Hopper's dimensions."""
     made = episodes()
-    states = np.pad(made.states, ((0, 0), (0, HOPPER.state_dim - made.state_dim)), mode="wrap")
-    actions = np.pad(made.actions, ((0, 0), (0, HOPPER.action_dim - made.action_dim)), mode="wrap")
+    states = np.pad(made.states, ((0, 0), (0, HOPPER.spaces.state_dim - made.state_dim)), mode="wrap")
+    actions = np.pad(made.actions, ((0, 0), (0, HOPPER.spaces.action_dim - made.action_dim)), mode="wrap")
     return assemble("made up", states, actions, made.rewards, made.offsets, made.terminated)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers.models import EVERY, SMALL, A, K, S, batch, make
+from helpers.models import EVERY, SMALL, SPACES, A, K, batch, make
 
 from dmm.models import build_model, find_model, list_models, make_config
 
@@ -180,7 +180,7 @@ def trunk_linears(model):
 @pytest.mark.parametrize("name", ["dt", "dc", "decision_mamba", "metamamba", "attention_ssm"])
 def test_trunks_start_at_a_normal_of_002(name):
     torch.manual_seed(0)
-    model = build_model(name, {"width": 64}, S, A, K)
+    model = build_model(name, {"width": 64}, SPACES, K)
     for module in trunk_linears(model).values():
         count = module.weight.numel()
         assert abs(module.weight.std() - 0.02) < 4 * 0.02 / math.sqrt(2 * count)
@@ -282,7 +282,7 @@ def test_every_field_of_a_config_has_an_effect(name):
 
     def fingerprint(overrides):
         torch.manual_seed(0)
-        model = build_model(name, {"width": 32, **overrides}, S, A, K).train()
+        model = build_model(name, {"width": 32, **overrides}, SPACES, K).train()
         shapes = {key: value.shape for key, value in model.named_parameters()}
         data = batch(padding="right")
         torch.manual_seed(0)

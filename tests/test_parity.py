@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.spaces import box
 from torch import nn
 
 from dmm.batch import Batch
@@ -86,7 +87,7 @@ def hugging_face_twin(model, config):
 def test_dt_is_transformers_dt():
     for overrides in ({}, {"heads": 4}, {"layers": 1, "heads": 2, "activation": "gelu"}):
         torch.manual_seed(0)
-        model = build_model("dt", {"width": HIDDEN, **overrides}, S, A, K).eval()
+        model = build_model("dt", {"width": HIDDEN, **overrides}, box(S, A), K).eval()
         for parameter in model.parameters():  # initial weights are small and biases zero: give every one a part
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
         batch, twin = padded_batch(), hugging_face_twin(model, model.config)
@@ -386,7 +387,9 @@ def dmm_frozen_gelu_trunk(model, x):
 )
 def test_models_are_their_equations(name, preset, overrides, trunk):
     torch.manual_seed(0)
-    model = build_model(name, {**find_model(name).presets.get(preset, {}), **overrides, "width": 32}, S, A, K).eval()
+    model = build_model(
+        name, {**find_model(name).presets.get(preset, {}), **overrides, "width": 32}, box(S, A), K
+    ).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     batch, modalities = padded_batch(), "Rsa" if model.embed.action_tokens else "Rs"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.models import CASES, A, S
+from helpers.models import CASES, SPACES, A, S
 from helpers.reacher import REACHER, TINY
 
 import dmm.models.attention_ssm
@@ -30,7 +30,7 @@ def test_steps_equal_the_full_history(name, overrides, monkeypatch):
     for module in (dmm.models.dt, dmm.models.attention_ssm):
         monkeypatch.setattr(module, "attention_bias", banded)
     torch.manual_seed(0)
-    model = build_model(name, overrides, S, A, K).eval()
+    model = build_model(name, overrides, SPACES, K).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     states, actions, returns = torch.randn(2, LENGTH, S), torch.rand(2, LENGTH, A) * 2 - 1, torch.rand(2, LENGTH)
@@ -51,7 +51,7 @@ def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, 
     steps = 6
     task = replace(REACHER, horizon=steps)
     protocol = TINY.with_overrides(context_length=steps, padding="right", rollout="recurrent")
-    norm = StateStatistics(torch.zeros(task.state_dim).numpy(), torch.ones(task.state_dim).numpy())
+    norm = StateStatistics(torch.zeros(task.spaces.state_dim).numpy(), torch.ones(task.spaces.state_dim).numpy())
     model = init_model(replace(tiny_trial, arch=arch, overrides=(), protocol=protocol))
     one = rollout(model, task, protocol, norm, [-5.0, -9.0], [1, 2])
     other = rollout(model, task, protocol.with_overrides(rollout="windowed"), norm, [-5.0, -9.0], [1, 2])

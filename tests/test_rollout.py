@@ -25,16 +25,16 @@ class Scripted(DecisionModel):
         pass
 
     def __init__(self, task):
-        super().__init__(self.Config(), task.state_dim, task.action_dim, 4)
+        super().__init__(self.Config(), task.spaces, 4)
         self.parameter = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, batch):
-        actions = self.action_dim
+        actions = self.spaces.action_dim
         return torch.tanh(batch.states[..., :actions] + batch.returns_to_go[..., None] / 7)
 
 
 def statistics(task) -> StateStatistics:
-    return StateStatistics(np.linspace(-0.1, 0.2, task.state_dim), np.linspace(0.5, 2, task.state_dim))
+    return StateStatistics(np.linspace(-0.1, 0.2, task.spaces.state_dim), np.linspace(0.5, 2, task.spaces.state_dim))
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
@@ -51,8 +51,8 @@ def test_history_equals_training_window(padding, pad_state):
     )
     generator = np.random.default_rng(0)
     steps = 9
-    states = generator.normal(size=(steps, REACHER.state_dim)).astype(np.float32)
-    actions = generator.uniform(-1, 1, (steps, REACHER.action_dim)).astype(np.float32)
+    states = generator.normal(size=(steps, REACHER.spaces.state_dim)).astype(np.float32)
+    actions = generator.uniform(-1, 1, (steps, REACHER.spaces.action_dim)).astype(np.float32)
     rewards = generator.normal(size=steps).astype(np.float32)
     data = assemble("test", states, actions, rewards, np.array([0, steps]), np.array([False]))
     norm = StateStatistics(data.state_mean, data.state_std + protocol.std_offset)
@@ -61,9 +61,8 @@ def test_history_equals_training_window(padding, pad_state):
     for t in range(steps):
         history.observe(states[t : t + 1])
         seen = history.window()
-        expected = read_windows(
-            data, torch.tensor([t]), replace(protocol, window_anchor="end"), REACHER.return_scale, needs
-        )
+        anchored = replace(protocol, window_anchor="end")
+        expected = read_windows(data, torch.tensor([t]), anchored, REACHER.return_scale, REACHER.spaces, needs)
         now = int(expected.last_step)
         for field in fields(expected):
             want, got = getattr(expected, field.name), getattr(seen, field.name)
@@ -83,7 +82,7 @@ def plain_loop(model, task, norm, target, seed) -> tuple[float, int]:
     left, total, length = target / task.return_scale, 0.0, 0
     while True:
         seen = torch.tensor((state - norm.mean) / norm.std, dtype=torch.float32)
-        action = torch.tanh(seen[: task.action_dim] + torch.tensor(left, dtype=torch.float32) / 7).numpy()
+        action = torch.tanh(seen[: task.spaces.action_dim] + torch.tensor(left, dtype=torch.float32) / 7).numpy()
         state, reward, terminated, truncated, _ = env.step(action)
         total, length, left = total + float(reward), length + 1, left - float(reward) / task.return_scale
         if terminated or truncated or length == task.horizon:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.models import A, K, S, batch, make
+from helpers.models import SPACES, K, batch, make
 from helpers.reacher import REACHER, TINY
 from helpers.synthetic_episodes import episodes
 from scipy.special import erf
@@ -220,7 +220,7 @@ def test_the_pads_of_ds4():
 
 def test_ds4_starts_at_hippo_with_log_uniform_steps():
     torch.manual_seed(0)
-    model = build_model("ds4", {"width": 400, "layers": 2}, S, A, K)
+    model = build_model("ds4", {"width": 400, "layers": 2}, SPACES, K)
     poles, P, B, _ = diagonalised(96)
     for block in model.blocks:
         dt = block.s4.log_dt.exp()

@@ -15,7 +15,7 @@ from dmm.base.lock import Held, describe, hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.schema import TrialResult
 from dmm.trials import run, storage
-from dmm.trials.storage import load_checkpoint, load_result, trial_folder, trial_lock
+from dmm.trials.storage import load_checkpoint, load_result, returns_path, training_lock, trial_folder
 
 
 class Killed(BaseException):
@@ -25,7 +25,7 @@ class Killed(BaseException):
 @pytest.fixture
 def trial(tiny_trial):
     """A trial of four evaluations."""
-    return replace(tiny_trial, protocol=tiny_trial.protocol.with_overrides(num_evaluations=4))
+    return replace(tiny_trial, evaluation=replace(tiny_trial.evaluation, num_evaluations=4))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def stop_at(trial, update: int) -> None:
 
 
 def curves(found: TrialResult) -> tuple:
-    return found.status, found.update, found.loss, found.evaluations
+    return found.status, found.update, found.training.loss, found.evaluations
 
 
 def go_on(trial) -> tuple[list[int], TrialResult]:
@@ -109,27 +109,38 @@ def test_a_trial_whose_checkpoints_are_gone_does_not_begin_anew(trial):
 
 
 @pytest.mark.parametrize("update", [4, 8])
-def test_a_cut_result_is_rebuilt_from_the_checkpoint(trial, whole, update):
+def test_a_cut_training_file_is_rebuilt_from_the_checkpoint(trial, whole, update):
     stop_at(trial, update)
-    cut(trial_folder(trial) / "result.json")
+    cut(trial_folder(trial) / "training.json")
     assert load_result(trial) is None
     seen, done = go_on(trial)
     assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
     assert curves(load_result(trial)) == curves(whole)
 
 
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+def test_a_damaged_evaluation_is_rolled_out_again_from_the_kept_weights(trial, whole, damage):
+    stop_at(trial, 6)
+    damage(returns_path(trial))
+    assert curves(go_on(trial)[1]) == curves(whole)
+    log = (trial_folder(trial) / "log.txt").read_text()
+    assert log.count("training from") == 2 and "training from update 6" in log
+    aside = returns_path(trial).with_suffix(".damaged")
+    assert damage is Path.unlink or (aside.exists() and "its episodes are rolled out again" in log)
+
+
 def test_a_cut_result_without_a_checkpoint_is_an_error(trial):
     stop_at(trial, 4)
     for name in ("checkpoint.pt", "checkpoint-before.pt"):
         (trial_folder(trial) / name).unlink()
-    cut(trial_folder(trial) / "result.json")
-    with pytest.raises(ValueError, match="result.json is damaged.*no checkpoint"):
+    cut(trial_folder(trial) / "training.json")
+    with pytest.raises(ValueError, match="training.json is damaged.*no checkpoint"):
         run.run(trial)
 
 
 def test_a_checkpoint_made_with_other_data_is_refused_without_a_result_too(trial, monkeypatch):
     stop_at(trial, 4)
-    (trial_folder(trial) / "result.json").unlink()
+    (trial_folder(trial) / "training.json").unlink()
     state = load_checkpoint(trial)
     storage.save_checkpoint(trial, replace(state, data_sha256="0" * 64))
     with pytest.raises(ValueError, match="other data.*000000000000"):
@@ -158,17 +169,20 @@ def test_a_full_disk_at_a_checkpoint_is_said_and_leaves_usable_files(trial, whol
 def test_a_failed_trial_keeps_to_its_last_checkpoint(trial, whole, monkeypatch):
     evaluate = run.evaluate
 
-    def broken(model, trial, statistics, evaluation, update, roll):
-        if evaluation == 3:
+    def broken(model, trial, statistics, update, **options):
+        if update == 6:
             raise FloatingPointError("the loss is nan")
-        return evaluate(model, trial, statistics, evaluation, update, roll)
+        return evaluate(model, trial, statistics, update, **options)
 
     monkeypatch.setattr(run, "evaluate", broken)
     with pytest.raises(FloatingPointError):
         run.run(trial)
     found = load_result(trial)
-    assert (found.status, found.error, found.update) == ("failed", "FloatingPointError: the loss is nan", 4)
-    assert found.loss == [point for point in whole.loss if point.update <= 4]
+    assert (found.status, found.error, found.update) == ("failed", "FloatingPointError: the loss is nan", 6)
+    assert found.training.loss == [point for point in whole.training.loss if point.update <= 6]
+    assert found.evaluations == [entry for entry in whole.evaluations if entry.update <= 4]
+    monkeypatch.setattr(run, "evaluate", evaluate)
+    assert curves(run.run(trial)) == curves(whole)
 
 
 def test_a_trial_that_died_is_marked_from_outside(trial):
@@ -239,8 +253,8 @@ def test_who_waits_gets_the_lock(tmp_path, other):
 def test_a_trial_that_another_process_took_over_is_not_written(trial, monkeypatch):
     def stolen(found):
         if found.update == 4:
-            thief = json.loads(trial_lock(trial).with_suffix(".holder").read_text()) | {"token": "x", "host": "far"}
-            write_atomic(trial_lock(trial).with_suffix(".holder"), json.dumps(thief).encode())
+            thief = json.loads(training_lock(trial).with_suffix(".holder").read_text()) | {"token": "x", "host": "far"}
+            write_atomic(training_lock(trial).with_suffix(".holder"), json.dumps(thief).encode())
 
     with pytest.raises(RuntimeError, match="was taken over by .*@far"):
         run.run(trial, on_progress=stolen)

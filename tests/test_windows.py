@@ -6,6 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from helpers.reacher import REACHER, TINY
+from helpers.spaces import box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,7 +105,7 @@ def test_training_windows_equal_a_plain_loop(lengths, seed, protocol, needs, com
     data = random_data(lengths, seed)
     kernel = windows.gather_windows if compiled else lambda *_: None
     with patch.object(windows, "gather_windows", kernel):
-        batch = read_windows(data, torch.arange(data.steps), protocol, 7.0, needs)
+        batch = read_windows(data, torch.arange(data.steps), protocol, 7.0, box(S, A), needs)
     loop = [expected_window(data, drawn, protocol, 7.0) for drawn in range(data.steps)]
     for name in loop[0]:
         found = getattr(batch, name)
@@ -125,7 +126,9 @@ def test_a_batch_has_windows_of_rows_that_may_be_drawn(lengths, seed, drawn_by, 
     sampling, anchor = drawn_by
     protocol = protocol.with_overrides(sampling=sampling, window_anchor=anchor)
     numbered = assemble("rows", data.states, data.actions, np.arange(data.steps), data.offsets, data.terminated)
-    batch = sample_batch(numbered, protocol, 1.0, torch.Generator().manual_seed(0), 64, frozenset({"rewards"}))
+    batch = sample_batch(
+        numbered, protocol, 1.0, box(S, A), torch.Generator().manual_seed(0), 64, frozenset({"rewards"})
+    )
     k, allowed = protocol.context_length, set(range(data.steps))
     if anchor == "whole":
         starts = (
@@ -150,7 +153,7 @@ def test_a_batch_has_windows_of_rows_that_may_be_drawn(lengths, seed, drawn_by, 
 def test_rollout_windows_equal_a_plain_loop(protocol, needs, episodes, horizon, seed):
     """The windows of every step. Half of the episodes end halfway."""
     generator, k = np.random.default_rng(seed), protocol.context_length
-    task = replace(REACHER, state_dim=S, action_dim=A, horizon=horizon)
+    task = replace(REACHER, spaces=box(S, A), horizon=horizon)
     norm = StateStatistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
     targets = generator.normal(size=episodes)
     history = WindowedHistory(task, protocol, norm, targets.tolist(), needs)

@@ -9,7 +9,7 @@ TABLE = replace(
     name="precision",
     title="float32 and bfloat16, with the quickstart's protocol",
     rows=tuple(
-        replace(row, label=f"{row.label}, {dtype}", protocol_overrides={**row.protocol_overrides, "dtype": dtype})
+        replace(row, label=f"{row.label}, {dtype}", overrides={**row.overrides, "dtype": dtype})
         for row in QUICKSTART.rows
         for dtype in ("float32", "bfloat16")
     ),

@@ -1,14 +1,40 @@
-"""Protocols of the papers, as their scripts run them. Each value has its source."""
+"""Protocols of the papers, as their scripts run them. Each value has its source.
 
-from dmm.config import Protocol
+A paper that sets width, learning rate or targets per dataset has a mapping for `Row.per_column` here. Its keys are the labels
+of columns: hopper-medium, hopper-medium-replay, ...
+"""
+
+from dmm.config import Protocol, Target
 from dmm.tasks import TASKS
 
+ENVIRONMENTS = ("hopper", "walker2d", "halfcheetah")
+LOCOMOTION = tuple(f"{name}-{data}" for data in ("medium", "medium-replay", "medium-expert") for name in ENVIRONMENTS)
+
 # kzl/decision-transformer, gym: K = 20, targets x1 and x0.5. A window starts anywhere in an episode. Padded actions are -10
-# in training and 0 in rollouts
-DT_GYM = Protocol(name="DT, gym", context_length=20, targets=(1.0, 0.5))
+# in training and 0 in rollouts. State statistics here are float64. The scripts of this family compute them in float32, which
+# moves a standard deviation by up to 0.2 %
+DT_GYM = Protocol(name="DT, gym").with_overrides(context_length=20, targets=(1.0, 0.5))
 
 # Decision ConvFormer's scripts: K = 8, four targets, ten evaluations of 100 episodes per target
 DC_GYM = DT_GYM.with_overrides(name="DC, gym", context_length=8, targets=(1.0, 2.0, 10.0, 20.0))
+
+# Decision ConvFormer, per dataset. The width is 256 on hopper-medium and hopper-medium-replay, else 128. The learning rate is
+# 1e-4 on these and on walker2d-medium, else 1e-3. README of beanie00/Decision-ConvFormer (3db9b9e) for hopper, and Ota 2024
+# for all
+DC_PER_COLUMN = {
+    label: {
+        "width": 256 if label in ("hopper-medium", "hopper-medium-replay") else 128,
+        "learning_rate": 1e-4 if label in ("hopper-medium", "hopper-medium-replay", "walker2d-medium") else 1e-3,
+    }
+    for label in LOCOMOTION
+}
+
+# Decision Mamba (Ota 2024), gym/run_experiments.sh of Toshihiro-Ota/decision-mamba (35f9944): K = 20, the widths and rates
+# of DC, and half of x1 beside DC's targets. The paper lists one target for each environment: 3600, 5000 and 6000. These are
+# x1, x1 and x0.5. It does not say how its table chooses among the five
+OTA_GYM = DC_GYM.with_overrides(name="DMamba, gym", context_length=20, targets=(1.0, 2.0, 10.0, 20.0, 0.5))
+OTA_PER_COLUMN = DC_PER_COLUMN
+OTA_SEEDS = (12, 23, 34, 45, 51)
 
 # Decision MetaMamba's scripts have the protocol of DC
 DMM_GYM = DC_GYM.with_overrides(name="DMM, gym")
@@ -17,8 +43,7 @@ DMM_GYM = DC_GYM.with_overrides(name="DMM, gym")
 # after 250 x 100 and at the end. scripts/eval_edt.py rolls each checkpoint for 20 episodes at x1. An episode is drawn
 # uniformly, then a window of K steps inside it. Pads are on the right, and a padded state is zero after normalisation. The
 # official loader goes through the episodes in shuffled rounds. Here each draw is independent
-EDT_GYM = Protocol(
-    name="EDT, gym",
+EDT_GYM = Protocol(name="EDT, gym").with_overrides(
     context_length=20,
     batch_size=256,
     updates=50_000,
@@ -31,33 +56,30 @@ EDT_GYM = Protocol(
     episodes_per_evaluation=20,
 )
 
-# configs/halfcheetah.yaml. The scripts' target for HalfCheetah is 6000, half of the task's x1
-EDT_HALFCHEETAH = EDT_GYM.with_overrides(name="EDT, halfcheetah", batch_size=128, targets=(0.5,))
-
-# overrides of EDT's Config per task, for a row: its bins span D4RL's reference scores, divided by the return scale
-EDT_RANGES = {
-    task.name: {
+# EDT per dataset. Its bins span D4RL's reference scores, divided by the return scale. configs/halfcheetah.yaml has batches of
+# 128, and the scripts' target for HalfCheetah is 6000, half of the task's x1
+EDT_PER_COLUMN = {
+    label: {
         "return_low": task.ref_min_score / task.return_scale,
         "return_high": task.ref_max_score / task.return_scale,
+        **({"batch_size": 128, "targets": (0.5,)} if task.name == "halfcheetah" else {}),
     }
-    for task in TASKS.values()
+    for label in LOCOMOTION
+    for task in [TASKS[label.split("-")[0]]]
 }
 
-# EDT_RANGES with sampled bins, as scripts/eval_edt.py always does. The inverse temperature is 10 plus the configs'
-# expert_weight, which is 15 (HalfCheetah: 1)
-EDT_SAMPLED = {
-    name: {**overrides, "inverse_temperature": 11.0 if name == "halfcheetah" else 25.0}
-    for name, overrides in EDT_RANGES.items()
+# EDT_PER_COLUMN with sampled bins, as scripts/eval_edt.py always does. The inverse temperature is 10 plus the configs'
+# expert_weight, which is 15 (HalfCheetah: 1). The preset "EDT, sampled" has 25
+EDT_SAMPLED_PER_COLUMN = {
+    label: {**overrides, "inverse_temperature": 11.0 if label.startswith("halfcheetah") else 25.0}
+    for label, overrides in EDT_PER_COLUMN.items()
 }
 
 # Correia and Alexandre's Decision Mamba and HDM: defaults of the scripts of meowatthemoon/HierarchicalDecisionMamba (42b1f0f)
 # and DecisionMamba (ed0316f), with K = 20 as in their READMEs. Learning rate, warm-up, weight decay and gradient clipping
-# are those of DT. The paper is said to have 100 episodes, 4 seeds and a million updates. DM and HDM have no target return.
-# DM+R has three: 10,000, the data's highest return, and half of that. A target here is a multiple of the task's target and
-# the same for all data of a row, so these three numbers must be set by hand for each dataset. Their episodes end after as
-# many steps as the longest of the data has
-CORREIA = Protocol(
-    name="Correia",
+# are those of DT. The paper is said to have 100 episodes, 4 seeds and a million updates. DM and HDM have no target return, so
+# they ignore it. Their episodes end after as many steps as the longest of the data has
+CORREIA = Protocol(name="Correia").with_overrides(
     context_length=20,
     batch_size=16,
     window_anchor="end",  # the drawn step is a window's last, so windows at the start of an episode are short
@@ -66,6 +88,11 @@ CORREIA = Protocol(
     pad_action=0.0,
     num_evaluations=100,  # every 1,000 updates
     episodes_per_evaluation=10,
+)
+
+# DM+R has three targets: 10,000, the data's highest return, and half of that
+CORREIA_RETURNS = CORREIA.with_overrides(
+    name="Correia, DM+R", targets=(Target(10_000.0, "return"), Target(1.0, "data"), Target(0.5, "data"))
 )
 
 # README of meowatthemoon/HDT (3c9d052): the same scripts, with all updates in the warm-up

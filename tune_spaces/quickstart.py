@@ -3,8 +3,7 @@
 from dmm.config import Column, Protocol, Row, Table
 from dmm.tasks import find_task
 
-PROTOCOL = Protocol(
-    name="quickstart",
+PROTOCOL = Protocol(name="quickstart").with_overrides(
     context_length=8,
     updates=2_000,
     warmup=100,
@@ -23,8 +22,7 @@ TABLE = Table(
             label="DMM v2",
             arch="metamamba",
             preset="DMM v2",
-            overrides={"width": 64},
-            protocol_overrides={"learning_rate": 3e-3},
+            overrides={"width": 64, "learning_rate": 3e-3},
         ),
         Row(label="DT", arch="dt", overrides={"width": 64, "dropout": 0.0}, note="no dropout"),
     ),

@@ -3,8 +3,7 @@
 from dmm.config import LAST, Column, Protocol, Row, Table
 from dmm.tasks import find_task
 
-PROTOCOL = Protocol(
-    name="zoo",
+PROTOCOL = Protocol(name="zoo").with_overrides(
     context_length=20,
     updates=2_000,
     warmup=200,
@@ -20,10 +19,8 @@ ELASTIC = {"sampling": "episodes", "window_anchor": "whole", "padding": "right",
 
 
 def small(label: str, arch: str, preset: str = "", protocol: dict | None = None, **overrides) -> Row:
-    """A row at width 64. It overrides the width and depth of its preset."""
-    return Row(
-        label=label, arch=arch, preset=preset, overrides={"width": 64, **overrides}, protocol_overrides=protocol or {}
-    )
+    """A row at width 64. It overrides the width and depth of its preset, and parts of the protocol."""
+    return Row(label=label, arch=arch, preset=preset, overrides={"width": 64, **overrides, **(protocol or {})})
 
 
 TABLE = Table(

@@ -24,7 +24,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Spaces
 from dmm.data.trajectories import Trajectories
 from dmm.kernels import scan
 from dmm.layers import ActionHead, ConvMixer, SelectiveSSM, TokenEmbedding
@@ -156,14 +156,14 @@ def peer_model(ours: nn.Module, scan: Scan) -> nn.Module:
 class PeerTransformer(nn.Module):
     """transformers' Decision Transformer on a Batch. It computes all its heads, as the original does."""
 
-    def __init__(self, state_dim: int, action_dim: int, context_length: int, width: int, layers: int) -> None:
+    def __init__(self, spaces: Spaces, context_length: int, width: int, layers: int) -> None:
         super().__init__()
         transformers = importlib.import_module("transformers")
         self.model = transformers.DecisionTransformerModel(
             transformers.DecisionTransformerConfig(
-                state_dim=state_dim, act_dim=action_dim, hidden_size=width, n_layer=layers, n_head=1, max_ep_len=1000,
-                n_positions=3 * context_length, activation_function="relu", attn_implementation="eager",
-                bos_token_id=None, eos_token_id=None,
+                state_dim=spaces.state_dim, act_dim=spaces.action_dim, hidden_size=width, n_layer=layers, n_head=1,
+                max_ep_len=1000, n_positions=3 * context_length, activation_function="relu",
+                attn_implementation="eager", bos_token_id=None, eos_token_id=None,
             )
         )  # fmt: skip
 

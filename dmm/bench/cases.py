@@ -11,7 +11,7 @@ import torch
 from dmm import kernels
 from dmm.bench import baselines
 from dmm.bench.timing import BenchmarkCase, TimingBudget, Workload
-from dmm.config import Protocol, Trial
+from dmm.config import Evaluation, Training, Trial
 from dmm.data.trajectories import Trajectories, assemble
 from dmm.data.windows import sample_batch
 from dmm.kernels import scan
@@ -48,21 +48,24 @@ def synthetic_data(episodes: int) -> Trajectories:
     count = int(lengths.sum())
     return assemble(
         "synthetic",
-        generator.standard_normal((count, HOPPER.state_dim), np.float32),
-        generator.uniform(-1, 1, (count, HOPPER.action_dim)).astype(np.float32),
+        generator.standard_normal((count, HOPPER.spaces.state_dim), np.float32),
+        generator.uniform(-1, 1, (count, HOPPER.spaces.action_dim)).astype(np.float32),
         generator.uniform(0, 4, count).astype(np.float32),
         np.concatenate([[0], np.cumsum(lengths)]),
         np.zeros(episodes, bool),
     )
 
 
-def synthetic_trial(arch: str, context_length: int, overrides: Mapping[str, object], **protocol) -> Trial:
+def synthetic_trial(
+    arch: str, context_length: int, overrides: Mapping[str, object], updates: int = 100_000, **evaluation
+) -> Trial:
     """A trial of an architecture on synthetic data."""
     return Trial(
         arch=arch,
         task=HOPPER,
         dataset=("synthetic",),
-        protocol=Protocol(name="bench", context_length=context_length, **protocol),
+        training=Training(context_length=context_length, updates=updates, warmup=min(updates, 10_000)),
+        evaluation=Evaluation(**evaluation),
         seed=0,
         overrides=tuple(overrides.items()),
     )
@@ -70,7 +73,7 @@ def synthetic_trial(arch: str, context_length: int, overrides: Mapping[str, obje
 
 def statistics_of(task: Task) -> StateStatistics:
     """State statistics of synthetic data."""
-    return StateStatistics(*(np.full(task.state_dim, value) for value in baselines.STATISTICS))
+    return StateStatistics(*(np.full(task.spaces.state_dim, value) for value in baselines.STATISTICS))
 
 
 def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
@@ -78,14 +81,14 @@ def sampling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     data = synthetic_data(20 if budget.quick else 1000)
     for k in (8, 20):
         peer = baselines.PeerSampler(data, k, HOPPER.return_scale)
-        protocol, generator = Protocol(name="bench", context_length=k), torch.Generator().manual_seed(0)
+        training, generator = Training(context_length=k), torch.Generator().manual_seed(0)
         yield BenchmarkCase(
             work=f"K {k}, batch 64",
             unit="batch",
             peers={"Python loop": one_unit(lambda peer=peer: peer(64))},
             ours={
                 "one gather": one_unit(
-                    lambda p=protocol, g=generator: sample_batch(data, p, HOPPER.return_scale, g, 64)
+                    lambda t=training, g=generator: sample_batch(data, t, HOPPER.return_scale, HOPPER.spaces, g, 64)
                 )
             },
         )
@@ -131,7 +134,7 @@ def update_workload(trial: Trial, data: Trajectories, device: str) -> Workload:
     """The body of our training loop."""
     model = init_model(trial).to(device).train()
     generator = torch.Generator(device).manual_seed(0)
-    update = make_update(trial, data, model, init_optimizer(model, trial.protocol), generator)
+    update = make_update(trial, data, model, init_optimizer(model, trial.training), generator)
     done = itertools.count()
     return one_unit(lambda: update(next(done)))
 
@@ -143,7 +146,7 @@ def training(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
         trial = synthetic_trial(arch, k, overrides)
         ours = {"dmm": update_workload(trial, data, device)}
         if arch == "dt":
-            bfloat16 = replace(trial, protocol=trial.protocol.with_overrides(dtype="bfloat16"))
+            bfloat16 = replace(trial, training=replace(trial.training, dtype="bfloat16"))
             ours["dmm, bfloat16"] = update_workload(bfloat16, data, device)
         models, missing = peer_models(trial)
         sampler = baselines.PeerSampler(data, k, HOPPER.return_scale)
@@ -162,7 +165,9 @@ def eager_update(trial: Trial, data: Trajectories, device: str) -> Callable[[], 
     model = init_model(trial).to(device).train()
     return baselines.make_peer_update(
         model,
-        lambda size: sample_batch(data, trial.protocol, HOPPER.return_scale, generator, size, model.needs),
+        lambda size: sample_batch(
+            data, trial.training, HOPPER.return_scale, HOPPER.spaces, generator, size, model.needs
+        ),
         device,
     )
 
@@ -173,8 +178,8 @@ def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str
         module, reason = baselines.optional_package("transformers")
         if module is None:
             return {}, {"transformers": reason}
-        sizes = (HOPPER.state_dim, HOPPER.action_dim, trial.protocol.context_length, 128, 3)
-        return {"transformers": baselines.PeerTransformer(*sizes)}, {}
+        sizes = (trial.training.context_length, 128, 3)
+        return {"transformers": baselines.PeerTransformer(trial.task.spaces, *sizes)}, {}
     scans, missing = installed_scans()
     return {name: baselines.peer_model(init_model(trial), peer) for name, peer in scans.items()}, missing
 
@@ -191,11 +196,14 @@ def rolling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
         model = init_model(trial).to(device)
 
         def roll(mode: str, trial: Trial = trial, model=model) -> int:
-            trial = replace(trial, protocol=trial.protocol.with_overrides(rollout=mode))
-            return sum(sum(result.lengths) for result in evaluate(model, trial, statistics_of(trial.task), 1, 1))
+            trial = replace(trial, evaluation=replace(trial.evaluation, rollout=mode))
+            return sum(
+                sum(result.lengths)
+                for result in evaluate(model, trial, statistics_of(trial.task), trial.training.updates)
+            )
 
         def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
-            task, k = trial.task, trial.protocol.context_length
+            task, k = trial.task, trial.training.context_length
             _, length = baselines.peer_episode(
                 peer, env, k, task.horizon, task.target_return, task.return_scale, 0, device
             )

@@ -35,7 +35,7 @@ def trial_seconds(system: str, threads: int, quick: bool, start: Callable[[], ob
     data, statistics = synthetic_data(20), statistics_of(trial.task)
     start()
     began = time.perf_counter()
-    fit(trial, data, lambda model, evaluation, update: evaluate(model, trial, statistics, evaluation, update))
+    fit(trial, data, lambda model, state: evaluate(model, trial, statistics, updates))
     return time.perf_counter() - began
 
 

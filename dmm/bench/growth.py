@@ -54,7 +54,8 @@ class MemoryRow:
 def synthetic_batch(rows: int, k: int, device: str) -> Batch:
     """Windows of k steps in the middle of an episode. All values are noise."""
     steps = (torch.arange(k) + 100).expand(rows, k)
-    shapes = [(rows, k, HOPPER.state_dim), (rows, k, HOPPER.action_dim), (rows, k)]
+    spaces = HOPPER.spaces
+    shapes = [(rows, k, spaces.state_dim), (rows, k, spaces.action_dim), (rows, k)]
     states, actions, returns_to_go = (torch.randn(shape).clamp(-1, 1) for shape in shapes)
     mask = torch.ones(rows, k, dtype=torch.bool)
     return Batch(states, actions, returns_to_go, steps, mask, previous_actions=actions).to(device)

@@ -1,7 +1,7 @@
 """The command line. Each command calls one or two functions of the package.
 
 catalogue.py  dmm list, show
-trials.py     dmm run
+trials.py     dmm run, evaluate
 sweeps.py     dmm sweep, status, sync, submit
 report.py     dmm report
 data.py       dmm data

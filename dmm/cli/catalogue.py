@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dmm.base.text_tables import plain_table
-from dmm.cli.options import TABLE
+from dmm.cli.options import BUDGET, SOURCE, TABLE, choose_table
 
 app = typer.Typer()
 
@@ -15,9 +15,17 @@ def list_(
     models: Annotated[
         bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
     ] = False,
+    old: Annotated[
+        bool, typer.Option("--old", help="Results of earlier versions, which are kept and not reused.")
+    ] = False,
 ) -> None:
     """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
     from dmm.catalogue import summaries
+    from dmm.trials.storage import old_results
+
+    if old:
+        print(plain_table([vars(result) for result in old_results()]) or "no results of earlier versions")
+        return
 
     if models:
         print("\n\n".join(summary.text() for summary in summaries()))
@@ -37,17 +45,19 @@ def list_(
     print("datasets: " + ", ".join(sorted({*local_ids(), *fetchable_ids()})) + " (more with `dmm data list`)")
     print("tables:   " + ", ".join(tables()))
     print("profiles: " + ", ".join(profiles()))
+    if before := old_results():
+        print(f"\n{len(before)} results of earlier versions are kept and not reused: `dmm list --old`")
 
 
 @app.command()
-def show(table: TABLE) -> None:
-    """Shows a table's trials: id, state, and cost on this machine. Example: `dmm show quickstart`."""
+def show(table: TABLE, budget: BUDGET = "", source: SOURCE = "") -> None:
+    """Shows a table's trials: ids, state, kept weights, cost on this machine. Example: `dmm show quickstart`."""
     from dmm.results.score import status_of
-    from dmm.tables import find_table
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status
+    from dmm.trials.weights import kept_bytes
 
-    found = find_table(table)
+    found = choose_table(table, budget, source)
     cost, lines = estimates(found), []
     for row in found.rows:
         for column in found.columns:
@@ -55,18 +65,23 @@ def show(table: TABLE) -> None:
                 result = load_status(trial)
                 lines.append(
                     {
-                        "id": trial.id,
+                        "weights": trial.weights_id,
+                        "returns": trial.returns_id,
                         "row": row.label,
                         "column": column.label,
                         "seed": trial.seed,
-                        "K": trial.protocol.context_length,
-                        "updates": f"{result.update if result else 0:,}/{trial.protocol.updates:,}",
+                        "K": trial.training.context_length,
+                        "updates": f"{result.update if result else 0:,}/{trial.training.updates:,}",
                         "status": status_of(result),
-                        "train": f"{cost[trial.id].train / 60:.1f} min",
-                        "rollouts": f"< {cost[trial.id].rollout / 60:.1f} min",
+                        "kept": f"{kept_bytes(trial) / 2**20:.1f} MiB",
+                        "train": f"{cost[trial.returns_id].train / 60:.1f} min",
+                        "rollouts": f"< {cost[trial.returns_id].rollout / 60:.1f} min",
                     }
                 )
     print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(plain_table(lines))
-    hours = sum(estimate.total for estimate in cost.values()) / 3600
-    print(f"\n{len(cost)} trials, at most {hours:.2f} core-hours on this machine without the simulator's time")
+    kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
+    print(f"\nkept weights: {kept:,} bytes")
+    training = {trial.weights_id: cost[trial.returns_id].train for trial in found.trials()}
+    hours = (sum(training.values()) + sum(estimate.rollout for estimate in cost.values())) / 3600
+    print(f"{len(cost)} trials, at most {hours:.2f} core-hours on this machine without the simulator's time")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli.options import TABLE, URI
+from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, URI, choose_table
 
 app = typer.Typer()
 
@@ -13,19 +13,24 @@ app = typer.Typer()
 @app.command()
 def report(
     table: TABLE,
+    budget: BUDGET = "",
+    source: SOURCE = "",
+    rows: ROWS = None,
+    columns: COLUMNS = None,
+    seeds: SEEDS = "",
     out: Annotated[Path, typer.Option(help="Folder. The table's own folder is made in it.")] = Path("reports"),
     mlflow: URI = None,
 ) -> None:
     """Makes a table's files from MLflow: Markdown, CSV, cost, figure, manifest. Example: `dmm report quickstart`."""
     from dmm.results.report import write_report
-    from dmm.tables import find_table
     from dmm.tracking.mlflow_store import Recorder
 
-    found = find_table(table)
+    found = choose_table(table, budget, source, rows, columns, seeds)
     recorder = Recorder(mlflow)
-    folder = out / found.name
+    folder = out / (f"{found.name}.part" if found.part else found.name)
     paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
-    recorder.upload(folder, found)
+    if not found.part:  # MLflow keeps the report of the whole table
+        recorder.upload(folder, found)
     print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
     print(recorder.view_link(found.name))

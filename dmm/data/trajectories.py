@@ -5,19 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from dmm.batch import Spaces
 from dmm.data.goals import goal_rows
 from dmm.tasks import Task
 
+OUTSIDE = 1e-3  # how far an action may be outside its box: files of float32 are that exact at least
 ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # a dataset's content: everything else is computed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trajectories:
-    """N steps of E whole episodes, one after the other: step t of episode e is row offsets[e] + t."""
+    """N steps of E whole episodes, one after the other: step t of episode e is row offsets[e] + t.
+
+    Actions are in the environment's units. Models see them scaled: dmm/data/windows.py.
+    """
 
     id: str
     sha256: str  # of ARRAYS: the same data have the same hash under every id
@@ -45,7 +51,7 @@ class Trajectories:
 
     @property
     def actions(self) -> Float32[np.ndarray, "N A"]:
-        """Actions."""
+        """Actions, not scaled."""
         return self.table[:-1, self.state_dim : -3]
 
     @property
@@ -105,6 +111,13 @@ class Trajectories:
         offsets = np.concatenate([[0], np.cumsum(self.lengths[kept])])
         table = self.table[np.append(rows, True)]  # the row of zeros stays last
         return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
+
+    def clip_actions(self, spaces: Spaces) -> "Trajectories":
+        """The same steps with actions clipped to the box. Id, hash and everything else stay."""
+        table = self.table.copy()
+        actions = table[:-1, self.state_dim : -3]
+        np.clip(actions, *spaces.bounds, out=actions)
+        return replace(self, table=table)
 
 
 def assemble(
@@ -170,14 +183,25 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
     )
 
 
-def check_task(trajectories: Trajectories, task: Task) -> None:
-    """Raises ValueError if data have other dimensions than the task."""
+def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
+    """Raises ValueError if data have other dimensions than the task.
+
+    With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
+    """
+    spaces, where = task.spaces, f"task {task.name} ({task.environment})"
     found = {"observations": trajectories.state_dim, "actions": trajectories.action_dim}
-    for (key, dim), expected in zip(found.items(), (task.state_dim, task.action_dim), strict=True):
+    for (key, dim), expected in zip(found.items(), (spaces.state_dim, spaces.action_dim), strict=True):
         if dim != expected:
-            raise ValueError(
-                f"{trajectories.id}: {key!r} has {dim} dimensions; task {task.name} ({task.environment}) has {expected}"
-            )
+            raise ValueError(f"{trajectories.id}: {key!r} has {dim} dimensions; {where} has {expected}")
+    actions, (low, high) = trajectories.actions, spaces.bounds
+    outside = (actions < low - OUTSIDE) | (actions > high + OUTSIDE)
+    if actions_outside == "refuse" and outside.any():
+        row, dimension = map(int, np.argwhere(outside)[0])
+        raise ValueError(
+            f"{trajectories.id}: 'actions' at row {row}, dimension {dimension} is {actions[row, dimension]:g}; {where} takes "
+            f"{spaces.low[dimension]:g} to {spaces.high[dimension]:g}. {np.count_nonzero(outside.any(1)):,} of "
+            f'{trajectories.steps:,} rows are outside. Training.actions_outside = "clip" clips them'
+        )
 
 
 def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from dmm.batch import Batch, WindowSettings
+from dmm.batch import Batch, Spaces, WindowSettings
 from dmm.data.trajectories import Trajectories
 from dmm.kernels.sampling import gather_windows
 
@@ -147,7 +147,7 @@ class DeviceTable:
     place: Int64[Tensor, " K"]  # 0 .. K - 1
     shift: Float32[Tensor, " C"]  # a row of a batch is (row - shift) / divisor
     divisor: Float32[Tensor, " C"]
-    pad: Float32[Tensor, " C"]  # added where the mask is False. Raw pads are zeros, so -mean / std after normalisation
+    pad: Float32[Tensor, " C"]  # added where the mask is False. Raw pads are zeros, so -shift / divisor before
     goals: Int64[Tensor, " goals"]  # the row of each row's goal; empty where no model needs goals
     split: tuple[int, int, int]  # columns of states, of actions and of scalars
 
@@ -181,25 +181,35 @@ TABLES: WeakKeyDictionary[Trajectories, dict[Hashable, DeviceTable]] = WeakKeyDi
 
 
 def device_table(
-    trajectories: Trajectories, device: torch.device, settings: WindowSettings, scale: float, with_goals: bool = False
+    trajectories: Trajectories,
+    device: torch.device,
+    settings: WindowSettings,
+    scale: float,
+    spaces: Spaces,
+    with_goals: bool = False,
 ) -> DeviceTable:
-    """A dataset's table on a device. On the CPU it is a view. To another device it is copied once."""
+    """A dataset's table on a device. On the CPU it is a view. To another device it is copied once.
+
+    States are normalised, returns-to-go are divided by `scale`, and actions are scaled from the box of `spaces` to [-1, 1].
+    """
     values = (settings.context_length, settings.std_offset, settings.pad_state, settings.pad_action)
-    key = (device, *values, scale, with_goals)
+    key = (device, *values, scale, spaces, with_goals)
     tables = TABLES.setdefault(trajectories, {})
     if key not in tables:
-        state_dim, others = trajectories.state_dim, trajectories.action_dim + 3
-        shift = np.array([*trajectories.state_mean, *[0.0] * others])
-        divisor = np.array([*(trajectories.state_std + settings.std_offset), *[1.0] * others])
-        divisor[-2] = scale
-        shift, divisor = shift.astype(np.float32), divisor.astype(np.float32)
-        pad = shift / divisor if settings.pad_state == "normalised zero" else np.zeros_like(shift)
-        pad[state_dim:-3] = settings.pad_action
+        split = (trajectories.state_dim, trajectories.action_dim, 3)
+        states, actions = slice(split[0]), slice(split[0], -3)
+        std = trajectories.state_std + settings.std_offset
+        shift = np.concatenate([trajectories.state_mean, spaces.middle, [0.0, 0.0, 0.0]]).astype(np.float32)
+        divisor = np.concatenate([std, spaces.half_width, [1.0, scale, 1.0]]).astype(np.float32)
+        pad = np.zeros_like(shift)
+        pad[actions] = settings.pad_action + shift[actions] / divisor[actions]
+        if settings.pad_state == "normalised zero":
+            pad[states] = shift[states] / divisor[states]
         goals = trajectories.goals if with_goals else trajectories.offsets[:0]
         place = np.arange(settings.context_length)
         arrays = (trajectories.table, trajectories.offsets, place, shift, divisor, pad, goals)
         tensors = (torch.from_numpy(array).to(device) for array in arrays)
-        tables[key] = DeviceTable(*tensors, split=(state_dim, trajectories.action_dim, 3))
+        tables[key] = DeviceTable(*tensors, split=split)
     return tables[key]
 
 
@@ -208,15 +218,16 @@ def read_windows(
     drawn: Int[Tensor, " B"],
     settings: WindowSettings,
     scale: float,
+    spaces: Spaces,
     needs: frozenset[str] = frozenset(),
 ) -> Batch:
-    """The window of each drawn row, on the device of `drawn`. Returns-to-go are divided by `scale`.
+    """The window of each drawn row, on the device of `drawn`. `device_table` says what `scale` and `spaces` do.
 
     A window has the K steps from its row on, or up to its row (`window_anchor`). It never leaves the row's episode.
     """
     needs = needs - {"uniform_samples"}  # only rollouts have them
     assert needs <= NEEDS, f"data have no such field of Batch: {set(needs) - NEEDS}"
-    table = device_table(trajectories, drawn.device, settings, scale, not needs.isdisjoint(GOALS))
+    table = device_table(trajectories, drawn.device, settings, scale, spaces, not needs.isdisjoint(GOALS))
     k, offsets = settings.context_length, table.offsets
     following = torch.searchsorted(offsets, drawn, right=True)  # the episode after the row's own
     if settings.window_anchor == "end":
@@ -240,6 +251,7 @@ def sample_batch(
     trajectories: Trajectories,
     settings: WindowSettings,
     scale: float,
+    spaces: Spaces,
     generator: torch.Generator,
     batch_size: int,
     needs: frozenset[str] = frozenset(),
@@ -254,11 +266,11 @@ def sample_batch(
     if settings.sampling == "steps":
         drawn = torch.randint(trajectories.steps, (batch_size,), generator=generator, device=device)
     else:
-        offsets = device_table(trajectories, device, settings, scale).offsets
+        offsets = device_table(trajectories, device, settings, scale, spaces).offsets
         episode = torch.randint(trajectories.episodes, (batch_size,), generator=generator, device=device)
         part = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float64)
         choices = offsets[episode + 1] - offsets[episode]
         if settings.window_anchor == "whole":
             choices = (choices - settings.context_length + 1).clamp(min=1)
         drawn = offsets[episode] + (part * choices).long()
-    return read_windows(trajectories, drawn, settings, scale, needs)
+    return read_windows(trajectories, drawn, settings, scale, spaces, needs)

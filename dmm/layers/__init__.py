@@ -1,6 +1,6 @@
 """Layers that two or more architectures share. Users' models import them from here.
 
-embedding.py       tokens from a batch, and actions from tokens
+embedding.py       tokens from a batch, and actions from tokens, for every kind of Spaces
 attention.py       self-attention with its mask, and the transformer block
 mamba.py           the selective SSM and the Mamba block
 blocks.py          MLPs, the causal convolution of tokens
@@ -16,7 +16,7 @@ from dmm.layers.attention import Attention, TransformerBlock, attention_bias
 from dmm.layers.blocks import MLP, ConvMixer, GatedMLP
 from dmm.layers.checks import check_at_least_one, check_divides
 from dmm.layers.dropout import Dropout
-from dmm.layers.embedding import TIME_STEPS, ActionHead, TokenEmbedding
+from dmm.layers.embedding import TIME_STEPS, ActionHead, TokenEmbedding, action_embedding, state_embedding
 from dmm.layers.hierarchy import HierarchicalModel, Level
 from dmm.layers.initialisation import initialise, scale_residual_projections, zero_biases
 from dmm.layers.losses import masked_mse
@@ -38,12 +38,14 @@ __all__ = [
     "TokenEmbedding",
     "TransformerBlock",
     "Trunk",
+    "action_embedding",
     "attention_bias",
     "check_at_least_one",
     "check_divides",
     "initialise",
     "masked_mse",
     "scale_residual_projections",
+    "state_embedding",
     "stock_dt_bias",
     "trim",
     "trimmed_to",

@@ -1,14 +1,27 @@
-"""The two ends of a trunk: TokenEmbedding makes tokens of a batch, and ActionHead reads actions off state tokens."""
+"""The two ends of a trunk: embeddings make tokens of a batch, and ActionHead reads actions off state tokens.
+
+They are made for `Spaces`. So a model passes `spaces` on and does not look inside.
+"""
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers.dropout import Dropout
 
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last entry
+
+
+def state_embedding(spaces: Spaces, width: int) -> nn.Module:
+    """A module that embeds states [... S] into [... H]. Raises ValueError for frames."""
+    return nn.Linear(spaces.state_dim, width)
+
+
+def action_embedding(spaces: Spaces, width: int) -> nn.Module:
+    """A module that embeds actions [... A] into [... H]. Raises ValueError for discrete actions."""
+    return nn.Linear(spaces.action_dim, width)
 
 
 class TokenEmbedding(nn.Module):
@@ -22,8 +35,7 @@ class TokenEmbedding(nn.Module):
 
     def __init__(
         self,
-        state_dim: int,
-        action_dim: int,
+        spaces: Spaces,
         width: int,
         dropout: float,
         time_table: bool = False,
@@ -31,8 +43,8 @@ class TokenEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.returns_to_go = nn.Linear(1, width)
-        self.states = nn.Linear(state_dim, width)
-        self.actions = nn.Linear(action_dim, width)
+        self.states = state_embedding(spaces, width)
+        self.actions = action_embedding(spaces, width)
         self.time = nn.Embedding(TIME_STEPS, width) if time_table else None
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
@@ -70,10 +82,10 @@ class TokenEmbedding(nn.Module):
 class ActionHead(nn.Module):
     """Maps each state token to an action in [-1, 1]."""
 
-    def __init__(self, width: int, action_dim: int) -> None:
+    def __init__(self, width: int, spaces: Spaces) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, action_dim)
+        self.linear = nn.Linear(width, spaces.action_dim)
 
     def forward(self, x: Float[Tensor, "B K H"]) -> Float[Tensor, "B K A"]:
         """The actions of state tokens."""

@@ -1,6 +1,5 @@
 """Models of two levels: the high level sets goals, and the low level acts on them."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -8,7 +7,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Spaces
+from dmm.layers.embedding import action_embedding, state_embedding
 from dmm.layers.losses import masked_mse
 
 
@@ -44,6 +44,8 @@ class HierarchicalModel:
 class Level(nn.Module):
     """Blocks over some fields of a batch, one token per field and step. The prediction is read off the second token.
 
+    The fields are states and goals, which are states too, or actions.
+
     A subclass makes `embed_norm`, `blocks`, `norm` and `head`, in the order in which it draws its weights.
     """
 
@@ -52,9 +54,10 @@ class Level(nn.Module):
     norm: nn.Module
     head: nn.Module
 
-    def __init__(self, sizes: Mapping[str, int], width: int, tanh: bool) -> None:
+    def __init__(self, fields: tuple[str, ...], spaces: Spaces, width: int, tanh: bool) -> None:
         super().__init__()
-        self.embed = nn.ModuleDict({field: nn.Linear(size, width) for field, size in sizes.items()})
+        kinds = {"actions": action_embedding, "previous_actions": action_embedding}
+        self.embed = nn.ModuleDict({field: kinds.get(field, state_embedding)(spaces, width) for field in fields})
         self.tanh = tanh  # of the prediction
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K output"]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value, field_types
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import masked_mse
 
 
@@ -40,10 +40,9 @@ class DecisionModel(nn.Module, ABC):
         proper = config.__dataclass_params__.frozen and all(field.kw_only for field in dataclasses.fields(config))
         assert proper, f"{cls.__name__}.Config is not a frozen, keyword-only dataclass"
 
-    def __init__(self, config, state_dim: int, action_dim: int, context_length: int) -> None:
+    def __init__(self, config, spaces: Spaces, context_length: int) -> None:
         super().__init__()
-        self.config, self.context_length = config, context_length
-        self.state_dim, self.action_dim = state_dim, action_dim
+        self.config, self.spaces, self.context_length = config, spaces, context_length
 
     @abstractmethod
     def forward(self, batch: Batch, state: RecurrentState | None = None):
@@ -56,6 +55,10 @@ class DecisionModel(nn.Module, ABC):
     def unused_parameters(self) -> tuple[str, ...]:
         """Prefixes of the names of parameters that get no gradient. The docstring of the file lists each as a quirk."""
         return ()
+
+    def live_parameters(self) -> int:
+        """The number of parameters that training changes."""
+        return count_parameters(self)
 
     def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
         """Mean squared error over real steps and action dimensions."""
@@ -103,11 +106,19 @@ def make_config(name: str, overrides: Mapping[str, object]):
     return config(**{key: check_value(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
 
 
-def build_model(
-    name: str, overrides: Mapping[str, object], state_dim: int, action_dim: int, context_length: int
-) -> DecisionModel:
+def build_model(name: str, overrides: Mapping[str, object], spaces: Spaces, context_length: int) -> DecisionModel:
     """Builds an architecture with new weights, drawn from torch's global generator. Raises ValueError like `make_config`."""
-    return find_model(name)(make_config(name, overrides), state_dim, action_dim, context_length)
+    return find_model(name)(make_config(name, overrides), spaces, context_length)
+
+
+def training_config(config) -> dict[str, object]:
+    """The fields of a Config that training reads."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("acting")}
+
+
+def acting_config(config) -> dict[str, object]:
+    """The fields of a Config that only acting reads."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata.get("acting")}
 
 
 def count_parameters(model: nn.Module) -> int:

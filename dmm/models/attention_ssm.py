@@ -19,7 +19,7 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import (
     ActionHead,
     Attention,
@@ -56,11 +56,11 @@ class AttentionSSM(DecisionModel):
 
     presets = {"SA + SSM": {}, "SA + SSM with convolution": {"conv": True}}
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, config.time_table)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        self.embed = TokenEmbedding(spaces, config.width, config.dropout, config.time_table)
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
-        self.head = ActionHead(config.width, action_dim)
+        self.head = ActionHead(config.width, spaces)
         initialise(self.blocks, config.dt_init)
 
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:

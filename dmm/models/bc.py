@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Spaces
 from dmm.layers import check_at_least_one
 from dmm.models import DecisionModel
 
@@ -34,11 +34,11 @@ class BehaviourCloning(DecisionModel):
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers")
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        inputs = [state_dim, *[config.width] * (config.layers - 1)]
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        inputs = [spaces.state_dim, *[config.width] * (config.layers - 1)]
         hidden = [layer for size in inputs for layer in (nn.Linear(size, config.width), nn.ReLU())]
-        self.mlp = nn.Sequential(*hidden, nn.Linear(config.width, action_dim))
+        self.mlp = nn.Sequential(*hidden, nn.Linear(config.width, spaces.action_dim))
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
         return torch.tanh(self.mlp(batch.states))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, Trunk, check_at_least_one, initialise
 from dmm.models import DecisionModel
 
@@ -40,13 +40,13 @@ class DecisionConvFormer(DecisionModel):
         def __post_init__(self) -> None:
             check_at_least_one(self, "width", "layers", "kernel_size")
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
         self.embed = TokenEmbedding(
-            state_dim, action_dim, config.width, config.dropout, time_table=True, action_tokens=config.action_tokens
+            spaces, config.width, config.dropout, time_table=True, action_tokens=config.action_tokens
         )
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
-        self.head = ActionHead(config.width, action_dim)
+        self.head = ActionHead(config.width, spaces)
         initialise(self.blocks)
 
     def unused_parameters(self) -> tuple[str, ...]:

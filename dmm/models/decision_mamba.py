@@ -20,7 +20,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import (
     MLP,
     ActionHead,
@@ -53,11 +53,11 @@ class DecisionMamba(DecisionModel):
 
     presets = {"DMamba": {}, "DMamba RC": {"mlp": False}, "DMamba RC x2": {"mlp": False, "layers": 6}}
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        self.embed = TokenEmbedding(spaces, config.width, config.dropout, time_table=True)
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
-        self.head = ActionHead(config.width, action_dim)
+        self.head = ActionHead(config.width, spaces)
         initialise(self.blocks, config.dt_init)
 
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:

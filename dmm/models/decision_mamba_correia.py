@@ -4,7 +4,7 @@ Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943
 Official: meowatthemoon/DecisionMamba (ed0316f) is DM+R. DM is its class without the return token.
 Tokens: (s, previous a); DM+R: (R, s, previous a)
 Mixers: Mamba-1
-Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment.
+Differs: actions are scaled from the environment's box to [-1, 1], so the head has no factor for their range.
 Quirk: the previous action is placed after the state of its step, and the action is read off the state token. So step k sees
     actions up to k - 2. DM+R has a state head and a return head that are unused (`unused_heads`). Output projections of
     residual branches start at PyTorch's initialisation over sqrt(layers). With `mlp` the trunk first scales them for two
@@ -20,8 +20,16 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
-from dmm.layers import MambaBlock, Trunk, check_at_least_one, scale_residual_projections, zero_biases
+from dmm.batch import Batch, RecurrentState, Spaces
+from dmm.layers import (
+    MambaBlock,
+    Trunk,
+    action_embedding,
+    check_at_least_one,
+    scale_residual_projections,
+    state_embedding,
+    zero_biases,
+)
 from dmm.models import DecisionModel
 
 
@@ -44,19 +52,19 @@ class DecisionMambaCorreia(DecisionModel):
     needs = frozenset({"previous_actions"})
     presets = {"DM": {}, "DM+R": {"return_tokens": True, "unused_heads": True}}
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
         width = config.width
         if config.return_tokens:
             self.embed_returns = nn.Linear(1, width)
-        self.embed_states = nn.Linear(state_dim, width)
-        self.embed_actions = nn.Linear(action_dim, width)
+        self.embed_states = state_embedding(spaces, width)
+        self.embed_actions = action_embedding(spaces, width)
         self.embed_norm = nn.LayerNorm(width)
         self.blocks = Trunk(MambaBlock(width, config.mlp) for _ in range(config.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.head = nn.Linear(width, action_dim)
+        self.head = nn.Linear(width, spaces.action_dim)
         if config.unused_heads:
-            self.state_head = nn.Linear(width, state_dim)
+            self.state_head = nn.Linear(width, spaces.state_dim)
             self.return_head = nn.Linear(width, 1)
         zero_biases(self)
         scale_residual_projections(self, branches=config.layers)

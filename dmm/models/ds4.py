@@ -28,9 +28,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.kernels.s4 import diagonalised, parallel, resume
-from dmm.layers import Trunk, check_at_least_one
+from dmm.layers import Trunk, action_embedding, check_at_least_one, state_embedding
 from dmm.models import DecisionModel
 
 DYNAMICS = ("log_dt", "log_decay", "frequency", "P", "B")  # parameters of an S4 layer: all but C and D
@@ -58,14 +58,14 @@ class DecisionS4(DecisionModel):
             if self.state_size % 2:
                 raise ValueError(f"state_size is {self.state_size}; it must be even: poles come in conjugate pairs")
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        self.embed_states = nn.Linear(state_dim, config.embedding)
-        self.embed_actions = nn.Linear(action_dim, config.embedding)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        self.embed_states = state_embedding(spaces, config.embedding)
+        self.embed_actions = action_embedding(spaces, config.embedding)
         self.embed_returns = nn.Linear(1, config.embedding)
         self.project = nn.Linear(3 * config.embedding, config.width)
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
-        self.head = nn.Linear(config.width, action_dim, bias=False)
+        self.head = nn.Linear(config.width, spaces.action_dim, bias=False)
         for name in self.unused_parameters():
             self.get_parameter(name).requires_grad_(False)
 

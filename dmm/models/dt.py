@@ -19,7 +19,7 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import (
     ActionHead,
     TokenEmbedding,
@@ -52,16 +52,16 @@ class DecisionTransformer(DecisionModel):
             check_at_least_one(self, "width", "layers", "heads")
             check_divides(self, "heads", "width")
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        self.embed = TokenEmbedding(state_dim, action_dim, config.width, config.dropout, time_table=True)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        self.embed = TokenEmbedding(spaces, config.width, config.dropout, time_table=True)
         self.blocks = Trunk(
             TransformerBlock(config.width, config.heads, config.dropout, config.activation)
             for _ in range(config.layers)
         )
-        self.head = ActionHead(config.width, action_dim)
+        self.head = ActionHead(config.width, spaces)
         if config.unused_heads:
-            self.state_head = nn.Linear(config.width, state_dim)
+            self.state_head = nn.Linear(config.width, spaces.state_dim)
             self.return_head = nn.Linear(config.width, 1)
         if config.unused_table:
             self.word_table = nn.Embedding(1, config.width)

@@ -26,8 +26,18 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
-from dmm.layers import MLP, Attention, Trunk, attention_bias, check_at_least_one, check_divides, masked_mse
+from dmm.batch import Batch, RecurrentState, Spaces
+from dmm.layers import (
+    MLP,
+    Attention,
+    Trunk,
+    action_embedding,
+    attention_bias,
+    check_at_least_one,
+    check_divides,
+    masked_mse,
+    state_embedding,
+)
 from dmm.models import DecisionModel
 
 RARE = 0.15  # the least likely bins, by share, are never drawn; `top_percentile` in the official utils.py
@@ -66,20 +76,20 @@ class ElasticDecisionTransformer(DecisionModel):
 
     needs = frozenset({"next_states", "uniform_samples"})
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
         width = config.width
-        self.embed_states = nn.Linear(state_dim, width)
+        self.embed_states = state_embedding(spaces, width)
         self.embed_returns = nn.Linear(1, width)
-        self.embed_actions = nn.Linear(action_dim, width)
+        self.embed_actions = action_embedding(spaces, width)
         self.embed_rewards = nn.Linear(1, width)
         self.embed_steps = nn.Embedding(TIME_STEPS, width)
         self.embed_norm = nn.LayerNorm(width)
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.bin_head = nn.Linear(width, config.bins)
         self.return_head = nn.Linear(width, 1)
-        self.action_head = nn.Linear(width, action_dim)
-        self.state_head = nn.Linear(width + action_dim, state_dim)
+        self.action_head = nn.Linear(width, spaces.action_dim)
+        self.state_head = nn.Linear(width + spaces.action_dim, spaces.state_dim)
         self.reward_head = nn.Linear(width, 1)
 
     def unused_parameters(self) -> tuple[str, ...]:

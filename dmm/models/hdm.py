@@ -4,7 +4,7 @@ Paper: Correia and Alexandre 2024, Hierarchical Decision Mamba, arXiv 2405.07943
 Official: meowatthemoon/HierarchicalDecisionMamba (42b1f0f).
 Tokens: high (previous goal, s), low (goal, s, previous a)
 Mixers: Mamba-1
-Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment. One AdamW trains both
+Differs: actions are scaled from the environment's box to [-1, 1], so there is no factor for their range. One AdamW trains both
     levels. That is equivalent, because AdamW treats each parameter on its own. The gradients of the levels are clipped
     separately (`gradient_clip_groups`).
 Quirk: goals are normalised states and pass a tanh. So no goal can be beyond one standard deviation (`goal_tanh`). The low
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from dmm.batch import Spaces
 from dmm.layers import (
     HierarchicalModel,
     Level,
@@ -47,12 +48,11 @@ class HierarchicalDecisionMamba(HierarchicalModel, DecisionModel):
 
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        sizes = {"previous_goals": state_dim, "states": state_dim}
-        self.high = MambaLevel(config, sizes, state_dim, config.goal_tanh)
-        sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
-        self.low = MambaLevel(config, sizes, action_dim, tanh=True)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        self.high = MambaLevel(config, ("previous_goals", "states"), spaces, spaces.state_dim, config.goal_tanh)
+        fields = ("goals", "states", "previous_actions")
+        self.low = MambaLevel(config, fields, spaces, spaces.action_dim, tanh=True)
         zero_biases(self)
         scale_residual_projections(self, branches=config.layers)
 
@@ -61,9 +61,14 @@ class MambaLevel(Level):
     """Stock Mamba blocks. The tokens have neither positions nor a mask."""
 
     def __init__(
-        self, config: HierarchicalDecisionMamba.Config, sizes: dict[str, int], output: int, tanh: bool
+        self,
+        config: HierarchicalDecisionMamba.Config,
+        fields: tuple[str, ...],
+        spaces: Spaces,
+        output: int,
+        tanh: bool,
     ) -> None:
-        super().__init__(sizes, config.width, tanh)
+        super().__init__(fields, spaces, config.width, tanh)
         self.embed_norm = nn.LayerNorm(config.width)
         self.blocks = Trunk(MambaBlock(config.width, config.mlp) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=1e-5)

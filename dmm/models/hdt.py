@@ -4,7 +4,7 @@ Paper: Correia and Alexandre 2023, Hierarchical Decision Transformer, arXiv 2209
 Official: meowatthemoon/HDT (3c9d052).
 Tokens: high (s, previous goal), low (goal, s, previous a)
 Mixers: self-attention
-Differs: actions are in [-1, 1] in all tasks, so there is no factor for the range of the environment. One AdamW trains both
+Differs: actions are scaled from the environment's box to [-1, 1], so there is no factor for their range. One AdamW trains both
     levels. That is equivalent, because AdamW treats each parameter on its own. The gradients of the levels are clipped
     separately (`gradient_clip_groups`). Both levels mask padding; the official low level does not. Padding is on the right,
     where causality hides it, so the numbers are the same.
@@ -25,7 +25,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dmm.batch import Batch
+from dmm.batch import Batch, Spaces
 from dmm.layers import (
     Dropout,
     HierarchicalModel,
@@ -60,12 +60,13 @@ class HierarchicalDecisionTransformer(HierarchicalModel, DecisionModel):
 
     needs = frozenset({"previous_actions", "goals", "previous_goals"})
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
-        self.high = TransformerLevel(config, {"states": state_dim, "previous_goals": state_dim}, state_dim, tanh=False)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
+        fields = ("states", "previous_goals")
+        self.high = TransformerLevel(config, fields, spaces, spaces.state_dim, tanh=False)
         self.high.embed_returns = nn.Linear(1, config.width)
-        sizes = {"goals": state_dim, "states": state_dim, "previous_actions": action_dim}
-        self.low = TransformerLevel(config, sizes, action_dim, tanh=True)
+        fields = ("goals", "states", "previous_actions")
+        self.low = TransformerLevel(config, fields, spaces, spaces.action_dim, tanh=True)
 
     def unused_parameters(self) -> tuple[str, ...]:
         return "high.embed_returns", "high.word_table", "low.word_table"
@@ -88,10 +89,15 @@ class TransformerLevel(Level):
     """GPT-2 blocks. All tokens of a step have the embedding of its time step."""
 
     def __init__(
-        self, config: HierarchicalDecisionTransformer.Config, sizes: dict[str, int], output: int, tanh: bool
+        self,
+        config: HierarchicalDecisionTransformer.Config,
+        fields: tuple[str, ...],
+        spaces: Spaces,
+        output: int,
+        tanh: bool,
     ) -> None:
         width, layers = config.width, config.layers
-        super().__init__(sizes, width, tanh)
+        super().__init__(fields, spaces, width, tanh)
         self.time = nn.Embedding(TIME_STEPS, width)
         self.embed_norm = nn.LayerNorm(width)
         self.dropout = Dropout(config.dropout)

@@ -32,7 +32,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.kernels.conv import causal_shifts, dense
 from dmm.kernels.ssd import dual, resume
 from dmm.layers import (
@@ -108,10 +108,10 @@ class DecisionMetaMamba(DecisionModel):
         "DMM v2 Mamba-2": {"ssm": "mamba2"},
     }
 
-    def __init__(self, config: Config, state_dim: int, action_dim: int, context_length: int) -> None:
-        super().__init__(config, state_dim, action_dim, context_length)
+    def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
+        super().__init__(config, spaces, context_length)
         width, layers = config.width, range(config.layers)
-        self.embed = TokenEmbedding(state_dim, action_dim, width, config.dropout)
+        self.embed = TokenEmbedding(spaces, width, config.dropout)
         # a module that layers share is in its list once, so that a checkpoint has it once
         norms = layers[:1] if config.shared_norms else layers
         mixers = layers if config.mixer_sharing == "per-layer" else layers[:1]
@@ -119,7 +119,7 @@ class DecisionMetaMamba(DecisionModel):
         self.ssm_norms = nn.ModuleList(nn.LayerNorm(width) for _ in norms)
         self.mixers = nn.ModuleList(token_mixer(config, width) for _ in mixers)
         self.ssms = nn.ModuleList(state_space(config) for _ in layers)
-        self.head = ActionHead(width, action_dim)
+        self.head = ActionHead(width, spaces)
         initialise(self.ssms, config.dt_init)
         if config.mixer_sharing == "frozen-shared":
             self.mixers.requires_grad_(False)

@@ -1,8 +1,9 @@
 """table.md: a table's cells as Markdown, with everything that a reader needs. No time, date, run id or URI."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from dmm.config import Column, Protocol, Table
 from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
 from dmm.results.statistics import bootstrap_interval, iqm
 from dmm.schema import TrialSummary
+from dmm.tasks import Target
 
 
 def markdown(table: Table, cells: list[Cell]) -> str:
@@ -18,7 +20,8 @@ def markdown(table: Table, cells: list[Cell]) -> str:
     headline = table.readings[0]
     parts = [
         f"# {table.title}",
-        f"{describe(table.protocol)}; seeds {', '.join(map(str, table.seeds))}.",
+        f"{describe(table.at_budget(table.protocol))}; seeds {', '.join(map(str, table.seeds))}.",
+        *face(table),
         "Scores are D4RL-normalised, mean ± standard deviation (finished seeds); "
         f"the headline reading is **{headline.name}**: {headline.describe()}.",
     ]
@@ -44,13 +47,28 @@ def markdown(table: Table, cells: list[Cell]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def face(table: Table) -> list[str]:
+    """What of a table is shown, and how it differs from the whole table: budget, source of data, part."""
+    lines = []
+    if table.budget:
+        lines.append(f"Budget {table.budget}: {table.budgets[table.budget].describe()}.")
+    if table.data_source:
+        without = f" Columns without such data: {', '.join(table.left_out)}." if table.left_out else ""
+        lines.append(f"Data of source {table.data_source}.{without}")
+    if table.part:
+        lines.append(f"This is a part of the table: {table.part}.")
+    return lines
+
+
 def describe(protocol: Protocol) -> str:
     """A protocol in one line."""
-    targets = ", ".join(f"x{target:g}" for target in protocol.targets)
+    training, evaluation = protocol.training, protocol.evaluation
+    targets = ", ".join(target.label for target in evaluation.targets)
     return (
-        f"Protocol {protocol.name}: K={protocol.context_length}, {protocol.updates:,} updates of {protocol.batch_size} "
-        f"windows, learning rate {protocol.learning_rate:g} after {protocol.warmup:,} updates of warm-up, "
-        f"{protocol.num_evaluations} evaluations of {protocol.episodes_per_evaluation} episodes a target, targets {targets}"
+        f"Protocol {protocol.name}: K={training.context_length}, {training.updates:,} updates of {training.batch_size} "
+        f"windows, learning rate {training.learning_rate:g} after {training.warmup:,} updates of warm-up, "
+        f"{evaluation.num_evaluations} evaluations of {evaluation.episodes_per_evaluation} episodes a target, targets "
+        f"{targets}"
     )
 
 
@@ -63,7 +81,7 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
     lines = []
     for cell in cells:
         scores = [cell.score(reading) for reading in table.readings]
-        line = [cell.row.label, count(cell.parameters), *map(score_text, scores)]
+        line = [cell.row.label, parameter_text(cell), *map(score_text, scores)]
         if published:
             number = cell.row.published.get(column.label)
             line.append("-" if number is None else f"{number:g}{'*' if other else ''}")
@@ -86,6 +104,12 @@ def overview(table: Table, cells: list[Cell]) -> str:
     reading, lines = table.readings[0], []
     for row in table.rows:
         scores = [cell.score(reading) for cell in cells if cell.row is row]
+        if row.cited:
+            published = [row.published.get(column.label) for column in table.columns]
+            lines.append(
+                [f"{row.label} (published)", *("-" if value is None else f"{value:g}" for value in published), "-"]
+            )
+            continue
         total = "-"
         if all(score.n == score.of for score in scores):
             matrix = np.array([score.values for score in scores]).T  # seeds x tasks
@@ -105,7 +129,7 @@ def asked_and_got(cell: Cell) -> list[list[str]]:
         got = [summary.curve[target][-1].mean_return for summary in cell.finished]
         spread = f" ± {stdev(got):.1f}" if len(got) > 1 else ""
         asked = f"{cell.finished[0].asked[target]:g}"
-        lines.append([cell.row.label, cell.column.label, f"x{target}", asked, f"{fmean(got):.1f}{spread}"])
+        lines.append([cell.row.label, cell.column.label, target, asked, f"{fmean(got):.1f}{spread}"])
     return lines
 
 
@@ -127,18 +151,31 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
     """Where a table, a row or a cell differs from the papers or from its neighbours."""
     lines = list(table.departures)
     for row in table.rows:
-        changed = ", ".join(f"{key} {value}" for key, value in row.protocol_overrides.items())
-        lines += [f"{row.label}: {text}" for text in (row.note, changed) if text]
+        lines += [f"{row.label}: {text}" for text in (row.note, changes(row.overrides)) if text]
+        lines += [f"{row.label} on {label}: {changes(row.per_column[label])}" for label in row.per_column]
     for cell in cells:
         sources = [summary.provenance for summary in cell.finished]
+        rollouts = [summary.rollouts for summary in cell.finished]
         for field, values in {
             "device": {source.device for source in sources},
             "workers": {source.workers for source in sources},
             "scan": {source.scan for source in sources},
+            "rollouts on device": {source.device for source in rollouts},
+            "rollouts with scan": {source.scan for source in rollouts},
         }.items():
             if len(values) > 1 or any(", then " in value for value in values):
                 lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")
     return lines
+
+
+def changes(overrides: Mapping[str, Any]) -> str:
+    """Overrides in words."""
+
+    def text(value: Any) -> str:
+        entries = value if isinstance(value, tuple | list) else [value]
+        return ", ".join(entry.label if isinstance(entry, Target) else str(entry) for entry in entries)
+
+    return "; ".join(f"{key} {text(value)}" for key, value in overrides.items())
 
 
 def trials_with(cells: list[Cell], *statuses: str) -> Iterator[tuple[str, TrialSummary | None]]:
@@ -155,9 +192,12 @@ def score_text(score: Score) -> str:
     return f"{decimal(score.value)}{spread} ({score.n if score.n == score.of else f'{score.n} of {score.of}'})"
 
 
-def count(value: int | None) -> str:
-    """123,587"""
-    return "-" if value is None else f"{value:,}"
+def parameter_text(cell: Cell) -> str:
+    """123,587, or 1,235,075 (645,251 live) where training does not change all"""
+    if cell.parameters is None:
+        return "-"
+    live = f" ({cell.live_parameters:,} live)" if cell.live_parameters != cell.parameters else ""
+    return f"{cell.parameters:,}{live}"
 
 
 def decimal(value: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dmm.config import Reading
-from dmm.results.score import Cell, target_label
+from dmm.results.score import Cell, reading_targets
 
 
 def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
@@ -51,12 +51,12 @@ def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
 
 
 def learning_curve(cell: Cell, reading: Reading) -> tuple[list[int], Float[np.ndarray, "seeds evaluations"]]:
-    """The updates of a cell's evaluations and the scores at them: at the reading's target, or the mean or max of all."""
+    """The updates of a cell's evaluations and the scores at them: over the reading's targets."""
     over_targets = fmean if reading.target == "mean" else max
     updates, scores = [], []
     for summary in cell.finished:
         curve = summary.curve
-        labels = curve if isinstance(reading.target, str) else [target_label(reading.target)]
+        labels = reading_targets(summary, reading)
         updates = [point.update for point in next(iter(curve.values()))]
         returns = [[point.mean_return for point in curve[label]] for label in labels]
         scores.append([cell.column.task.normalised_score(over_targets(at)) for at in zip(*returns)])

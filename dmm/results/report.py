@@ -26,7 +26,7 @@ from dmm.schema import ReportSource, TrialSummary, to_json
 
 
 def write_report(table: Table, summaries: Mapping[str, TrialSummary], folder: Path, source: ReportSource) -> list[Path]:
-    """Writes the files of a table from the summaries of its trials by id. Returns their paths.
+    """Writes the files of a table from the summaries of its trials by second id. Returns their paths.
 
     Raises ValueError if the folder is not writable, or if there is no finished trial.
     """
@@ -52,6 +52,7 @@ class ScoreRow:
     row: str
     arch: str
     parameters: int | None
+    live_parameters: int | None  # those that training changes
     reading: str
     score: str
     std: str
@@ -76,6 +77,7 @@ def score_rows(table: Table, cells: list[Cell]) -> list[ScoreRow]:
                     row=cell.row.label,
                     arch=cell.row.arch,
                     parameters=cell.parameters,
+                    live_parameters=cell.live_parameters,
                     reading=reading.name,
                     score=number(score.value),
                     std=number(score.std),
@@ -93,9 +95,10 @@ def score_rows(table: Table, cells: list[Cell]) -> list[ScoreRow]:
 
 @dataclass(frozen=True, kw_only=True)
 class CostRow:
-    """A line of cost.csv: a trial. Times are wall seconds."""
+    """A line of cost.csv: a trial. Times are wall seconds. Trials with the same weights share their training time."""
 
-    id: str
+    id: str  # the second id
+    weights_id: str
     row: str
     column: str
     seed: int
@@ -116,7 +119,8 @@ def cost_rows(cells: list[Cell]) -> list[CostRow]:
             train = summary.seconds.train if summary else 0.0
             rows.append(
                 CostRow(
-                    id=trial.id,
+                    id=trial.returns_id,
+                    weights_id=trial.weights_id,
                     row=cell.row.label,
                     column=cell.column.label,
                     seed=trial.seed,
@@ -138,7 +142,8 @@ def manifest(table: Table, cells: list[Cell], source: ReportSource) -> str:
     for cell in cells:
         for trial, summary in zip(cell.trials, cell.summaries):
             entry = {
-                "id": trial.id,
+                "id": trial.returns_id,
+                "weights_id": trial.weights_id,
                 "row": cell.row.label,
                 "column": cell.column.label,
                 "seed": trial.seed,
@@ -148,10 +153,14 @@ def manifest(table: Table, cells: list[Cell], source: ReportSource) -> str:
                 entry["run_id"] = summary.run_id
                 entry["data"] = to_json(summary.data)
                 entry["provenance"] = to_json(summary.provenance)
+                entry["rollouts"] = to_json(summary.rollouts)
             trials.append(entry)
     content = {
         "table": table.name,
-        "protocol": to_json(table.protocol),
+        "budget": table.budget,
+        "data_source": table.data_source,
+        "part": table.part,
+        "protocol": to_json(table.at_budget(table.protocol)),
         "readings": to_json(table.readings),
         "source": to_json(source),
         "trials": trials,

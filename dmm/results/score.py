@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 from dmm.config import Column, Reading, Row, Table, Trial, cell_name
 from dmm.schema import ReturnPoint, TrialResult, TrialSummary
-from dmm.tasks import Task
+from dmm.tasks import Target, Task
 
 ERROR_LENGTH = 2000  # characters of a failed trial's reason in its summary
 
@@ -32,28 +32,25 @@ class Score:
         return len(self.values)
 
 
-def target_label(target: float) -> str:
-    """A multiple of the task's target return as text: 1, 0.5."""
-    return f"{target:g}"
-
-
 def summarise(result: TrialResult) -> TrialSummary:
     """A result without its episodes and losses."""
     curve: dict[str, dict[int, float]] = {}
     asked = {}
     for evaluation in result.evaluations:
-        label = target_label(evaluation.target)
-        asked[label] = evaluation.asked
-        curve.setdefault(label, {})[evaluation.update] = fmean(evaluation.returns)
+        asked[evaluation.target] = evaluation.asked
+        curve.setdefault(evaluation.target, {})[evaluation.update] = fmean(evaluation.returns)
     return TrialSummary(
         id=result.id,
+        weights_id=result.training.weights_id,
         trial=result.trial,
         task=result.task,
         status=result.status,
         error=result.error and result.error[:ERROR_LENGTH],
-        data=result.data,
-        provenance=result.provenance,
-        parameters=result.parameters,
+        data=result.training.data,
+        provenance=result.training.provenance,
+        rollouts=result.returns.provenance,
+        parameters=result.training.parameters,
+        live_parameters=result.training.live_parameters,
         update=result.update,
         seconds=result.seconds,
         asked=asked,
@@ -61,19 +58,28 @@ def summarise(result: TrialResult) -> TrialSummary:
     )
 
 
+def reading_targets(summary: TrialSummary, reading: Reading) -> list[str]:
+    """The labels of the targets that a reading reads. Raises ValueError if the trial was not asked for them."""
+    labels = summary.trial.targets
+    if isinstance(reading.target, Target):
+        labels = [reading.target.label]
+    elif reading.target == "first":
+        labels = labels[:1]
+    for label in labels:
+        if label not in summary.curve:
+            raise ValueError(
+                f"reading {reading.name!r} wants target {label}; the trials were asked for {', '.join(summary.curve)}"
+            )
+    return labels
+
+
 def trial_score(summary: TrialSummary, reading: Reading, task: Task) -> float:
     """One trial's score: first over the evaluations of each target, then over targets, then the floor.
 
     Raises ValueError if the trial was not evaluated as the reading wants.
     """
-    curve = summary.curve
-    labels = list(curve) if isinstance(reading.target, str) else [target_label(reading.target)]
-    values = []
-    for label in labels:
-        if label not in curve:
-            raise ValueError(
-                f"reading {reading.name!r} wants target x{label}; the trials were asked for x{', x'.join(curve)}"
-            )
+    curve, values = summary.curve, []
+    for label in reading_targets(summary, reading):
         scores = [task.normalised_score(point.mean_return) for point in curve[label]]
         if reading.checkpoint == "average" and len(scores) < reading.average_last:
             raise ValueError(
@@ -113,7 +119,7 @@ def parameters_per_score(parameters: int, score: float) -> float:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row on a column: its trials, one for each seed, and their summaries."""
+    """A row on a column: its trials, one for each seed, and their summaries. A cited row has neither."""
 
     row: Row
     column: Column
@@ -131,6 +137,11 @@ class Cell:
         return self.finished[0].parameters if self.finished else None
 
     @property
+    def live_parameters(self) -> int | None:
+        """Those of them that training changes. None without a finished trial."""
+        return self.finished[0].live_parameters if self.finished else None
+
+    @property
     def name(self) -> str:
         """The cell's name in notes."""
         return cell_name(self.row, self.column)
@@ -141,7 +152,7 @@ class Cell:
 
 
 def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Cell]:
-    """A table's cells, column by column, from its trials' summaries by id.
+    """A table's cells, column by column, from its trials' summaries by second id.
 
     Raises ValueError if no trial is finished, or if the trials of a column learnt from different data.
     """
@@ -149,7 +160,7 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
     for column in table.columns:
         for row in table.rows:
             trials = table.cell(row, column)
-            cells.append(Cell(row, column, trials, [summaries.get(trial.id) for trial in trials]))
+            cells.append(Cell(row, column, trials, [summaries.get(trial.returns_id) for trial in trials]))
         hashes = {
             summary.data.sha256: f"{cell.row.label} seed {summary.trial.seed}"
             for cell in cells

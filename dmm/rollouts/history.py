@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dmm.batch import Batch, RecurrentState
-from dmm.config import Protocol
+from dmm.config import Trial
 from dmm.data.windows import Steps, assemble_windows, fill_slots
 from dmm.models import DecisionModel
 from dmm.tasks import Task
@@ -17,14 +17,14 @@ from dmm.tasks import Task
 
 @dataclass(frozen=True)
 class StateStatistics:
-    """Mean and standard deviation of a dataset's states. The protocol's offset is part of the standard deviation."""
+    """Mean and standard deviation of a dataset's states. Training.std_offset is part of the standard deviation."""
 
     mean: np.ndarray  # [S]
     std: np.ndarray  # [S]
 
 
 class WindowedHistory:
-    """The history of a windowed rollout: states, actions and returns-to-go since the episodes began.
+    """The history of a windowed rollout: states, scaled actions and returns-to-go since the episodes began.
 
     All B episodes are at the same step. The class is a source of steps for windows. Row t of an array is step t, and the
     last row is a pad.
@@ -32,23 +32,23 @@ class WindowedHistory:
 
     def __init__(
         self,
-        task: Task,
-        protocol: Protocol,
+        trial: Trial,
         statistics: StateStatistics,
         targets: Sequence[float],
         needs: frozenset[str] = frozenset(),
         seeds: Sequence[int] = (),
     ) -> None:
-        self.statistics, self.return_scale = statistics, task.return_scale
+        task, evaluation = trial.task, trial.evaluation
+        self.statistics, self.return_scale, self.spaces = statistics, task.return_scale, task.spaces
         self.needs = needs - {"rewards", "next_states"}  # only losses need these
         self.length = 0  # states seen
-        episodes, horizon, k = len(targets), task.horizon, protocol.context_length
-        self.states = np.zeros((episodes, horizon + 1, task.state_dim), np.float32)
-        if protocol.rollout_pad_state == "raw zero":
+        episodes, horizon, k = len(targets), task.horizon, trial.training.context_length
+        self.states = np.zeros((episodes, horizon + 1, task.spaces.state_dim), np.float32)
+        if evaluation.rollout_pad_state == "raw zero":
             self.states[:, -1] = -statistics.mean / statistics.std
         self.goals = self.states.copy() if needs & {"goals", "previous_goals"} else self.states[:, :0]
-        self.actions = np.zeros((episodes, horizon + 1, task.action_dim), np.float32)
-        self.actions[:, -1] = protocol.rollout_pad_action
+        self.actions = np.zeros((episodes, horizon + 1, task.spaces.action_dim), np.float32)
+        self.actions[:, -1] = evaluation.rollout_pad_action
         self.returns_to_go = np.zeros((episodes, horizon + 1), np.float32)
         self.next_return_to_go = np.array(targets, float) / task.return_scale  # before the step to come
         self.steps = np.append(np.arange(horizon), 0)
@@ -58,7 +58,7 @@ class WindowedHistory:
             self.uniform_samples = np.stack([generator.random((horizon, k), np.float32) for generator in generators])
         end = torch.arange(1, horizon + 1)
         start, first = (end - k).clamp(min=0), torch.zeros_like(end)
-        slots = fill_slots(start, end, torch.arange(k), protocol.padding, horizon, first)
+        slots = fill_slots(start, end, torch.arange(k), trial.training.padding, horizon, first)
         self.slots = slots.numpy()  # of the window at each step
 
     def observe(self, states: Float[np.ndarray, "B S"]) -> None:
@@ -68,13 +68,13 @@ class WindowedHistory:
         self.length += 1
 
     def act(self, model: DecisionModel) -> Float[np.ndarray, "B A"]:
-        """The model's actions in the last states."""
+        """The model's actions in the last states, in the environment's units."""
         chosen = model.act(self.window().to(next(model.parameters()).device))
         if isinstance(chosen, tuple):
             chosen, goals = chosen
             self.goals[:, self.length - 1] = goals.float().cpu().numpy()
         self.actions[:, self.length - 1] = chosen.float().cpu().numpy()
-        return self.actions[:, self.length - 1]
+        return self.spaces.to_box(self.actions[:, self.length - 1])
 
     def record_rewards(self, rewards: Float[np.ndarray, " B"]) -> None:
         """Subtracts the rewards of the last actions from the returns-to-go."""
@@ -124,10 +124,11 @@ def take_rows(values: Float[np.ndarray, "B rows ..."], rows: Int64[np.ndarray, "
 class RecurrentHistory:
     """The history of a recurrent rollout. The model keeps a state and is given each step once."""
 
-    def __init__(self, task: Task, protocol: Protocol, statistics: StateStatistics, targets: Sequence[float]) -> None:
-        self.statistics, self.return_scale, self.length = statistics, task.return_scale, 0
+    def __init__(self, task: Task, statistics: StateStatistics, targets: Sequence[float]) -> None:
+        self.statistics, self.return_scale, self.spaces = statistics, task.return_scale, task.spaces
+        self.length = 0
         self.state = RecurrentState()
-        self.actions = torch.zeros(len(targets), 1, task.action_dim)
+        self.actions = torch.zeros(len(targets), 1, task.spaces.action_dim)
         self.return_to_go = np.array(targets, float) / task.return_scale
 
     def observe(self, states: Float[np.ndarray, "B S"]) -> None:
@@ -136,7 +137,7 @@ class RecurrentHistory:
         self.length += 1
 
     def act(self, model: DecisionModel) -> Float[np.ndarray, "B A"]:
-        """The model's actions in the last states."""
+        """The model's actions in the last states, in the environment's units."""
         episodes = len(self.states)
         now = Batch(
             torch.from_numpy(self.states).unsqueeze(1),
@@ -147,7 +148,7 @@ class RecurrentHistory:
             previous_actions=self.actions,
         )
         self.actions = model.step(now.to(next(model.parameters()).device), self.state).float().cpu().unsqueeze(1)
-        return self.actions[:, 0].numpy()
+        return self.spaces.to_box(self.actions[:, 0].numpy())
 
     def record_rewards(self, rewards: Float[np.ndarray, " B"]) -> None:
         """Subtracts the rewards of the last actions from the returns-to-go."""

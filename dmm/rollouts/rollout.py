@@ -4,6 +4,7 @@ The unit of work is an episode batch: a fixed set of episodes, at one target or 
 The numbers do not depend on the process that rolls a batch, because the composition of a batch is always the same.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from dmm.base.seeds import derive_seed
-from dmm.config import Protocol, Trial
+from dmm.config import Trial
 from dmm.environments.vector_env import SubEnv, step_all
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
@@ -26,7 +27,8 @@ SUB_ENVS: defaultdict[Task, list[SubEnv]] = defaultdict(list)  # of this process
 class EpisodeSpec(NamedTuple):
     """An episode to be rolled."""
 
-    target: float  # the return asked for, as a multiple of the task's target return
+    target: str  # its label
+    asked: float  # the return asked for, undiscounted, in the environment's units
     index: int  # of the episode in its evaluation; it fixes the seed
 
 
@@ -34,7 +36,7 @@ class EpisodeSpec(NamedTuple):
 class EpisodeBatch:
     """Episodes of one evaluation that are rolled together."""
 
-    evaluation: int  # 1 for the first
+    from_last: int  # the number of the evaluation, counted from the last one, which has 0
     episodes: tuple[EpisodeSpec, ...]
 
 
@@ -50,8 +52,7 @@ RolloutBackend = Callable[[DecisionModel, Trial, StateStatistics, list[EpisodeBa
 
 def rollout(
     model: DecisionModel,
-    task: Task,
-    protocol: Protocol,
+    trial: Trial,
     statistics: StateStatistics,
     targets: Sequence[float],
     seeds: Sequence[int],
@@ -61,13 +62,14 @@ def rollout(
     Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
     task's horizon at the latest. The model keeps its mode (training or evaluation).
     """
+    task = trial.task
     made = SUB_ENVS[task]
     made.extend(SubEnv(task.make(), task.horizon) for _ in range(len(seeds) - len(made)))
     sub_envs = made[: len(seeds)]
     history = (
-        WindowedHistory(task, protocol, statistics, targets, model.needs, seeds)
-        if protocol.rollout == "windowed"
-        else RecurrentHistory(task, protocol, statistics, targets)
+        WindowedHistory(trial, statistics, targets, model.needs, seeds)
+        if trial.evaluation.rollout == "windowed"
+        else RecurrentHistory(task, statistics, targets)
     )
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     episodes = np.arange(len(seeds))  # those that are running
@@ -93,21 +95,26 @@ def rollout(
     return RolloutResult(returns.tolist(), lengths.tolist())
 
 
-def episode_batches(protocol: Protocol, evaluation: int) -> list[EpisodeBatch]:
-    """The episodes of one evaluation, target by target, in batches of the protocol's size."""
-    indices = range(protocol.episodes_per_evaluation)
-    episodes = [EpisodeSpec(target, index) for target in protocol.targets for index in indices]
-    size = protocol.rollout_batch_size
-    return [EpisodeBatch(evaluation, tuple(episodes[first : first + size])) for first in range(0, len(episodes), size)]
+def episode_batches(trial: Trial, update: int, highest_return: float) -> list[EpisodeBatch]:
+    """The episodes of the evaluation after so many updates, target by target, in batches of the evaluation's size."""
+    evaluation, from_last = trial.evaluation, trial.updates[::-1].index(update)
+    asked = {target.label: target.resolve(trial.task, highest_return) for target in evaluation.targets}
+    indices = range(evaluation.episodes_per_evaluation)
+    episodes = [EpisodeSpec(label, value, index) for label, value in asked.items() for index in indices]
+    size = evaluation.rollout_batch_size
+    return [EpisodeBatch(from_last, tuple(episodes[first : first + size])) for first in range(0, len(episodes), size)]
 
 
 def rollout_batch(
     model: DecisionModel, trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
 ) -> RolloutResult:
-    """Rolls one episode batch. Episode i of an evaluation has the seed (trial seed, evaluation, i) at every target."""
-    seeds = [derive_seed(trial.seed, "episode", batch.evaluation, episode.index) for episode in batch.episodes]
-    targets = [episode.target * trial.task.target_return for episode in batch.episodes]
-    return rollout(model, trial.task, trial.protocol, statistics, targets, seeds)
+    """Rolls one episode batch. Episode i of the j-th evaluation from the last has the seed (trial seed, j, i).
+
+    Neither the target nor the number of evaluations is part of the seed. So the last evaluations of all rows start alike,
+    and their differences can be paired.
+    """
+    seeds = [derive_seed(trial.seed, "episode", batch.from_last, episode.index) for episode in batch.episodes]
+    return rollout(model, trial, statistics, [episode.asked for episode in batch.episodes], seeds)
 
 
 def rollout_in_process(
@@ -121,23 +128,27 @@ def evaluate(
     model: DecisionModel,
     trial: Trial,
     statistics: StateStatistics,
-    evaluation: int,
     update: int,
+    *,
+    highest_return: float = math.nan,
+    weights_sha256: str = "",
     roll: RolloutBackend = rollout_in_process,
 ) -> list[EvaluationResult]:
-    """One evaluation of a model after so many updates. A result for each target, in the protocol's order.
+    """The evaluation of a model after so many updates. A result for each target, in the evaluation's order.
 
-    `evaluation` is the number of the evaluation, from 1. It is part of the seeds. `roll` rolls the episode batches.
+    `highest_return` is that of the data's episodes. Targets that are shares of it need it. `roll` rolls the episode batches.
     """
-    batches = episode_batches(trial.protocol, evaluation)
-    results = {
-        target: EvaluationResult(
-            update=update, target=target, asked=target * trial.task.target_return, returns=[], lengths=[]
-        )
-        for target in trial.protocol.targets
-    }
+    batches = episode_batches(trial, update, highest_return)
+    results: dict[str, EvaluationResult] = {}
     for batch, rolled in zip(batches, roll(model, trial, statistics, batches), strict=True):
         for episode, value, length in zip(batch.episodes, rolled.returns, rolled.lengths, strict=True):
-            results[episode.target].returns.append(value)
-            results[episode.target].lengths.append(length)
+            found = results.setdefault(
+                episode.target,
+                EvaluationResult(
+                    update=update, target=episode.target, asked=episode.asked, returns=[], lengths=[],
+                    weights_sha256=weights_sha256,
+                ),
+            )  # fmt: skip
+            found.returns.append(value)
+            found.lengths.append(length)
     return list(results.values())

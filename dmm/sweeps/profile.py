@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields
@@ -14,7 +15,10 @@ from dmm.config import Trial
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The resources of one trial. They change the speed. Workers and GPUs also change the last bits, so they are recorded."""
+    """The resources of one trial. They change the speed. Workers and GPUs also change the last bits, so they are recorded.
+
+    `keep` says which weights stay on disk: all evaluated ones, the last and the best of each evaluation, or the last.
+    """
 
     name: str
     workers: int = 1  # per trial. They share each batch
@@ -22,6 +26,7 @@ class Profile:
     gpus: float = 0  # per worker: a part of one, or whole ones
     rollout_actors: int = 0  # per trial, one core each. 0: the trial rolls out its own episodes
     concurrency: int = 0  # trials at once. 0: as many as fit
+    keep: Literal["all", "last and best", "last"] = "all"  # the weights that stay on disk. They move no number
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -113,6 +118,6 @@ def workers_on(profile: Profile, node: Mapping[str, float]) -> int:
 
 def check_batches(profile: Profile, trials: Iterable[Trial]) -> None:
     """Raises ValueError if there are more workers than rows in a batch."""
-    smallest = min(trial.protocol.batch_size for trial in trials)
+    smallest = min(trial.training.batch_size for trial in trials)
     if smallest < profile.workers:
         raise ValueError(f"profile {profile.name} has {profile.workers} workers; a batch has {smallest} rows to share")

@@ -4,8 +4,10 @@ Its cost for one trial is the same for any number of trials.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 
 from dmm.base.paths import home
 from dmm.config import Table, Trial
@@ -18,6 +20,12 @@ from dmm.trials.storage import load_result, load_status, trial_folder
 
 MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
 LINE_SECONDS = 1  # between two lines, at least
+
+
+def count_turn(turn: Counter, key: str) -> int:
+    """How often a key was counted before."""
+    turn[key] += 1
+    return turn[key]
 
 
 class SweepProgress:
@@ -38,7 +46,14 @@ class SweepProgress:
             self.push(trial_id)
             if self.status.statuses[trial_id] != "finished":
                 self.status.set(trial_id, "pending")
-        return [trial for trial in self.trials.values() if self.status.statuses[trial.id] == "pending"]
+        pending = [trial for trial_id, trial in self.trials.items() if self.status.statuses[trial_id] == "pending"]
+        turn = Counter()  # of trials that share weights, all but the first come last. They would wait for the first
+        return [
+            trial
+            for _, trial in sorted(
+                ((count_turn(turn, trial.weights_id), trial) for trial in pending), key=itemgetter(0)
+            )
+        ]
 
     def push(self, trial_id: str) -> None:
         """Reads a trial's result file, if there is one, and sends it to MLflow."""

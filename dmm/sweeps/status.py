@@ -5,84 +5,110 @@ It is updated trial by trial. An update costs the same for any number of trials.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrialResult, TrialSummary
-from dmm.trials.storage import load_status, table_lock
+from dmm.trials.storage import load_status, load_training, table_lock
 
 STATUSES = ("finished", "running", "failed", "stopped", "pending")
 
 
 @dataclass
 class Pace:
-    """Work of all trials of one kind."""
+    """Work of all trials of one kind: updates, then evaluations."""
 
-    updates: int = 0  # done
-    seconds: float = 0.0  # that these updates took
-    left: int = 0  # updates of trials that are neither finished nor failed
+    done: list[int] = field(default_factory=lambda: [0, 0])
+    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])  # that the work took
+    left: list[int] = field(default_factory=lambda: [0, 0])  # of trials that are neither finished nor failed
+
+    def seconds_left(self, mean: list[float]) -> float:
+        """Seconds of the work that is left. Work of which none is done takes its mean over all kinds."""
+        paces = [
+            spent / done if done else other for spent, done, other in zip(self.seconds, self.done, mean, strict=True)
+        ]
+        return sum(pace * left for pace, left in zip(paces, self.left, strict=True))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a trial has done: updates, then evaluations (of one update at one target), and their seconds."""
+
+    done: tuple[int, int] = (0, 0)
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @staticmethod
+    def of(found: TrialResult | TrialSummary) -> "Work":
+        """The work that a result holds."""
+        curves = found.curve.values() if isinstance(found, TrialSummary) else [found.evaluations]
+        return Work((found.update, sum(map(len, curves))), (found.seconds.train, found.seconds.rollout))
 
 
 class SweepStatus:
-    """The statuses of a table's trials by id."""
+    """The statuses of a table's trials by their second id."""
 
     def __init__(self, table: Table, trials: list[Trial] | None = None) -> None:
         self.table = table
-        self.trials = {trial.id: trial for trial in (table.trials() if trials is None else trials)}
+        self.trials = {trial.returns_id: trial for trial in (table.trials() if trials is None else trials)}
         self.statuses = dict.fromkeys(self.trials, "pending")
-        self.updates = dict.fromkeys(self.trials, 0)  # done
-        self.seconds = dict.fromkeys(self.trials, 0.0)
+        self.work = dict.fromkeys(self.trials, Work())
+        self.totals = {
+            trial_id: (trial.training.updates, len(trial.updates) * len(trial.evaluation.targets))
+            for trial_id, trial in self.trials.items()
+        }
         self.count = Counter(pending=len(self.trials))
+        self.stages = Counter()  # trained, partly evaluated, evaluated
         self.updates_done, self.updates_total = 0, 0
         kinds: dict[tuple, Pace] = {}
         self.paces: dict[str, Pace] = {}
         for trial_id, trial in self.trials.items():
-            self.paces[trial_id] = pace = kinds.setdefault(trial.kind, Pace())
-            pace.left += trial.protocol.updates
-            self.updates_total += trial.protocol.updates
+            self.paces[trial_id] = kinds.setdefault(trial.kind, Pace())
+            self._count(trial_id, 1)
+            self.updates_total += trial.training.updates
         self.kinds = list(kinds.values())
 
     def record(self, trial_id: str, found: TrialResult | TrialSummary) -> None:
-        """Takes a trial's status, updates and seconds from its result."""
-        self.set(trial_id, found.status, found.update, found.seconds.total)
+        """Takes a trial's status and work from its result."""
+        self.set(trial_id, found.status, Work.of(found))
 
-    def set(self, trial_id: str, status: str, update: int | None = None, seconds: float | None = None) -> None:
-        """Sets a trial's status and, if given, its number of updates and the seconds that they took."""
-        pace = self.paces[trial_id]
-        pace.left -= self._updates_left(trial_id)
+    def set(self, trial_id: str, status: str, work: Work | None = None) -> None:
+        """Sets a trial's status and, if given, its work."""
+        self._count(trial_id, -1)
         self.count[self.statuses[trial_id]] -= 1
         self.count[status] += 1
         self.statuses[trial_id] = status
-        if update is not None:
-            pace.updates += update - self.updates[trial_id]
-            self.updates_done += update - self.updates[trial_id]
-            self.updates[trial_id] = update
-        if seconds is not None:
-            pace.seconds += seconds - self.seconds[trial_id]
-            self.seconds[trial_id] = seconds
-        pace.left += self._updates_left(trial_id)
+        if work is not None:
+            self.updates_done += work.done[0] - self.work[trial_id].done[0]
+            self.work[trial_id] = work
+        self._count(trial_id, 1)
 
-    def _updates_left(self, trial_id: str) -> int:
-        """Updates that a sweep still has to make in a trial."""
-        if self.statuses[trial_id] in ("finished", "failed"):
-            return 0
-        return self.trials[trial_id].protocol.updates - self.updates[trial_id]
+    def _count(self, trial_id: str, sign: int) -> None:
+        """Adds a trial to the counts, or takes it out."""
+        pace, work, totals = self.paces[trial_id], self.work[trial_id], self.totals[trial_id]
+        is_over = self.statuses[trial_id] in ("finished", "failed")
+        for i in range(2):
+            pace.done[i] += sign * work.done[i]
+            pace.seconds[i] += sign * work.seconds[i]
+            pace.left[i] += 0 if is_over else sign * (totals[i] - work.done[i])
+        self.stages["trained"] += sign * (work.done[0] == totals[0])
+        self.stages["partly evaluated"] += sign * (0 < work.done[1] < totals[1])
+        self.stages["evaluated"] += sign * (work.done[1] == totals[1])
 
     def seconds_left(self) -> float | None:
         """Wall seconds until the end, with as many trials at once as run now. None before the first update.
 
-        Each kind of trial has its own pace. A kind that has no update yet takes the mean pace.
+        Each kind of trial has its own pace.
         """
-        updates, seconds = sum(kind.updates for kind in self.kinds), sum(kind.seconds for kind in self.kinds)
-        if not updates:
-            return None
-        work = sum(
-            kind.left * (kind.seconds / kind.updates if kind.updates else seconds / updates) for kind in self.kinds
+        done, seconds = (
+            [sum(getattr(kind, name)[i] for kind in self.kinds) for i in range(2)] for name in ("done", "seconds")
         )
-        return work / max(self.count["running"], 1)
+        if not done[0]:
+            return None
+        mean = [spent / max(count, 1) for spent, count in zip(seconds, done, strict=True)]
+        return sum(kind.seconds_left(mean) for kind in self.kinds) / max(self.count["running"], 1)
 
     def line(self) -> str:
         """quickstart: 1/4 done, 2 running, 0 failed, 0 stopped, 1 pending; 50 % of updates, 2.8 min left, 2 at once"""
@@ -94,6 +120,10 @@ class SweepStatus:
             f"{self.table.name}: {done}, {others}; {100 * self.updates_done / self.updates_total:.0f} % of updates, "
             f"{time_left}, {max(count['running'], 1)} at once"
         )
+
+    def stage_line(self) -> str:
+        """3 trained, 1 partly evaluated, 2 evaluated"""
+        return ", ".join(f"{self.stages[stage]} {stage}" for stage in ("trained", "partly evaluated", "evaluated"))
 
 
 def status_lines(table: Table, uri: str | None = None) -> list[str]:
@@ -111,6 +141,8 @@ def status_lines(table: Table, uri: str | None = None) -> list[str]:
             try:
                 if result := load_status(trial):
                     found[trial_id] = result
+                elif training := load_training(trial):  # another table's evaluation made the weights
+                    status.set(trial_id, "pending", Work((training.update, 0), (training.train_seconds, 0.0)))
             except ValueError as error:  # a damaged file
                 status.set(trial_id, "failed")
                 problems[trial_id] = str(error)
@@ -122,10 +154,14 @@ def status_lines(table: Table, uri: str | None = None) -> list[str]:
         status.record(trial_id, result)
         if result.status == "failed":
             problems[trial_id] = result.error or ""
-    names, lines = table.names(), [status.line()]
+    names, lines = table.names(), [status.line(), status.stage_line()]
     for wanted in ("running", "stopped", "failed"):
         for trial_id, now in status.statuses.items():
             if now == wanted:
-                why = failure_reason(problems[trial_id]) if now == "failed" else f"update {status.updates[trial_id]:,}"
+                why = (
+                    failure_reason(problems[trial_id])
+                    if now == "failed"
+                    else f"update {status.work[trial_id].done[0]:,}"
+                )
                 lines.append(f"{now}: {names[trial_id]} ({trial_id}): {why}")
     return [*lines, where]

@@ -18,6 +18,7 @@ from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check
 from dmm.trials.storage import hold_table
+from dmm.trials.weights import missing_weights, note
 
 MAX_RETRIES = 2  # of a trial whose process dies. It continues from its checkpoint
 QUIET = {  # for the driver: Tune's own reporters are off
@@ -41,8 +42,16 @@ class SweepCounts:
         return self.total - self.done - self.failed
 
 
-def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[[str], None] = print) -> SweepCounts:
-    """Runs the unfinished trials of a table. Finished trials are not run again.
+def sweep(
+    table: Table,
+    profile: Profile,
+    uri: str | None = None,
+    say: Callable[[str], None] = print,
+    retrain: bool = False,
+) -> SweepCounts:
+    """Runs the unfinished trials of a table. Finished trials are not run again, and kept weights are not trained again.
+
+    `retrain` allows to train trials again whose weights are missing and whose training is beyond them.
 
     Raises ValueError before any work for wrong data, a profile that does not fit the cluster, or an unusable MLflow, and
     Held if another process sweeps the table.
@@ -52,16 +61,22 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[
     check_writable(home(), "results (DMM_HOME)")
     with hold_table(table):
         recorder = Recorder(uri)
-        for ids in {trial.dataset: None for trial in trials}:
+        for trial in trials:
+            note(trial)  # all of them, before any is trained
+        to_train = {trial.weights_id: trial for trial in trials if missing_weights(trial)}
+        for ids in {trial.dataset: None for trial in to_train.values()}:
             say(f"data: {data.load(ids, say).summary()}")  # here, before all workers could collect it at once
         for trial in trials:
             check(trial)
         progress = SweepProgress(table, trials, recorder, say)
         pending = progress.start()
-        say(f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before")
+        say(
+            f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before; "
+            f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
+        )
         try:
             if pending:
-                run_tune(pending, profile, progress)
+                run_tune(pending, profile, progress, retrain)
         except KeyboardInterrupt:
             pass  # SweepCounts.left tells the caller
         finally:
@@ -70,7 +85,7 @@ def sweep(table: Table, profile: Profile, uri: str | None = None, say: Callable[
     return SweepCounts(total=len(trials), done=count["finished"], failed=count["failed"], unsent=len(progress.unsent))
 
 
-def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress) -> None:
+def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, retrain: bool = False) -> None:
     """Runs trials through Ray Tune. Tune's own files are deleted: a sweep resumes from the folders of its trials."""
     os.environ |= QUIET
     for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
@@ -100,10 +115,12 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress) -> 
         bundles = [{"memory": 1_000_000}]
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(train_trial, trials=progress.trials, profile=profile, place=Place.here()),
+            tune.with_parameters(
+                train_trial, trials=progress.trials, profile=profile, place=Place.here(), retrain=retrain
+            ),
             tune.PlacementGroupFactory(bundles),
         ),
-        param_space={"trial": tune.grid_search([trial.id for trial in trials])},
+        param_space={"trial": tune.grid_search([trial.returns_id for trial in trials])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             max_concurrent_trials=at_once,

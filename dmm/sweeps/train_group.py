@@ -14,8 +14,9 @@ from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
 from dmm.training import ddp
 from dmm.training.fit import fit
-from dmm.trials.run import Execute, HeldTrial, OnProgress, train_and_evaluate, training_data
+from dmm.trials.run import Execute, HeldTrial, OnProgress, train_and_evaluate
 from dmm.trials.storage import load_result
+from dmm.trials.train import training_data
 
 POLL_SECONDS = 1.0  # between two looks at the result of a trial that a group trains
 GROUP_STARTS = 30  # tries to place a group, a minute each. Others may use the cluster too
@@ -47,22 +48,22 @@ def execute_in_group(profile: Profile) -> Execute:
             train_loop_config={"settings": settings},
             torch_config=AnnouncedTorchConfig(timeout_s=WORKER_SECONDS),
             scaling_config=ScalingConfig(
-                num_workers=profile.workers,
+                num_workers=profile.workers if held.assert_training_held else 1,  # only one evaluates
                 use_gpu=profile.gpus > 0,
                 resources_per_worker={"CPU": profile.cpus} | ({"GPU": profile.gpus} if profile.gpus else {}),
             ),
             run_config=RunConfig(
-                name=f"{trial.id}-{uuid.uuid4().hex[:8]}",  # no group resumes from another group's files
+                name=f"{trial.returns_id}-{uuid.uuid4().hex[:8]}",  # no group resumes from another group's files
                 storage_path=str(home() / "tune" / tune.get_context().get_experiment_name()),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=GROUP_STARTS),
             ),
         )
         try:
             with ThreadPoolExecutor(1) as thread:
-                ended, seen = thread.submit(trainer.fit), 0
+                ended, seen = thread.submit(trainer.fit), (0, 0)
                 while not wait([ended], POLL_SECONDS).done:
-                    if (found := load_result(trial)) and found.update > seen:
-                        seen = found.update
+                    if (found := load_result(trial)) and (now := (found.update, len(found.evaluations))) > seen:
+                        seen = now
                         on_progress(found)
                 result = ended.result().return_value
                 assert isinstance(result, TrialResult)  # the first worker's
@@ -88,8 +89,7 @@ def train_worker(config: dict[str, GroupSettings]) -> TrialResult | None:
     settings.place.enter()
     trial, device = settings.held.trial, settings.held.device
     if ddp.rank():
-        data = training_data(trial.dataset, trial.protocol.top_fraction)
-        fit(trial, data, lambda model, evaluation, update: [], device=device)
+        fit(trial, training_data(trial), device=device)
         return None
     pool = RolloutPool(settings.rollout_actors, anywhere=True) if settings.rollout_actors else None
     try:

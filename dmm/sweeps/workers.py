@@ -13,7 +13,7 @@ from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
 from dmm.sweeps.train_group import execute_in_group
-from dmm.trials.run import fail, run, train_and_evaluate
+from dmm.trials.run import fail, run
 
 ENVIRONMENT = {  # of every worker: one thread, and no busy waiting
     "OMP_NUM_THREADS": "1",
@@ -27,8 +27,10 @@ ENVIRONMENT = {  # of every worker: one thread, and no busy waiting
 RETRYABLE_ERRORS = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)  # CUDA's errors are RuntimeErrors
 
 
-def train_trial(config: dict[str, str], trials: dict[str, Trial], profile: Profile, place: Place) -> None:
-    """Tune's trainable: runs the trial whose id is config["trial"]. It reports after each checkpoint.
+def train_trial(
+    config: dict[str, str], trials: dict[str, Trial], profile: Profile, place: Place, retrain: bool = False
+) -> None:
+    """Tune's trainable: runs the trial whose second id is config["trial"]. It reports after each checkpoint.
 
     A trial that would fail again in the same way is marked as failed and ends. Only other errors reach Tune, which retries.
     """
@@ -42,8 +44,10 @@ def train_trial(config: dict[str, str], trials: dict[str, Trial], profile: Profi
             trial,
             roll=pool or rollout_in_process,
             device=profile.device,
-            on_progress=lambda result: tune.report({"trial": trial.id, "update": result.update}),
-            execute=execute_in_group(profile) if profile.group else train_and_evaluate,
+            on_progress=lambda result: tune.report({"trial": trial.returns_id, "update": result.update}),
+            execute=execute_in_group(profile) if profile.group else None,
+            keep=profile.keep,
+            retrain=retrain,
         )
     except RETRYABLE_ERRORS:
         raise
@@ -52,4 +56,4 @@ def train_trial(config: dict[str, str], trials: dict[str, Trial], profile: Profi
     finally:
         if pool:
             pool.close()
-    tune.report({"trial": trial.id, "update": result.update})
+    tune.report({"trial": trial.returns_id, "update": result.update})

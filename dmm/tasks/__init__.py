@@ -1,11 +1,13 @@
 """Tasks by name. Each family of tasks has a file here.
 
+target.py      Target: the return that an evaluation asks for
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 """
 
 from dmm.base.errors import unknown_name
 from dmm.tasks import locomotion
+from dmm.tasks.target import Target as Target
 from dmm.tasks.task import Task as Task
 
 FAMILIES = (locomotion,)

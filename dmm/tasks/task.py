@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dmm.batch import Spaces
+
 if TYPE_CHECKING:
     import gymnasium as gym
 
@@ -13,8 +17,7 @@ class Task:
 
     name: str
     environment: str  # Gymnasium id
-    state_dim: int  # S
-    action_dim: int  # A, continuous in [-1, 1]
+    spaces: Spaces
     horizon: int  # steps after which an episode is cut
     return_scale: float  # returns-to-go are divided by it
     target_return: float  # the return asked for at target 1
@@ -24,18 +27,24 @@ class Task:
     options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
 
     def make(self) -> "gym.Env":
-        """Makes the environment. Raises ValueError for a wrong id, a missing package or other dimensions than the task's."""
+        """Makes the environment. Raises ValueError for a wrong id, a missing package or other spaces than the task's."""
         import gymnasium as gym
 
         try:
             env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
         except (gym.error.Error, ImportError) as error:
             raise ValueError(f"task {self.name}: {self.environment!r} cannot be made: {error}") from None
-        found = (env.observation_space.shape, env.action_space.shape)
-        if found != ((self.state_dim,), (self.action_dim,)):
+        states, actions, spaces = env.observation_space.shape, env.action_space, self.spaces
+        if states != spaces.states or not isinstance(actions, gym.spaces.Box) or actions.shape != (spaces.action_dim,):
             raise ValueError(
-                f"task {self.name} expects states ({self.state_dim},) and actions ({self.action_dim},); "
-                f"{self.environment} has {found[0]} and {found[1]}"
+                f"task {self.name} expects states {spaces.states} and a box of {spaces.action_dim} actions; "
+                f"{self.environment} has {states} and {actions}"
+            )
+        low, high = np.asarray(actions.low, np.float32), np.asarray(actions.high, np.float32)
+        if not np.array_equal((low, high), spaces.bounds):
+            raise ValueError(
+                f"task {self.name} expects actions from {spaces.low} to {spaces.high}; {self.environment} takes "
+                f"{tuple(low.tolist())} to {tuple(high.tolist())}"
             )
         return env
 

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
 from dmm.config import BEST, LAST
-from dmm.results.score import target_label, trial_score
+from dmm.results.score import trial_score
 from dmm.schema import TrialRecord, TrialResult, TrialSummary, from_json, to_json
 
 TAG_LENGTH = 4500  # characters. MLflow cuts a longer tag silently, at 5,000 or 8,000 characters by version
@@ -22,20 +21,23 @@ class Point(NamedTuple):
 
 
 def run_name(trial: TrialRecord) -> str:
-    """metamamba hopper s0 K8 H64"""
+    """metamamba Hopper-v5 s0 K8 H64"""
     width = f" H{trial.width}" if trial.width else ""
-    return f"{trial.arch} {trial.task.name} s{trial.seed} K{trial.context_length}{width}"
+    weights = trial.weights
+    return f"{weights.arch} {trial.returns.environment} s{weights.seed} K{trial.context_length}{width}"
 
 
 def params(trial: TrialRecord) -> dict[str, object]:
-    """The params by which runs are filtered and grouped: every field of Protocol and Config, defaults included."""
+    """The params by which runs are filtered and grouped: every field of Training, Evaluation and Config, with defaults."""
     values = {
-        **trial.protocol,
+        **trial.weights.training,
+        **trial.returns.evaluation,
+        "targets": trial.targets,
         **trial.config,
-        "arch": trial.arch,
-        "task": trial.task.name,
-        "dataset": "+".join(trial.dataset),
-        "seed": trial.seed,
+        "arch": trial.weights.arch,
+        "environment": trial.returns.environment,
+        "dataset": "+".join(trial.weights.dataset),
+        "seed": trial.weights.seed,
     }
     if trial.width:
         values["embed_dim"] = trial.width
@@ -43,26 +45,25 @@ def params(trial: TrialRecord) -> dict[str, object]:
 
 
 def curve_metrics(result: TrialResult, losses: int, evaluations: int) -> list[Point]:
-    """The learning curve_metrics, without the points that were sent before: so many losses and evaluations."""
-    points = [Point("train/loss", point.loss, point.update) for point in result.loss[losses:]]
+    """The learning curves, without the points that were sent before: so many losses and evaluations."""
+    points = [Point("train/loss", point.loss, point.update) for point in result.training.loss[losses:]]
     for evaluation in result.evaluations[evaluations:]:
-        label, mean = target_label(evaluation.target), fmean(evaluation.returns)
-        points.append(Point(f"eval/return_x{label}", mean, evaluation.update))
-        points.append(Point(f"eval/score_x{label}", result.task.normalised_score(mean), evaluation.update))
+        label, mean = evaluation.target.replace(" ", "_"), fmean(evaluation.returns)
+        points.append(Point(f"eval/return_{label}", mean, evaluation.update))
+        points.append(Point(f"eval/score_{label}", result.task.normalised_score(mean), evaluation.update))
     return points
 
 
 def final_metrics(summary: TrialSummary) -> list[Point]:
     """A finished trial's summary metrics."""
-    target = 1.0 if "1" in summary.curve else summary.trial.targets[0]
     found = [
         Point("model/parameters", summary.parameters, 0),
+        Point("model/live_parameters", summary.live_parameters, 0),
         Point("time/train_s", summary.seconds.train, 0),
         Point("time/rollout_s", summary.seconds.rollout, 0),
     ]
     for reading in (LAST, BEST):
-        score = trial_score(summary, replace(reading, target=target), summary.task)
-        found.append(Point(f"score/{reading.name}", score, 0))
+        found.append(Point(f"score/{reading.name}", trial_score(summary, reading, summary.task), 0))
     return found
 
 

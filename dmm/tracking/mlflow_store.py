@@ -1,4 +1,4 @@
-"""The tracking store: one flat MLflow run for each trial. It is found by the trial's id, and read back for reports.
+"""The tracking store: one flat MLflow run for each trial. It is found by the trial's second id, and read back for reports.
 
 The driver is the only writer. Everything may be sent twice. A run is found by its tag, and points that were sent are not sent
 again. A point's timestamp is derived from its step, so a store drops a point that arrives twice all the same.
@@ -97,7 +97,7 @@ class Recorder:
             stored = stored or self._create(result)
             sent = [int(count) for count in stored.tags.get("dmm.sent", "0 0").split()]
             tags = {f"dmm.table.{table}": "yes" for table in tables} | pack(summary)
-            tags["dmm.sent"] = f"{len(result.loss)} {len(result.evaluations)}"
+            tags["dmm.sent"] = f"{len(result.training.loss)} {len(result.evaluations)}"
             tags = {key: value for key, value in tags.items() if stored.tags.get(key) != value}
             if not tags and stored.status == status:
                 return
@@ -115,15 +115,15 @@ class Recorder:
                 stored.status = status
 
     def summaries(self, table: Table) -> dict[str, TrialSummary]:
-        """The summaries of a table's trials by id, each with its `run_id`, from one paginated search."""
+        """The summaries of a table's trials by second id, each with its `run_id`, from one paginated search."""
         with self._errors():
             found = self._search(self.query(table))
-        wanted = [trial.id for trial in table.trials()]
+        wanted = [trial.returns_id for trial in table.trials()]
         return {id_: replace(unpack(found[id_].tags), run_id=found[id_].run_id) for id_ in wanted if id_ in found}
 
     def query(self, table: Table) -> str:
-        """The filter that finds a table's runs."""
-        return f"tags.`dmm.table.{table.name}` = 'yes'"
+        """The filter that finds a table's runs. Runs of results before version 5 have no second id."""
+        return f"tags.`dmm.table.{table.name}` = 'yes' and tags.`dmm.returns_id` != ''"
 
     def source(self, table: Table) -> ReportSource:
         """Where a report is read from, and by which code."""
@@ -148,7 +148,7 @@ class Recorder:
     def view_link(self, table: str | None = None) -> str:
         """Stores the ablation view of one table, or of all trials. Returns how to open it."""
         key = f"ablation-{table}" if table else "ablation"
-        query = f"tags.`dmm.table.{table}` = 'yes'" if table else "tags.`dmm.trial_id` != ''"
+        query = f"tags.`dmm.table.{table}` = 'yes'" if table else "tags.`dmm.returns_id` != ''"
         with self._errors():
             self._client.set_experiment_tag(
                 self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(ablation_view(query))
@@ -172,7 +172,7 @@ class Recorder:
     def _stored(self, trial_id: str) -> StoredRun | None:
         """The run of a trial. All runs are looked up once."""
         if self._runs is None:
-            self._runs = self._search("tags.`dmm.trial_id` != ''")
+            self._runs = self._search("tags.`dmm.returns_id` != ''")
         return self._runs.get(trial_id)
 
     def _search(self, query: str) -> dict[str, StoredRun]:
@@ -184,7 +184,7 @@ class Recorder:
                 [self.experiment], query, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token
             )
             for run in page:
-                found.setdefault(run.data.tags["dmm.trial_id"], stored_run(run))
+                found.setdefault(run.data.tags["dmm.returns_id"], stored_run(run))
             token = page.token
             if not token:
                 return found
@@ -196,11 +196,10 @@ class Recorder:
         """
         assert self._runs is not None
         with hold(home() / "mlflow.lock", "MLflow", wait=True, say=lambda text: None):
-            self._runs |= self._search(f"tags.`dmm.trial_id` = '{result.id}'")
+            self._runs |= self._search(f"tags.`dmm.returns_id` = '{result.id}'")
             if result.id not in self._runs:
-                run = self._client.create_run(
-                    self.experiment, run_name=run_name(result.trial), tags={"dmm.trial_id": result.id}
-                )
+                tags = {"dmm.returns_id": result.id, "dmm.weights_id": result.training.weights_id}
+                run = self._client.create_run(self.experiment, run_name=run_name(result.trial), tags=tags)
                 self._runs[result.id] = stored_run(run)
         return self._runs[result.id]
 

@@ -25,8 +25,8 @@ def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 def random_batch(trial: Trial, rows: int) -> Batch:
     """A batch of the trial's shapes, full of random numbers."""
-    k, task = trial.protocol.context_length, trial.task
-    states, actions, scalars = ((rows, k, task.state_dim), (rows, k, task.action_dim), (rows, k))
+    k, spaces = trial.training.context_length, trial.task.spaces
+    states, actions, scalars = ((rows, k, spaces.state_dim), (rows, k, spaces.action_dim), (rows, k))
     return Batch(
         torch.randn(states),
         torch.rand(actions),
@@ -47,23 +47,22 @@ def estimate(trial: Trial) -> Seconds:
 
     The rollout seconds are an upper bound: every episode is taken to reach the horizon.
     """
-    protocol = trial.protocol
     torch.set_num_threads(1)
     model = init_model(trial)
-    batch = random_batch(trial, protocol.batch_size)
+    batch = random_batch(trial, trial.training.batch_size)
     update = median_seconds(lambda: model.loss(model(batch), batch).backward())
-    window = random_batch(trial, protocol.rollout_batch_size)
+    window = random_batch(trial, trial.evaluation.rollout_batch_size)
     with torch.inference_mode():
         act = median_seconds(lambda: model.eval().act(window))
-    calls = trial.task.horizon * len(episode_batches(protocol, 0)) * protocol.num_evaluations
-    return Seconds(train=update * protocol.updates, rollout=act * calls)
+    calls = trial.task.horizon * len(episode_batches(trial, trial.training.updates, 0.0)) * len(trial.updates)
+    return Seconds(train=update * trial.training.updates, rollout=act * calls)
 
 
 def estimates(table: Table) -> dict[str, Seconds]:
-    """The cost of every trial by its id. Trials that differ only in seed or data are timed once."""
+    """The cost of every trial by its second id. Trials that differ only in seed or data are timed once."""
     known, found = {}, {}
     for trial in table.trials():
         if trial.kind not in known:
             known[trial.kind] = estimate(trial)
-        found[trial.id] = known[trial.kind]
+        found[trial.returns_id] = known[trial.kind]
     return found

@@ -1,5 +1,6 @@
-"""One trial in this process: data, training, evaluation, checkpoint and result file. Ray calls the same functions."""
+"""One trial in this process: training where its weights are missing, then the episodes that are missing. Ray calls this too."""
 
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,26 +9,44 @@ from functools import cache
 
 import torch
 
-from dmm import data, kernels
-from dmm.base import provenance
+from dmm import data
 from dmm.base.lock import Held, hold
 from dmm.config import Trial
-from dmm.data.trajectories import Trajectories, check_task
-from dmm.rollouts.history import StateStatistics
+from dmm.data.trajectories import check_task
+from dmm.models import DecisionModel
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
-from dmm.schema import DataRecord, Provenance, TrainingProgress, TrialResult
+from dmm.schema import ReturnsResult, TrialResult, WeightsCard
 from dmm.tasks import Task
-from dmm.training import ddp
-from dmm.training.fit import fit
-from dmm.training.state import TrainingState
 from dmm.trials.storage import (
     append_log,
-    load_checkpoint,
+    evaluation_lock,
     load_result,
-    save_checkpoint,
-    save_result,
-    trial_folder,
-    trial_lock,
+    load_returns,
+    load_training,
+    returns_path,
+    set_aside,
+    training_lock,
+    training_path,
+    write_checked,
+)
+from dmm.trials.train import (
+    blank_training,
+    merge_provenance,
+    other_data,
+    provenance_here,
+    start_over,
+    train,
+    training_data,
+)
+from dmm.trials.weights import (
+    Keep,
+    load_weights,
+    missing_entries,
+    missing_weights,
+    note,
+    prune,
+    statistics_of,
+    weights_folder,
 )
 
 OnProgress = Callable[[TrialResult], None]
@@ -35,51 +54,31 @@ OnProgress = Callable[[TrialResult], None]
 
 @dataclass(frozen=True)
 class HeldTrial:
-    """A trial whose lock this process holds."""
+    """A trial whose evaluation this process holds, and its training too where weights are missing.
+
+    The functions raise once another process has taken a lock. They are called before each write.
+    """
 
     trial: Trial
-    before: TrialResult | None  # its result so far
-    assert_lock_held: Callable[[], None]  # called before each write. It raises once another process has taken the trial
     device: str  # of the model
+    assert_evaluation_held: Callable[[], None]
+    assert_training_held: Callable[[], None] | None = None  # None: all weights are kept, so nothing is trained
 
 
 Execute = Callable[[HeldTrial, RolloutBackend, OnProgress], TrialResult]  # trains and evaluates, here or elsewhere
 
 
-@cache
-def dataset(ids: tuple[str, ...]) -> Trajectories:
-    """A dataset, opened once a process. All processes of a machine share its pages."""
-    return data.load(ids)
+def check(trial: Trial) -> None:
+    """Raises ValueError before any work if data or environment do not fit the trial.
 
-
-@cache
-def training_data(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
-    """The episodes that a trial learns from: a dataset or its best episodes, selected once a process."""
-    return dataset(ids).best_episodes(top_fraction)
-
-
-def check_data(trial: Trial, trajectories: Trajectories) -> None:
-    """Raises ValueError if the trial's result was made with other data."""
-    found = load_result(trial)
-    if found and found.data.sha256 != trajectories.sha256:
-        raise other_data(trial, found.data.sha256, trajectories)
-
-
-def other_data(trial: Trial, sha256: str, trajectories: Trajectories) -> ValueError:
-    """The error for a trial that was made with other data."""
-    return ValueError(
-        f"trial {trial.id} was made with other data: {', '.join(trial.dataset)} had sha256 {sha256[:12]}, and has "
-        f"{trajectories.sha256[:12]} now; restore the data, or move {trial_folder(trial)} away to run the trial again"
-    )
-
-
-def check(trial: Trial) -> Trajectories:
-    """Returns the trial's data. Raises ValueError before any work if data or environment do not fit the trial."""
-    trajectories = training_data(trial.dataset, trial.protocol.top_fraction)
-    check_task(trajectories, trial.task)
-    check_data(trial, trajectories)
+    Data are not looked at if they are absent and the weights are there.
+    """
+    if must_train(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
+        trajectories, found = training_data(trial), load_training(trial)
+        check_task(trajectories, trial.task, trial.training.actions_outside)
+        if found and found.data.sha256 != trajectories.sha256:
+            raise other_data(trial, found.data.sha256, trajectories)
     check_environment(trial.task)
-    return trajectories
 
 
 @cache
@@ -88,134 +87,160 @@ def check_environment(task: Task) -> None:
     task.make().close()
 
 
-def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
-    """Runs a trial from its checkpoint to its end, in this process."""
-    trial, before, device = held.trial, held.before, held.device
-    trajectories, state = training_data(trial.dataset, trial.protocol.top_fraction), load_checkpoint(trial)
-    if state and state.data_sha256 != trajectories.sha256:
-        raise other_data(trial, state.data_sha256, trajectories)
-    if before and before.update and not state:
-        raise ValueError(
-            f"trial {trial.id} was at update {before.update}, and its checkpoints are gone; restore them, or move "
-            f"{trial_folder(trial)} away to run the trial from the start"
-        )
-    result = blank_result(trial, trajectories, device, state.progress if state else None)
-    if device != "cpu" and roll is not rollout_in_process:
-        source = replace(result.provenance, device=f"{device}, rollouts on cpu")
-        result = replace(result, provenance=source)
-    if before and state:
-        result = replace(result, provenance=merge_provenance(before.provenance, result.provenance))
-
-    def write(**changes) -> None:
-        nonlocal result
-        held.assert_lock_held()
-        changed = replace(result, **changes)
-        save_result(trial, changed)
-        result = changed
-
-    def save(state: TrainingState) -> None:
-        held.assert_lock_held()
-        save_checkpoint(trial, state)
-        write(**vars(state.progress))
-        on_progress(result)
-
-    write()
-    append_log(trial, f"training from update {result.update} on {device}")
-    statistics = StateStatistics(trajectories.state_mean, trajectories.state_std + trial.protocol.std_offset)
-    try:
-        fit(
-            trial,
-            trajectories,
-            lambda model, evaluation, update: evaluate(model, trial, statistics, evaluation, update, roll),
-            state=state,
-            save=save,
-            device=device,
-        )
-    except Exception as error:
-        append_log(trial, traceback.format_exc())
-        with suppress(OSError):  # a full disk. The error itself says so
-            write(status="failed", error=f"{type(error).__name__}: {error}")
-        raise
-    write(status="finished")
-    append_log(trial, "finished")
-    return result
-
-
 def run(
     trial: Trial,
     *,
     roll: RolloutBackend = rollout_in_process,
     device: str = "cpu",
     on_progress: OnProgress = lambda result: None,
-    execute: Execute = train_and_evaluate,
+    execute: Execute | None = None,
+    keep: Keep = "all",
+    retrain: bool = False,
 ) -> TrialResult:
-    """Runs a trial from its last checkpoint to its end and returns its result. A finished trial is not run again.
+    """Runs a trial from its last checkpoint to its end and returns its result. Finished work is not done again.
 
     `roll` rolls out batches of episodes, in this process or elsewhere. `on_progress` receives the result after every
-    checkpoint. If another process runs the trial, this one waits for its result.
+    checkpoint and every evaluation. If another process trains or evaluates the trial, this one waits for it. `keep` names
+    the weights that stay in the end.
+    Raises ValueError if the training is beyond weights that are missing, unless `retrain` allows to train them again.
     """
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
+    note(trial)
+    repair(trial)
+    if found := finished(trial):
+        return found
     check(trial)
-    if (before := load_result(trial)) and before.status == "finished":
-        return before
-    with hold(trial_lock(trial), f"trial {trial.id}", wait=True) as assert_lock_held:
-        if (before := load_result(trial)) and before.status == "finished":
-            return before  # another process finished it in the meantime
-        return execute(HeldTrial(trial, before, assert_lock_held, device), roll, on_progress)
+    work = execute or train_and_evaluate
+    with hold(evaluation_lock(trial), f"evaluation {trial.returns_id}", wait=True) as assert_evaluation_held:
+        held = HeldTrial(trial, device, assert_evaluation_held)
+        if found := finished(trial):  # another process finished it in the meantime
+            return found
+        if must_train(trial):
+            with hold(training_lock(trial), f"trial {trial.weights_id}", wait=True) as assert_training_held:
+                if must_train(trial):  # not done by another process in the meantime
+                    allow_training(trial, missing_weights(trial), retrain)
+                    held = replace(held, assert_training_held=assert_training_held)
+                result = work(held, roll, on_progress)
+        else:
+            result = work(held, roll, on_progress)
+        prune(trial, keep)
+    return result
 
 
-def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
-    """The provenance of a resumed trial. A field that moves float bits says if it changed: workers "1, then 2"."""
-
-    def merged(old: str, new: str) -> str:
-        return old if old.split(", then ")[-1] == new else f"{old}, then {new}"
-
-    return replace(
-        now,
-        device=merged(before.device, now.device),
-        workers=merged(before.workers, now.workers),
-        scan=merged(before.scan, now.scan),
-    )
+def finished(trial: Trial) -> TrialResult | None:
+    """The trial's result if nothing is left to do."""
+    found = load_result(trial)
+    return found if found and found.status == "finished" else None
 
 
-def blank_result(
-    trial: Trial, trajectories: Trajectories, device: str = "cpu", progress: TrainingProgress | None = None
-) -> TrialResult:
-    """The result of a trial that begins, or continues from some progress."""
-    return TrialResult(
-        id=trial.id,
-        trial=trial.record(),
+def must_train(trial: Trial) -> bool:
+    """Whether training must make weights, or must restore its damaged file from a checkpoint."""
+    return bool(missing_weights(trial)) or load_training(trial) is None
+
+
+def repair(trial: Trial) -> None:
+    """Sets a damaged evaluation aside. Its episodes are rolled out again."""
+    try:
+        load_returns(trial)
+    except ValueError as error:
+        set_aside(trial, returns_path(trial), f"{error}; its episodes are rolled out again")
+
+
+def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:
+    """Raises ValueError if the training is beyond missing weights and must not start over."""
+    found = load_training(trial)
+    passed = [update for update in missing if found and update <= found.update]
+    if not passed:
+        return
+    if not retrain:
+        raise ValueError(
+            f"trial {trial.weights_id} is trained up to update {found.update if found else 0:,}, and its weights at update "
+            f"{', '.join(f'{update:,}' for update in passed)} are not kept; --retrain trains the trial again"
+        )
+    start_over(trial)
+
+
+def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
+    """Trains a held trial if its weights are missing, and rolls out all missing episodes, in this process."""
+    trial, device = held.trial, held.device
+    before = load_returns(trial)
+    source = provenance_here(device if device == "cpu" or roll is rollout_in_process else "cpu")
+    result = ReturnsResult(
+        returns_id=trial.returns_id,
+        returns=trial.record().returns,
         task=trial.task,
         status="running",
         error=None,
-        data=DataRecord(
-            ids=list(trial.dataset),
-            sha256=trajectories.sha256,
-            episodes=trajectories.episodes,
-            steps=trajectories.steps,
-            return_mean=float(trajectories.episode_returns.mean()),
-        ),
-        provenance=Provenance(
-            commit=provenance.commit(),
-            versions=provenance.versions(),
-            machine=provenance.machine(),
-            device=device,
-            scan=kernels.path(device),
-            workers=str(ddp.workers()),
-        ),
-        **vars(progress or TrainingProgress(parameters=0)),
+        provenance=merge_provenance(before.provenance, source) if before and before.evaluations else source,
+        evaluations=before.evaluations if before else [],
+        rollout_seconds=before.rollout_seconds if before else 0.0,
     )
+
+    def write(**changes) -> None:
+        nonlocal result
+        held.assert_evaluation_held()
+        changed = replace(result, **changes)
+        write_checked(returns_path(trial), changed)
+        result = changed
+
+    def progress() -> None:
+        if found := load_result(trial):
+            on_progress(found)
+
+    def roll_out(model: DecisionModel, card: WeightsCard) -> None:
+        if card.update in missing_entries(trial, result):
+            others = [entry for entry in result.evaluations if entry.update != card.update]
+            began = time.perf_counter()
+            entries = evaluate(
+                model, trial, statistics_of(card), card.update, highest_return=card.data.return_max,
+                weights_sha256=card.sha256, roll=roll,
+            )  # fmt: skip
+            write(
+                evaluations=sorted([*others, *entries], key=lambda entry: entry.update),
+                rollout_seconds=result.rollout_seconds + time.perf_counter() - began,
+            )
+        progress()
+
+    write()
+    try:
+        if held.assert_training_held:
+            train(trial, device, held.assert_training_held, roll_out, progress)
+        for update in missing_entries(trial, result):
+            roll_out(*load_weights(weights_folder(trial, update), device))
+        write(status="finished")
+    except Exception as error:
+        append_log(trial, traceback.format_exc())
+        with suppress(OSError):  # a full disk. The error itself says so
+            write(status="failed", error=f"{type(error).__name__}: {error}")
+        raise
+    append_log(trial, f"evaluated: {trial.returns_id}")
+    found = load_result(trial)
+    assert found is not None
+    return found
 
 
 def fail(trial: Trial, reason: str) -> TrialResult:
     """Marks a trial as failed whose own process could not do so. Returns the result, even if it cannot be written."""
-    blank = blank_result(trial, training_data(trial.dataset, trial.protocol.top_fraction))
-    try:
-        found = load_result(trial) or blank
-    except ValueError:  # a damaged file is left to the user
-        return replace(blank, status="failed", error=reason)
-    failed = replace(found, status="failed", error=reason)
-    append_log(trial, reason)
-    with suppress(OSError, Held), hold(trial_lock(trial), f"trial {trial.id}"):
-        save_result(trial, failed)
-    return failed
+    returns = ReturnsResult(
+        returns_id=trial.returns_id,
+        returns=trial.record().returns,
+        task=trial.task,
+        status="failed",
+        error=reason,
+        provenance=provenance_here("cpu"),
+        evaluations=[],
+        rollout_seconds=0.0,
+    )
+    training = None
+    with suppress(OSError, ValueError):  # a damaged file is left to the user
+        training = load_training(trial)
+        if training is None:
+            write_checked(training_path(trial), blank_training(trial, training_data(trial)))
+        if found := load_returns(trial):
+            returns = replace(found, status="failed", error=reason)
+        with suppress(Held), hold(evaluation_lock(trial), f"evaluation {trial.returns_id}"):
+            append_log(trial, reason)
+            write_checked(returns_path(trial), returns)
+    return TrialResult(
+        training=training or blank_training(trial, training_data(trial)), returns=returns, status="failed"
+    )

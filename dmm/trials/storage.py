@@ -1,9 +1,17 @@
-"""A trial's folder, DMM_HOME/trials/<id>: result.json, checkpoint.pt, checkpoint-before.pt, lock, log.txt.
+"""A trial's folder, DMM_HOME/trials/<first id>. Every file is written whole or not at all.
 
-The checkpoint is written before the result and holds everything that the result does. A lost result is rebuilt from it.
-If a checkpoint is damaged, the one before is used. If nothing intact is left, there is an error: no trial restarts silently.
+training.json, lock             what training has given, and the lock of the process that trains
+checkpoint.pt, -before.pt       the state of training. It holds everything that training.json does
+weights/<updates>/              kept weights: weights.py
+evaluations/<second id>.json    what an Evaluation has given. Beside it: its lock, and the updates that it wants
+log.txt
+
+A lost or damaged training.json is rebuilt from the checkpoint. If a checkpoint is damaged, the one before is used. A damaged
+evaluation is set aside and rolled out again from the kept weights. If nothing intact is left, there is an error: no trial
+restarts silently.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -11,60 +19,135 @@ import socket
 import time
 import zipfile
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from dmm.base.lock import hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.config import Table, Trial
-from dmm.schema import TrialResult, from_json, to_json
+from dmm.schema import ReturnsResult, TrainingResult, TrialResult, from_json, to_json
 from dmm.training.state import TrainingState
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")  # the newest first
+T = TypeVar("T")
 
 
 def trial_folder(trial: Trial) -> Path:
-    """The folder of a trial's files."""
-    return home() / "trials" / trial.id
+    """The folder of a trial's files. Trials that differ only in their evaluation share it."""
+    return home() / "trials" / trial.weights_id
 
 
-def result_path(trial: Trial) -> Path:
-    """The file of a trial's result."""
-    return trial_folder(trial) / "result.json"
+def training_path(trial: Trial) -> Path:
+    """The file of what training has given."""
+    return trial_folder(trial) / "training.json"
 
 
-def load_result(trial: Trial) -> TrialResult | None:
-    """The trial's result so far. None if the trial has not begun, or if its checkpoint can restore a damaged file.
+def returns_path(trial: Trial) -> Path:
+    """The file of what the trial's evaluation has given."""
+    return trial_folder(trial) / "evaluations" / f"{trial.returns_id}.json"
+
+
+def write_checked(path: Path, value: object) -> None:
+    """Writes a value as JSON with its sha256, whole or not at all. Raises ValueError if a number is not finite."""
+    content = to_json(value)
+    write_atomic(path, json.dumps({"sha256": digest(content), "content": content}, allow_nan=False).encode())
+
+
+def read_checked(kind: type[T], path: Path) -> T | None:
+    """The value that `write_checked` wrote. None if there is no file. Raises ValueError if the file is damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict) or digest(found.get("content")) != found.get("sha256"):
+            raise ValueError("its content does not have its checksum")
+        return from_json(kind, found["content"])
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+
+
+def digest(content: object) -> str:
+    """The sha256 of a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load_training(trial: Trial) -> TrainingResult | None:
+    """What training has given so far. None if it has not begun, or if a checkpoint can restore a damaged file.
 
     Raises ValueError if the file is damaged and no checkpoint exists.
     """
-    path = result_path(trial)
     try:
-        return from_json(TrialResult, json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
+        return read_checked(TrainingResult, training_path(trial))
     except ValueError as error:
         if any((trial_folder(trial) / name).exists() for name in CHECKPOINTS):
             return None
         raise ValueError(
-            f"{path} is damaged ({error}), and there is no checkpoint to rebuild it from; move its folder away to run "
-            "the trial from the start"
+            f"{error}, and there is no checkpoint to rebuild it from; move its folder away to run the trial from the start"
         ) from error
 
 
-def save_result(trial: Trial, result: TrialResult) -> None:
-    """Writes result.json, whole or not at all. Raises ValueError if a number is not finite."""
-    write_atomic(result_path(trial), json.dumps(to_json(result), allow_nan=False).encode())
+def load_returns(trial: Trial) -> ReturnsResult | None:
+    """What the trial's evaluation has given so far. Raises ValueError if the file is damaged."""
+    return read_checked(ReturnsResult, returns_path(trial))
+
+
+def load_result(trial: Trial) -> TrialResult | None:
+    """Training and evaluation of a trial so far. None if the trial's evaluation, or its training, has not begun.
+
+    Raises ValueError if a file is damaged.
+    """
+    returns, training = load_returns(trial), load_training(trial)
+    if returns is None or training is None:
+        return None
+    status = "failed" if returns.status != "finished" and training.status == "failed" else returns.status
+    return TrialResult(training=training, returns=returns, status=status)
 
 
 def load_status(trial: Trial) -> TrialResult | None:
     """The trial's result. Its status is "stopped" if the file says "running" and no process runs the trial."""
     found = load_result(trial)
-    if found and found.status == "running" and not is_held(trial_lock(trial)):
+    if found and found.status == "running" and not is_held(evaluation_lock(trial)):
         return replace(found, status="stopped")
     return found
+
+
+@dataclass(frozen=True)
+class OldResult:
+    """A result of an earlier version. Its numbers are not those of this one, so no table reuses it."""
+
+    id: str
+    version: int | None
+    arch: str
+    dataset: str
+    seed: int | None
+    status: str
+
+
+def old_results() -> list[OldResult]:
+    """The results of earlier versions in DMM_HOME. They have all in one file, result.json."""
+    found = []
+    for path in sorted((home() / "trials").glob("*/result.json")):
+        try:
+            result = json.loads(path.read_bytes())
+            trial = result["trial"]
+            dataset = "+".join(trial["dataset"])
+            found.append(
+                OldResult(
+                    path.parent.name, trial["results_version"], trial["arch"], dataset, trial["seed"], result["status"]
+                )
+            )
+        except (ValueError, KeyError, TypeError):
+            found.append(OldResult(path.parent.name, None, "", "", None, "damaged"))
+    return found
+
+
+def set_aside(trial: Trial, path: Path, reason: str) -> None:
+    """Renames a damaged file, so that it is neither read nor replaced."""
+    os.replace(path, path.with_suffix(".damaged"))
+    append_log(trial, reason)
 
 
 def append_log(trial: Trial, text: str) -> None:
@@ -98,8 +181,7 @@ def load_checkpoint(trial: Trial) -> TrainingState | None:
             damaged.append((path, f"{path} is damaged ({type(error).__name__}: {error})"))
             continue
         for bad, reason in damaged:
-            os.replace(bad, bad.with_suffix(".damaged"))
-            append_log(trial, f"{reason}; continuing from the one before, at update {state.progress.update}")
+            set_aside(trial, bad, f"{reason}; continuing from the one before, at update {state.progress.update}")
         return state
     if damaged:
         reasons = "; ".join(reason for _, reason in damaged)
@@ -115,9 +197,14 @@ def read_checkpoint(path: Path) -> TrainingState:
     return TrainingState.from_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def trial_lock(trial: Trial) -> Path:
-    """The lock of a trial. One process at a time runs it, for any table."""
+def training_lock(trial: Trial) -> Path:
+    """The lock of a trial's training. One process at a time trains its weights, for any table."""
     return trial_folder(trial) / "lock"
+
+
+def evaluation_lock(trial: Trial) -> Path:
+    """The lock of a trial's evaluation. One process at a time rolls out its episodes, for any table."""
+    return returns_path(trial).with_suffix(".lock")
 
 
 def table_lock(table: Table) -> Path:

@@ -1,7 +1,5 @@
 """Results made by hand, in the form in which trials write them, and a table of such trials."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 from dmm.config import Column, Protocol, Row, Table, Trial
@@ -11,18 +9,18 @@ from dmm.schema import (
     EvaluationResult,
     LossPoint,
     Provenance,
-    Seconds,
+    ReturnsResult,
     Status,
+    TrainingResult,
     TrialResult,
     TrialSummary,
-    to_json,
 )
 from dmm.tasks import find_task
-from dmm.trials.storage import load_result
+from dmm.trials.storage import load_result, write_checked
 
 HOPPER, WALKER = find_task("hopper"), find_task("walker2d")
-PROTOCOL = Protocol(
-    name="by hand", context_length=8, updates=30, warmup=5, learning_rate=1e-3, num_evaluations=3, episodes_per_evaluation=2,
+PROTOCOL = Protocol(name="by hand").with_overrides(
+    context_length=8, updates=30, warmup=5, learning_rate=1e-3, num_evaluations=3, episodes_per_evaluation=2,
     targets=(1.0, 0.5),
 )  # fmt: skip
 TABLE = Table(
@@ -46,48 +44,64 @@ def raw(score: float) -> float:
     return -20.272305 + score / 100 * (3234.3 - -20.272305)
 
 
-def result(trial: Trial, scores: dict[float, list[float]], status: Status = "finished", **changes) -> TrialResult:
+def result(
+    trial: Trial,
+    scores: dict[float, list[float]],
+    status: Status = "finished",
+    *,
+    update: int | None = None,
+    error=None,
+) -> TrialResult:
     """A trial's result whose evaluations have these mean scores by target. Two episodes each, 10 apart in return."""
     updates = [10, 20, 30][: max(len(values) for values in scores.values())]
     evaluations = [
         EvaluationResult(
-            update=update,
-            target=target,
+            update=at,
+            target=f"x{target:g}",
             asked=target * 3600.0,
             returns=[raw(values[i]) - 5, raw(values[i]) + 5],
             lengths=[100, 200],
+            weights_sha256=SHA,
         )
-        for i, update in enumerate(updates)
+        for i, at in enumerate(updates)
         for target, values in scores.items()
     ]
-    found = TrialResult(
-        id=trial.id,
-        trial=trial.record(),
-        task=trial.task,
-        status=status,
+    provenance = Provenance(
+        commit="c0ffee", versions={"torch": "2.13.0"}, machine="a machine", device="cpu", workers="1", scan="C++"
+    )
+    training = TrainingResult(
+        weights_id=trial.weights_id,
+        weights=trial.weights_record,
+        status="finished" if status == "finished" else "running",
         error=None,
         parameters=123587 if trial.arch == "metamamba" else 700000,
-        data=DataRecord(ids=list(trial.dataset), sha256=SHA, episodes=446, steps=200450, return_mean=1642.0),
-        provenance=Provenance(
-            commit="c0ffee",
-            versions={"torch": "2.13.0"},
-            machine="a machine",
-            device="cpu",
-            workers="1",
-            scan="C++",
+        live_parameters=123587 if trial.arch == "metamamba" else 698000,
+        data=DataRecord(
+            ids=list(trial.dataset), sha256=SHA, episodes=446, steps=200450, return_mean=1642.0, return_max=3200.0
         ),
-        update=updates[-1],
-        loss=[LossPoint(update, 1 / update) for update in updates],
-        evaluations=evaluations,
-        seconds=Seconds(train=12.0, rollout=4.5),
+        provenance=provenance,
+        update=updates[-1] if update is None else update,
+        loss=[LossPoint(at, 1 / at) for at in updates],
+        train_seconds=12.0,
     )
-    return replace(found, **changes)
+    returns = ReturnsResult(
+        returns_id=trial.returns_id,
+        returns=trial.record().returns,
+        task=trial.task,
+        status=status,
+        error=error,
+        provenance=provenance,
+        evaluations=evaluations,
+        rollout_seconds=4.5,
+    )
+    return TrialResult(training=training, returns=returns, status=status)
 
 
 def write(result: TrialResult, folder: Path) -> None:
     """Writes a result to a folder of trials, as the trial itself would."""
-    (folder / result.id).mkdir(parents=True, exist_ok=True)
-    (folder / result.id / "result.json").write_text(json.dumps(to_json(result)))
+    place = folder / result.training.weights_id
+    write_checked(place / "training.json", result.training)
+    write_checked(place / "evaluations" / f"{result.id}.json", result.returns)
 
 
 def results() -> list[TrialResult]:
@@ -101,6 +115,6 @@ def results() -> list[TrialResult]:
 
 
 def load_summaries(table: Table) -> dict[str, TrialSummary]:
-    """The summaries of a table's trials by id, from their result files."""
+    """The summaries of a table's trials by second id, from their result files."""
     found = (load_result(trial) for trial in table.trials())
     return {result.id: summarise(result) for result in found if result}

@@ -5,8 +5,10 @@ import torch
 
 from dmm.batch import Batch
 from dmm.models import build_model, find_model, list_models
+from helpers.spaces import box
 
 S, A, K = 5, 3, 6
+SPACES = box(S, A)
 SMALL = {"width": 16}
 EXTRAS = {  # beyond defaults and presets: what no table row would otherwise build
     "dc": {"no action tokens": {"action_tokens": False}},
@@ -36,7 +38,7 @@ EVERY = pytest.mark.parametrize("name, overrides", CASES)
 
 def make(name, overrides, seed=0):
     torch.manual_seed(seed)
-    return build_model(name, overrides, S, A, K).eval()
+    return build_model(name, overrides, SPACES, K).eval()
 
 
 def batch(rows=4, padding="left", seed=1) -> Batch:

@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from dmm.batch import Spaces
 from dmm.config import Protocol
 from dmm.tasks import Task
 
 REACHER = Task(
-    name="reacher", environment="Reacher-v5", state_dim=10, action_dim=2, horizon=50, return_scale=10.0, target_return=-5.0,
-    ref_min_score=-60.0, ref_max_score=-4.0, source="made up for tests",
+    name="reacher", environment="Reacher-v5", spaces=Spaces(states=(10,), actions=2), horizon=50, return_scale=10.0,
+    target_return=-5.0, ref_min_score=-60.0, ref_max_score=-4.0, source="made up for tests",
 )  # fmt: skip
-TINY = Protocol(
-    name="tiny", context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
+TINY = Protocol(name="tiny").with_overrides(
+    context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
     batch_size=8, warmup=2, learning_rate=1e-3, targets=(1.0, 2.0),
 )  # fmt: skip
 
@@ -33,3 +34,9 @@ def write_reacher_file(path, episodes: int = 12, seed: int = 0) -> None:
     with h5py.File(path, "w") as file:
         for name, values in arrays.items():
             file[name] = np.array(values)
+
+
+def parts(protocol: Protocol = TINY, **overrides) -> dict:
+    """The settings of a Trial: those of a protocol, with overrides."""
+    changed = protocol.with_overrides(overrides)
+    return {"training": changed.training, "evaluation": changed.evaluation}

@@ -1,6 +1,5 @@
 """Sweeps as a user runs them, in processes of their own, and how to wait for them and to end them."""
 
-import json
 import os
 import signal
 import socket
@@ -9,13 +8,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 
-from dmm.schema import TrialResult, from_json
+from dmm.schema import ReturnsResult, TrainingResult, TrialResult
+from dmm.trials.storage import read_checked
 
 TESTS = Path(__file__).parent.parent
 TOY = str(TESTS / "helpers/toy_table.py")
@@ -72,11 +73,12 @@ def middle(sweep: subprocess.Popen, place: Path) -> None:
 def results(home: Path) -> list[TrialResult]:
     """All results that are whole."""
     found = []
-    for path in sorted(home.glob("trials/*/result.json")):
-        try:
-            found.append(from_json(TrialResult, json.loads(path.read_bytes())))
-        except ValueError:
-            pass
+    for path in sorted(home.glob("trials/*/evaluations/*.json")):
+        with suppress(ValueError):
+            returns = read_checked(ReturnsResult, path)
+            training = read_checked(TrainingResult, path.parent.parent / "training.json")
+            if returns and training:
+                found.append(TrialResult(training=training, returns=returns, status=returns.status))
     return found
 
 
@@ -181,14 +183,14 @@ def runs(uri: str) -> list:
     """MLflow's runs of trials."""
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("dmm").experiment_id])
-    return [run for run in found if "dmm.trial_id" in run.data.tags]
+    return [run for run in found if "dmm.returns_id" in run.data.tags]
 
 
 def each_trial_is_one_finished_run(uri: str, trials: int = TRIALS) -> None:
     """Nothing is lost and nothing is there twice."""
     found = runs(uri)
     assert [run.info.status for run in found] == ["FINISHED"] * trials
-    assert len({run.data.tags["dmm.trial_id"] for run in found}) == trials
+    assert len({run.data.tags["dmm.returns_id"] for run in found}) == trials
 
 
 def ran_again(home: Path) -> bool:

@@ -9,7 +9,7 @@ from helpers.reacher import REACHER, TINY
 SMALL = {"width": 16, "layers": 1}
 BROKEN = {
     "": (),
-    "nan": (Row(label="NaN", arch="dt", overrides=SMALL, protocol_overrides={"learning_rate": 1e30}),),
+    "nan": (Row(label="NaN", arch="dt", overrides={**SMALL, "learning_rate": 1e30}),),
 }
 task = replace(REACHER, environment=os.environ.get("DMM_TOY_ENVIRONMENT", REACHER.environment))
 TABLE = Table(
@@ -24,7 +24,7 @@ TABLE = Table(
     seeds=tuple(range(int(os.environ.get("DMM_TOY_SEEDS", 2)))),
     protocol=TINY.with_overrides(
         updates=int(os.environ.get("DMM_TOY_UPDATES", 300)),
-        num_evaluations=3,
+        num_evaluations=int(os.environ.get("DMM_TOY_EVALUATIONS", 3)),
         episodes_per_evaluation=20,
         rollout_batch_size=10,
     ),

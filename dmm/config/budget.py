@@ -1,0 +1,46 @@
+"""Budget: a table in a fraction of its updates."""
+
+from dataclasses import dataclass
+
+from dmm.base.fields import check_fields
+from dmm.config.protocol import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A shorter form of a protocol. Updates and warm-up are scaled by one factor."""
+
+    factor: float  # of the updates and the warm-up
+    num_evaluations: int
+    episodes_per_evaluation: int  # for each target
+    seeds: int  # so many of the table's seeds, from the first on
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 < self.factor <= 1 or min(self.num_evaluations, self.episodes_per_evaluation, self.seeds) < 1:
+            raise ValueError(f"a budget takes a factor above 0 and at most 1, and counts of at least 1; it is {self}")
+
+    def apply(self, protocol: Protocol) -> Protocol:
+        """The protocol at this budget. The updates are rounded up to whole intervals between evaluations."""
+        count, wanted = self.num_evaluations, protocol.training.updates * self.factor
+        updates = count * max(round(wanted / count), 1)
+        return protocol.with_overrides(
+            updates=updates,
+            warmup=min(round(protocol.training.warmup * self.factor), updates),
+            num_evaluations=count,
+            episodes_per_evaluation=self.episodes_per_evaluation,
+        )
+
+    def describe(self) -> str:
+        """One line for the face of a table."""
+        return (
+            f"{100 * self.factor:g} % of the updates and of the warm-up, {self.num_evaluations} evaluations of "
+            f"{self.episodes_per_evaluation} episodes a target, {self.seeds} seeds"
+        )
+
+
+BUDGETS = {
+    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1),
+    "short": Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=20, seeds=2),
+    "medium": Budget(factor=0.2, num_evaluations=5, episodes_per_evaluation=50, seeds=3),
+}

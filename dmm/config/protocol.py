@@ -1,0 +1,125 @@
+"""Training and Evaluation: every setting that is not part of an architecture. A Protocol names one of each.
+
+No field of the two shares its name with a field of an architecture's Config. So overrides of all three are one flat mapping.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from dmm.base.errors import unknown_name
+from dmm.base.fields import check_fields
+from dmm.tasks import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """All that makes weights, beside architecture, data and seed. The defaults are those of the DT family's gym scripts."""
+
+    context_length: int = 20  # K, in environment steps
+    # optimisation: AdamW on all parameters, linear warm-up, then a constant learning rate
+    batch_size: int = 64  # windows
+    updates: int = 100_000
+    learning_rate: float = 1e-4
+    warmup: int = 10_000  # updates. Update u uses learning_rate * min((u + 1) / warmup, 1)
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    grad_clip_norm: float = 0.25  # global gradient norm
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products. Weights are always float32
+    # windows: one step is drawn from an episode, and the window has up to K steps around it
+    top_fraction: float = 1.0  # of the data's steps: the episodes of highest return that fit into it (%BC)
+    # the drawn step is the first of its window (start) or the last (end). whole: the first, drawn only from the steps that
+    # K - 1 others follow, or the episode's first step where the episode is shorter than K
+    window_anchor: Literal["start", "end", "whole"] = "start"
+    sampling: Literal["steps", "episodes"] = "steps"  # steps: all steps are equally likely. episodes: all episodes are
+    padding: Literal["left", "right"] = "left"
+    pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
+    pad_action: float = -10.0
+    # added to the standard deviation of the states. The statistics are float64. The papers' scripts have float32
+    std_offset: float = 1e-6
+    actions_outside: Literal["refuse", "clip"] = "refuse"  # of data: actions outside the box by more than 1e-3
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_positive(self, "context_length", "batch_size", "updates")
+        if self.learning_rate <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0 or len(self.betas) != 2:
+            raise ValueError(
+                f"Training takes a positive learning_rate and grad_clip_norm, a warmup of 0 or more and two betas; it has "
+                f"{self.learning_rate}, {self.grad_clip_norm}, {self.warmup}, {self.betas}"
+            )
+        if self.warmup > self.updates:
+            raise ValueError(
+                f"Training.warmup is {self.warmup:,} and updates is {self.updates:,}: the learning rate would never be "
+                f"reached. Set warmup to {self.updates:,} or less"
+            )
+        if self.window_anchor == "whole" and self.sampling != "episodes":
+            raise ValueError("Training.window_anchor 'whole' needs sampling 'episodes'; it has sampling 'steps'")
+        if not 0 < self.top_fraction <= 1:
+            raise ValueError(f"Training.top_fraction is {self.top_fraction}; it must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All that measures weights: when, how often, what is asked for, and how the model acts."""
+
+    num_evaluations: int = 10  # at equal distances. The last one is after the last update
+    episodes_per_evaluation: int = 100  # for each target
+    targets: tuple[Target, ...] = (Target(1.0),)  # a number is a multiple of the task's target return
+    rollout_batch_size: int = 50  # episodes rolled out together. Fixed, because the batch size moves float bits
+    rollout_pad_state: Literal["raw zero", "normalised zero"] = "normalised zero"
+    rollout_pad_action: float = 0.0
+    # windowed: the model reads the last K steps anew at each step. recurrent: it keeps a state from step to step
+    rollout: Literal["windowed", "recurrent"] = "windowed"
+
+    def __post_init__(self) -> None:
+        targets = self.targets if isinstance(self.targets, tuple | list) else (self.targets,)
+        targets = tuple(target if isinstance(target, Target) else Target(target) for target in targets)
+        object.__setattr__(self, "targets", targets)
+        check_fields(self)
+        check_positive(self, "num_evaluations", "episodes_per_evaluation", "rollout_batch_size")
+        labels = [target.label for target in self.targets]
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError(
+                f"Evaluation.targets is {', '.join(labels) or 'empty'}; it takes one or more different targets"
+            )
+
+    def updates(self, training: Training) -> tuple[int, ...]:
+        """The numbers of updates after which weights are evaluated. Raises ValueError if they are not whole."""
+        if training.updates % self.num_evaluations:
+            raise ValueError(f"{training.updates:,} updates cannot be divided into {self.num_evaluations} evaluations")
+        interval = training.updates // self.num_evaluations
+        return tuple(range(interval, training.updates + 1, interval))
+
+
+def check_positive(value: Training | Evaluation, *names: str) -> None:
+    """Raises ValueError if one of these fields is below 1."""
+    for name in names:
+        if getattr(value, name) < 1:
+            raise ValueError(f"{type(value).__name__}.{name} is {getattr(value, name)}; it must be at least 1")
+
+
+TRAINING, EVALUATION = ({field.name for field in fields(kind)} for kind in (Training, Evaluation))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a paper runs its scripts."""
+
+    name: str  # shown in tables. Not part of an id
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    def with_overrides(self, overrides: dict[str, Any] | None = None, /, *, name: str = "", **more: Any) -> "Protocol":
+        """The same protocol with other values of some fields of Training and Evaluation, and another name if given.
+
+        Raises ValueError for an unknown field.
+        """
+        changes = {**(overrides or {}), **more}
+        for key in changes:
+            if key not in TRAINING | EVALUATION:
+                raise unknown_name("field", key, TRAINING | EVALUATION, f"protocol {self.name!r}")
+        return Protocol(
+            name=name or self.name,
+            training=replace(self.training, **{key: changes[key] for key in changes if key in TRAINING}),
+            evaluation=replace(self.evaluation, **{key: changes[key] for key in changes if key in EVALUATION}),
+        )

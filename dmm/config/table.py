@@ -1,0 +1,245 @@
+"""Row, Column and Table: the trials of a table, and the numbers that its papers printed."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from dmm.base.errors import unknown_name
+from dmm.config.budget import BUDGETS, Budget
+from dmm.config.protocol import EVALUATION, TRAINING, Protocol
+from dmm.config.reading import BEST, LAST, PAPER_MAX, Reading
+from dmm.config.trial import Trial
+from dmm.models import find_model
+from dmm.tasks import Target, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of a table: an architecture with overrides, and the numbers that its paper printed.
+
+    Overrides are fields of the architecture's Config, of Training and of Evaluation. A row without an architecture is cited:
+    it has published numbers and no trials.
+    """
+
+    label: str
+    arch: str = ""
+    preset: str = ""  # a paper's name for a variant of the architecture. Overrides are applied on top
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    per_column: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # column label -> more overrides
+    published: Mapping[str, float] = field(default_factory=dict)  # column label -> score
+    note: str = ""
+    axes: Mapping[str, Any] = field(default_factory=dict)  # where the row stands in a grid. `grid` fills it
+
+    def __post_init__(self) -> None:
+        if self.cited and (self.preset or self.overrides or self.per_column or not self.published):
+            raise ValueError(
+                f"row {self.label!r} has no architecture, so it is cited: it takes published numbers and no overrides"
+            )
+
+    @property
+    def cited(self) -> bool:
+        """Whether the row has published numbers and no trials."""
+        return not self.arch
+
+    def settings(self, column: str) -> dict[str, Any]:
+        """All overrides in one column, without those of the preset."""
+        return {**self.overrides, **self.per_column.get(column, {})}
+
+    def config_overrides(self, column: str) -> dict[str, Any]:
+        """Overrides of Config in one column. Raises ValueError for an unknown preset, or a field that exists nowhere."""
+        model = find_model(self.arch)
+        if self.preset and self.preset not in model.presets:
+            raise unknown_name("preset", self.preset, model.presets, f"dmm/models/{self.arch}.py")
+        changes = {key: value for key, value in self.settings(column).items() if key not in TRAINING | EVALUATION}
+        known = {entry.name for entry in fields(model.Config)}
+        for key in changes:
+            if key not in known:
+                where = f"row {self.label!r}: Config of {self.arch}, Training and Evaluation"
+                raise unknown_name("field", key, known | TRAINING | EVALUATION, where)
+        return {**model.presets.get(self.preset, {}), **changes}
+
+    def protocol(self, protocol: Protocol, column: str) -> Protocol:
+        """The protocol of the row's trials in one column."""
+        changes = {key: value for key, value in self.settings(column).items() if key in TRAINING | EVALUATION}
+        return protocol.with_overrides(changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A task and its training data. One column may have several sources of data: d4rl, minari, dmm.
+
+    `Column(label=..., task=..., dataset=...)` has one source. `Column(label=..., sources={"d4rl": (task, ids), ...})` has
+    several, and uses the first.
+    """
+
+    label: str  # hopper-medium
+    task: Task = None  # pyright: ignore[reportAssignmentType]  filled from `sources`
+    dataset: tuple[str, ...] = ()  # ids that are read as one
+    sources: Mapping[str, tuple[Task, tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.task) == bool(self.sources) or bool(self.task) != bool(self.dataset):
+            raise ValueError(f"column {self.label!r} takes a task and a dataset, or sources with both")
+        if self.task:
+            ids = (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)
+            sources = {re.split("[/:]", ids[0])[0]: (self.task, ids)}
+        else:
+            sources = {
+                source: (task, (ids,) if isinstance(ids, str) else tuple(ids))
+                for source, (task, ids) in self.sources.items()
+            }
+        task, dataset = next(iter(sources.values()))
+        for name, value in {"task": task, "dataset": dataset, "sources": sources}.items():
+            object.__setattr__(self, name, value)
+
+    def on(self, source: str) -> "Column":
+        """The same column with one source only."""
+        task, dataset = self.sources[source]
+        return Column(label=self.label, task=task, dataset=dataset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows x columns x seeds under one protocol, and the readings that are printed. A file of tune_spaces holds one: TABLE."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    seeds: tuple[int, ...]
+    protocol: Protocol
+    readings: tuple[Reading, ...] = (LAST, BEST, PAPER_MAX)  # the first is the headline
+    source: str = ""  # of the published numbers, and how they were read
+    departures: tuple[str, ...] = ()  # from the papers' protocol, printed under the table
+    budgets: Mapping[str, Budget] = field(default_factory=lambda: BUDGETS)
+    budget: str = ""  # the budget that `at` applied
+    data_source: str = ""  # the source that `on` chose
+    left_out: tuple[str, ...] = ()  # columns that do not have this source
+    part: str = ""  # the part that `select` chose, in words
+
+    def __post_init__(self) -> None:
+        for kind, values in {
+            "row": [row.label for row in self.rows],
+            "column": [column.label for column in self.columns],
+            "seed": self.seeds,
+            "reading": [reading.name for reading in self.readings],
+        }.items():
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
+        labels = [column.label for column in self.columns]
+        for row in self.rows:
+            for name in (*row.published, *row.per_column):
+                if name not in labels and name not in self.left_out:
+                    raise unknown_name(f"column in row {row.label!r}", name, labels, f"table {self.name}")
+            for column in () if row.cited else self.columns:
+                self.check_targets(row, column)
+
+    def check_targets(self, row: Row, column: Column) -> None:
+        """Raises ValueError if a reading wants a target that a cell does not have."""
+        targets = row.protocol(self.protocol, column.label).evaluation.targets
+        for reading in self.readings:
+            if isinstance(reading.target, Target) and reading.target not in targets:
+                raise ValueError(
+                    f"reading {reading.name!r} wants target {reading.target.label}; {cell_name(row, column)} has "
+                    f"{', '.join(target.label for target in targets)}"
+                )
+
+    @property
+    def axes(self) -> dict[str, tuple]:
+        """The axes of the table's grids, with their values."""
+        names = dict.fromkeys(name for row in self.rows for name in row.axes)
+        return {name: tuple(dict.fromkeys(row.axes[name] for row in self.rows if name in row.axes)) for name in names}
+
+    def trial(self, row: Row, column: Column, seed: int) -> Trial:
+        """One trial of a cell. Raises ValueError for a cited row."""
+        if row.cited:
+            raise ValueError(f"row {row.label!r} of table {self.name} is cited: it has published numbers and no trials")
+        protocol = self.at_budget(row.protocol(self.protocol, column.label))
+        return Trial(
+            arch=row.arch,
+            task=column.task,
+            dataset=column.dataset,
+            training=protocol.training,
+            evaluation=protocol.evaluation,
+            seed=seed,
+            overrides=tuple(row.config_overrides(column.label).items()),
+        )
+
+    def at_budget(self, protocol: Protocol) -> Protocol:
+        """A protocol at the table's budget. It comes after the overrides, because rows and columns may set updates."""
+        return self.budgets[self.budget].apply(protocol) if self.budget else protocol
+
+    def cell(self, row: Row, column: Column) -> list[Trial]:
+        """The trials of a cell, one for each seed. A cited row has none."""
+        return [] if row.cited else [self.trial(row, column, seed) for seed in self.seeds]
+
+    def trials(self) -> list[Trial]:
+        """All trials, each second id once. They are ordered by seed, so that an unfinished sweep has complete seeds."""
+        rows = [row for row in self.rows if not row.cited]
+        every = [self.trial(row, column, seed) for seed in self.seeds for column in self.columns for row in rows]
+        return list({trial.returns_id: trial for trial in every}.values())
+
+    def names(self) -> dict[str, str]:
+        """A name for each trial by its second id: `DT on hopper-medium, seed 0`. If rows share a trial, the first names it."""
+        names: dict[str, str] = {}
+        for row in self.rows:
+            for column in self.columns:
+                for trial in self.cell(row, column):
+                    names.setdefault(trial.returns_id, f"{cell_name(row, column)}, seed {trial.seed}")
+        return names
+
+    def at(self, budget: str) -> "Table":
+        """The table at a budget. Its name and its ids are others. Raises ValueError for an unknown budget, or a second one."""
+        if budget not in self.budgets:
+            raise unknown_name("budget", budget, self.budgets, f"table {self.name}")
+        if self.budget:
+            raise ValueError(f"table {self.name} is at budget {self.budget} already")
+        seeds = self.seeds[: self.budgets[budget].seeds]
+        return replace(self, name=f"{self.name}.{budget}", seeds=seeds, budget=budget)
+
+    def on(self, source: str) -> "Table":
+        """The table on one source of data. Columns without it are left out. Raises ValueError if none is left."""
+        known = dict.fromkeys(name for column in self.columns for name in column.sources)
+        if source not in known:
+            raise unknown_name("source of data", source, known, f"table {self.name}")
+        if self.data_source:
+            raise ValueError(f"table {self.name} is on source {self.data_source} already")
+        return replace(
+            self,
+            name=f"{self.name}.{source}",
+            columns=tuple(column.on(source) for column in self.columns if source in column.sources),
+            data_source=source,
+            left_out=tuple(column.label for column in self.columns if source not in column.sources),
+        )
+
+    def select(self, rows: Sequence[str] = (), columns: Sequence[str] = (), seeds: Sequence[int] = ()) -> "Table":
+        """A part of the table under the same ids, by labels of rows and columns. Raises ValueError for an unknown one."""
+        if not (rows or columns or seeds):
+            return self
+        found_rows = choose("row", rows, {row.label: row for row in self.rows}, self.name)
+        found_columns = choose("column", columns, {column.label: column for column in self.columns}, self.name)
+        chosen = {"rows": rows, "columns": columns, "seeds": seeds}
+        return replace(
+            self,
+            rows=found_rows,
+            columns=found_columns,
+            seeds=tuple(seeds) or self.seeds,
+            left_out=(*self.left_out, *(c.label for c in self.columns if c not in found_columns)),
+            part="; ".join(f"{kind} {', '.join(map(str, values))}" for kind, values in chosen.items() if values),
+        )
+
+
+def choose(kind: str, labels: Sequence[str], known: Mapping[str, Any], table: str) -> tuple:
+    """The entries with these labels, in the table's order. All of them if there are no labels."""
+    for label in labels:
+        if label not in known:
+            raise unknown_name(kind, label, known, f"table {table}")
+    return tuple(value for label, value in known.items() if not labels or label in labels)
+
+
+def cell_name(row: Row, column: Column) -> str:
+    """The name of a cell in texts."""
+    return f"{row.label} on {column.label}"

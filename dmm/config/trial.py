@@ -1,0 +1,102 @@
+"""Trial: a model that is trained once and evaluated, the unit of work and of record. It has two ids.
+
+The first names the weights: it hashes all that can move one of them. The second names the returns: it hashes the first, and
+all that can move a return. So tables share weights and returns, and nothing is trained or evaluated twice.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from dmm.config.protocol import Evaluation, Training
+from dmm.models import acting_config, find_model, list_models, make_config, training_config
+from dmm.schema import ReturnsRecord, TrialRecord, WeightsRecord, to_json
+from dmm.tasks import Task
+
+RESULTS_VERSION = 5  # raised by any change of code that can move a number. Every id changes with it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training run and one evaluation of its weights."""
+
+    arch: str
+    task: Task
+    dataset: tuple[str, ...]  # one id, or several that are read as one (medium-expert)
+    training: Training
+    evaluation: Evaluation
+    seed: int
+    overrides: tuple[tuple[str, Any], ...] = ()  # of the architecture's Config, sorted by field
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overrides", tuple(sorted(dict(self.overrides).items())))
+        if self.seed < 0:
+            raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
+        self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
+        self.updates  # noqa: B018  raises if the evaluations do not divide the updates
+        if self.evaluation.rollout == "recurrent" and not find_model(self.arch).recurrent:
+            able = ", ".join(name for name in list_models() if find_model(name).recurrent)
+            raise ValueError(
+                f"{self.arch} has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
+            )
+
+    @cached_property
+    def config(self) -> Any:
+        """The architecture's Config of this trial."""
+        return make_config(self.arch, dict(self.overrides))
+
+    @cached_property
+    def updates(self) -> tuple[int, ...]:
+        """The numbers of updates after which the weights are evaluated."""
+        return self.evaluation.updates(self.training)
+
+    @property
+    def kind(self) -> tuple:
+        """Trials of one kind cost the same. They differ only in seed and data."""
+        return self.arch, self.overrides, self.task, self.training, self.evaluation
+
+    @cached_property
+    def weights_record(self) -> WeightsRecord:
+        """All that can move a weight, with defaults written out."""
+        return WeightsRecord(
+            results_version=RESULTS_VERSION,
+            arch=self.arch,
+            config=to_json(training_config(self.config)),
+            training=to_json(self.training),
+            spaces=self.task.spaces,
+            return_scale=self.task.return_scale,
+            dataset=list(self.dataset),
+            seed=self.seed,
+        )
+
+    @cached_property
+    def weights_id(self) -> str:
+        """The first id: sixteen hex digits."""
+        return short_hash(self.weights_record)
+
+    def record(self) -> TrialRecord:
+        """The trial as JSON."""
+        task = self.task
+        returns = ReturnsRecord(
+            weights_id=self.weights_id,
+            evaluation=to_json(self.evaluation),
+            config=to_json(acting_config(self.config)),
+            environment=task.environment,
+            options=to_json(task.options),
+            horizon=task.horizon,
+            target_return=task.target_return,
+        )
+        return TrialRecord(weights=self.weights_record, returns=returns)
+
+    @cached_property
+    def returns_id(self) -> str:
+        """The second id: sixteen hex digits."""
+        return short_hash(self.record().returns)
+
+
+def short_hash(record: WeightsRecord | ReturnsRecord) -> str:
+    """Sixteen hex digits: the start of the sha256 of a record as JSON."""
+    text = json.dumps(to_json(record), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,184 @@
+"""Kept weights: a folder for each evaluated update of a trial, whole in itself.
+
+model.safetensors has the weights, card.json all else that a rollout needs. So a rollout needs neither the data nor the
+checkpoint. A folder is written under another name and renamed when it is complete.
+
+An Evaluation notes the updates that it wants, before anything else happens. The process that trains keeps the union.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+from safetensors.torch import load, save
+
+from dmm.base.lock import hold
+from dmm.base.paths import write_atomic
+from dmm.config import Trial
+from dmm.models import DecisionModel, build_model
+from dmm.rollouts.history import StateStatistics
+from dmm.schema import ReturnsResult, WeightsCard
+from dmm.trials.storage import append_log, load_returns, read_checked, returns_path, trial_folder, write_checked
+
+Keep = Literal[
+    "all", "last and best", "last"
+]  # the weights that stay once every evaluation that wants them is complete
+WEIGHTS, CARD = "model.safetensors", "card.json"
+
+
+def weights_folder(trial: Trial, update: int) -> Path:
+    """The folder of the weights after so many updates."""
+    return trial_folder(trial) / "weights" / str(update)
+
+
+def kept_updates(trial: Trial) -> list[int]:
+    """The numbers of updates after which weights are kept."""
+    folder = trial_folder(trial) / "weights"
+    return sorted(int(path.name) for path in folder.glob("[!.]*")) if folder.is_dir() else []
+
+
+def kept_bytes(trial: Trial) -> int:
+    """The bytes of all kept weights of a trial."""
+    return sum(path.stat().st_size for path in (trial_folder(trial) / "weights").glob("*/*"))
+
+
+def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> WeightsCard:
+    """Writes weights and card to their folder, whole or not at all. Returns the card with the sha256 of the weights."""
+    data = save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
+    card = replace(card, sha256=hashlib.sha256(data).hexdigest())
+    folder = weights_folder(trial, card.update)
+    if folder.is_dir():
+        before = read_card(folder)
+        if before.sha256 == card.sha256:
+            return before
+        append_log(
+            trial, f"the weights at update {card.update} are other ones than those kept before, and replace them"
+        )
+        shutil.rmtree(folder)
+    building = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    write_atomic(building / WEIGHTS, data)
+    write_checked(building / CARD, card)
+    os.replace(building, folder)
+    return card
+
+
+def read_card(folder: Path) -> WeightsCard:
+    """The card of kept weights. Raises ValueError if it is damaged or absent."""
+    card = read_checked(WeightsCard, folder / CARD)
+    if card is None:
+        raise ValueError(f"{folder} has no {CARD}, so it is no folder of kept weights")
+    return card
+
+
+def load_weights(folder: Path, device: str = "cpu") -> tuple[DecisionModel, WeightsCard]:
+    """The model of a folder of kept weights, in training mode, and its card. Raises ValueError if a file is damaged."""
+    card = read_card(folder)
+    data = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.sha256:
+        raise ValueError(f"{folder / WEIGHTS} is damaged: it does not have the sha256 of its card")
+    record = card.weights
+    model = build_model(record.arch, card.config, record.spaces, record.training["context_length"])
+    model.load_state_dict(load(data))
+    return model.to(device), card
+
+
+def statistics_of(card: WeightsCard) -> StateStatistics:
+    """The statistics that normalise the states of a rollout."""
+    return StateStatistics(np.array(card.state_mean), np.array(card.state_std))
+
+
+def note_path(trial: Trial) -> Path:
+    """The file of the updates that a trial's evaluation wants."""
+    return returns_path(trial).with_suffix(".wanted")
+
+
+@contextmanager
+def hold_notes(trial: Trial) -> Iterator[None]:
+    """Holds the notes of a trial for a moment, so that no weights are deleted while an evaluation notes that it wants them."""
+    with hold(
+        trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=True, say=lambda line: None
+    ):
+        yield
+
+
+def note(trial: Trial) -> None:
+    """Notes the updates that the trial's evaluation wants. The process that trains the trial keeps their weights."""
+    if not note_path(trial).exists():
+        with hold_notes(trial):
+            write_atomic(note_path(trial), json.dumps(trial.updates).encode())
+
+
+def noted(trial: Trial) -> dict[str, list[int]]:
+    """The updates that each evaluation wants, by second id."""
+    return {path.stem: json.loads(path.read_bytes()) for path in note_path(trial).parent.glob("[!.]*.wanted")}
+
+
+def wanted_updates(trial: Trial) -> Callable[[int], bool]:
+    """Returns a function that says whether an evaluation wants the weights after so many updates.
+
+    Evaluations may be noted at any time. The function looks at the folder's time of change, which takes microseconds. A
+    change of the last second is not trusted to be the last one, because clocks of file systems are coarse.
+    """
+    folder, seen, updates = note_path(trial).parent, -1, set[int]()
+
+    def wanted(update: int) -> bool:
+        nonlocal seen, updates
+        changed = folder.stat().st_mtime_ns
+        if changed != seen:
+            seen = changed if time.time_ns() - changed > 1e9 else -1
+            updates = {entry for entries in noted(trial).values() for entry in entries}
+        return update in updates
+
+    return wanted
+
+
+def prune(trial: Trial, keep: Keep) -> None:
+    """Deletes weights that `keep` does not name and that no unfinished evaluation wants.
+
+    The best weights are those with the highest mean return at the first target of an evaluation, one for each evaluation.
+    """
+    if keep == "all":
+        return
+    with hold_notes(trial):
+        staying = {trial.training.updates}
+        for returns_id, updates in noted(trial).items():
+            path = returns_path(trial).with_name(f"{returns_id}.json")
+            found = read_checked(ReturnsResult, path)
+            if found is None or found.status != "finished":
+                staying |= set(updates)
+            elif keep == "last and best":
+                staying.add(best_update(found))
+        for update in kept_updates(trial):
+            if update not in staying:
+                shutil.rmtree(weights_folder(trial, update))
+
+
+def best_update(found: ReturnsResult) -> int:
+    """The update with the highest mean return at the first target of a finished evaluation. Of equal ones the first."""
+    first = found.evaluations[0].target
+    means = {entry.update: fmean(entry.returns) for entry in found.evaluations if entry.target == first}
+    return max(means, key=lambda update: means[update])
+
+
+def missing_entries(trial: Trial, found: ReturnsResult | None) -> list[int]:
+    """The updates whose evaluation is not complete."""
+    done = {(entry.update, entry.target) for entry in found.evaluations} if found else set()
+    labels = [target.label for target in trial.evaluation.targets]
+    return [update for update in trial.updates if any((update, label) not in done for label in labels)]
+
+
+def missing_weights(trial: Trial) -> list[int]:
+    """The updates that must be evaluated and have no kept weights. Training must make them."""
+    kept = kept_updates(trial)
+    return [update for update in missing_entries(trial, load_returns(trial)) if update not in kept]
