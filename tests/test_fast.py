@@ -29,6 +29,7 @@ from dmm.layers import (
     Trunk,
     attention_bias,
 )
+from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel, build_model, list_models
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update

@@ -12,13 +12,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """DT without dropout on Reacher, two seeds."""
+    """DT on Reacher, two seeds."""
     data = tmp_path / "reacher.hdf5"
     write_reacher_file(data)
     monkeypatch.setenv("DMM_TOY_DATA", str(data))
     from helpers.toy_table import TABLE
 
-    row = dataclasses.replace(TABLE.rows[0], overrides={"width": 16, "layers": 1, "dropout": 0.0})
+    row = dataclasses.replace(TABLE.rows[0], overrides={"width": 16, "layers": 1})
     column = dataclasses.replace(TABLE.columns[0], dataset=(f"d4rl:{data}",))
     return dataclasses.replace(
         TABLE, rows=(row,), columns=(column,), protocol=TINY.with_overrides(updates=20, batch_size=7)

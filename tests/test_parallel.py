@@ -37,7 +37,7 @@ def learn(trial: Trial, state: TrainingState | None = None) -> dict[int, Trainin
 
 
 def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:
-    """One of two workers: learns each trial, then one with dropout, whole and from its middle on."""
+    """One of two workers: learns each trial, then one, whole and from its middle on."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     found = [learn(trial)[12] for trial in trials]
@@ -76,13 +76,10 @@ def test_two_workers_give_the_curve_of_one(learnt):
             torch.testing.assert_close(first.model[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_two_workers_resume_exactly_with_dropout(learnt):
+def test_two_workers_resume_exactly(learnt):
     for *_, whole, again in learnt[1]:
         assert again.progress.loss == whole.progress.loss
         assert all(torch.equal(again.model[name], value) for name, value in whole.model.items())
-    alone = [loss for _, loss in learn(a_trial("dt", dropout=0.2))[12].progress.loss]
-    found = [loss for _, loss in learnt[1][0][-2].progress.loss]
-    assert found != pytest.approx(alone, rel=1e-4)  # dropout differs by worker: why their count is recorded
 
 
 @pytest.mark.parametrize("name, overrides", CASES)

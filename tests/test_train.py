@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from dmm.base import paths as home
+from dmm.layers import Dropout
 from dmm.schema import EvaluationResult, Seconds, to_json
 from dmm.training.fit import fit, init_model
 from dmm.trials.run import dataset, run
@@ -20,12 +22,16 @@ def entries(model, evaluation: int, update: int) -> list[EvaluationResult]:
     return [EvaluationResult(update=update, target=1.0, asked=1.0, returns=[total], lengths=[evaluation])]
 
 
-def test_an_interrupted_fit_gives_the_same_bits(tiny_trial):
+@pytest.mark.parametrize("dropout", [Dropout, nn.Dropout])
+def test_an_interrupted_fit_gives_the_same_bits(dropout, tiny_trial, monkeypatch):
+    """With a layer of torch too, which draws from the global generator."""
+    monkeypatch.setattr("dmm.layers.embedding.Dropout", dropout)
     data, states = dataset(tiny_trial.dataset), []
     model, whole = fit(tiny_trial, data, entries, save=lambda state: states.append(copy.deepcopy(state)))
     assert [state.progress.update for state in states] == [4, 8]
     torch.manual_seed(99)  # what the world did meanwhile
     again, resumed = fit(tiny_trial, data, entries, state=states[0])
+    assert type(model.embed.dropout) is dropout and model.embed.dropout.p == 0.1
     assert replace(resumed.progress, seconds=Seconds()) == replace(whole.progress, seconds=Seconds())
     assert resumed.progress.evaluations and resumed.progress.loss
     for name, value in model.state_dict().items():

@@ -15,6 +15,7 @@ def capture_cuda_graph(work: Callable[[], None], generator: torch.Generator) -> 
     """Returns a function like `work` that launches a CUDA graph from its fourth call on.
 
     `work` draws random numbers from the CUDA generator and from torch's global one.
+    Both may be seeded between two calls, because a launch first copies their seeds and offsets to the GPU.
     """
     stream, graph, calls = torch.cuda.Stream(), torch.cuda.CUDAGraph(), 0
     graph.register_generator_state(generator)
