@@ -12,7 +12,7 @@ from dmm.base.paths import home
 from dmm.config import BEST, LAST, Column, Table
 from dmm.results.report import write_report
 from dmm.results.score import summarise
-from dmm.schema import ReportSource, Seconds, TrialResult, TrialSummary, to_json
+from dmm.schema import ReportSource, TrialResult, TrialSummary, to_json
 
 SOURCE = ReportSource(uri="sqlite:///somewhere", experiment="dmm", query="a query", commit="c0ffee", versions={})
 
@@ -90,7 +90,8 @@ def test_published_numbers_for_the_papers_data_have_no_mark(tmp_path):
 
 def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
     _, dmm_0, dt_1, dmm_1 = handmade.results()
-    dt_1 = replace(dt_1, status="failed", error="FloatingPointError: the loss is nan\nbetween updates 10 and 20")
+    reason = "FloatingPointError: the loss is nan\nbetween updates 10 and 20"
+    dt_1 = replace(dt_1, status="failed", returns=replace(dt_1.returns, status="failed", error=reason))
     dmm_1 = replace(dmm_1, status="running")
     text = report(tmp_path, found=summaries([dmm_0, dt_1, dmm_1]))
     (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
@@ -104,7 +105,7 @@ def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
 
 def test_csv_costs_and_manifest(tmp_path):
     found = summaries()
-    first = handmade.TABLE.trials()[0].id
+    first = handmade.TABLE.trials()[0].returns_id
     found[first] = replace(found[first], run_id="a run")
     paths = write_report(handmade.TABLE, found, tmp_path, SOURCE)
     assert sorted(path.name for path in paths) == ["cost.csv", "curves.png", "manifest.json", "table.csv", "table.md"]
@@ -125,11 +126,13 @@ def test_csv_costs_and_manifest(tmp_path):
 
 def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
     report(tmp_path / "a")
+    here = handmade.results()[0].training.provenance
+    elsewhere = replace(here, commit="other", machine="elsewhere", versions={})
     other = [
         replace(
             result,
-            seconds=Seconds(train=99.0, rollout=98.0),
-            provenance=replace(result.provenance, commit="other", machine="elsewhere", versions={}),
+            training=replace(result.training, provenance=elsewhere, train_seconds=99.0),
+            returns=replace(result.returns, provenance=elsewhere, rollout_seconds=98.0),
         )
         for result in handmade.results()
     ]
@@ -141,17 +144,20 @@ def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
 
 
-def with_source(result: TrialResult, **changes) -> TrialResult:
-    """The same result, made elsewhere."""
-    return replace(result, provenance=replace(result.provenance, **changes))
+def with_source(result: TrialResult, part: str = "training", **changes) -> TrialResult:
+    """The same result, whose training or returns were made elsewhere."""
+    made = getattr(result, part)
+    return replace(result, **{part: replace(made, provenance=replace(made.provenance, **changes))})
 
 
 def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
     results = handmade.results()
     results[0] = with_source(results[0], device="cuda")
     results[3] = with_source(results[3], workers="2")
+    results[1] = with_source(results[1], "returns", scan="torch")
     text = report(tmp_path, found=summaries(results))
     assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
+    assert "- DMM on hopper-medium mixes trials with rollouts with scan C++ and torch\n" in text
     assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
     for i in (1, 3):  # alike, and mixed all the same
         results[i] = with_source(results[i], workers="1, then 2")

@@ -80,7 +80,7 @@ def result(
             ids=list(trial.dataset), sha256=SHA, episodes=446, steps=200450, return_mean=1642.0, return_max=3200.0
         ),
         provenance=provenance,
-        update=updates[-1] if update is None else update,
+        update=(updates[-1] if updates else 0) if update is None else update,
         loss=[LossPoint(at, 1 / at) for at in updates],
         train_seconds=12.0,
     )
