@@ -14,11 +14,12 @@ from dmm.base.paths import home
 from dmm.config import Protocol
 from dmm.schema import TrialResult
 from dmm.sweeps import submit as job
+from dmm.sweeps.progress import SweepProgress
 from dmm.sweeps.status import SweepStatus, Work, status_lines
 from dmm.sweeps.sync import sync
 from dmm.tables import find_table
 from dmm.tracking.mlflow_store import Recorder
-from dmm.trials.storage import evaluation_lock, hold_table, returns_path, table_lock
+from dmm.trials.storage import OldResult, evaluation_lock, hold_table, old_results, returns_path, table_lock
 
 TRIALS = handmade.TABLE.trials()
 
@@ -59,7 +60,7 @@ def test_status_says_who_stands_where_and_why(results):
     (failed,) = [line for line in lines if line.startswith("failed: ")]
     assert failed.endswith("FloatingPointError: the loss is nan between updates 10 and 20")
     assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
-    assert "no sweep of it is running; `dmm sweep handmade` continues" in status_lines(handmade.TABLE)[-1]
+    assert "no sweep of it is running; `dmm sweep` with the same words continues" in status_lines(handmade.TABLE)[-1]
 
 
 def test_time_left_is_work_over_trials_at_once():
@@ -100,6 +101,32 @@ def test_sync_fills_a_new_store_once(results, store, tmp_path):
     assert len(runs) == 4
     here, there = status_lines(handmade.TABLE), status_lines(handmade.TABLE, uri)
     assert here[:-1] == there[:-1]
+
+
+def test_results_of_earlier_versions_change_nothing(results, store, tmp_path):
+    uri = f"sqlite:///{shutil.copy(store, tmp_path / 'mlflow.db')}"
+    before = status_lines(handmade.TABLE)
+    old = handmade.write_old(home() / "trials")
+    text = old.read_text()
+    assert status_lines(handmade.TABLE) == before
+    assert sync(handmade.TABLE, uri) == 4
+    progress = SweepProgress(handmade.TABLE, TRIALS, Recorder(uri), lambda line: None)
+    assert len(progress.start()) == 3
+    assert old.read_text() == text and sorted(path.name for path in old.parent.iterdir()) == ["result.json"]
+    assert old_results() == [OldResult(handmade.OLD, 4, "dt", "dmm/hopper/medium-v0", 3, "finished")]
+
+
+def test_an_old_result_that_is_damaged_is_listed_too():
+    handmade.write_old(home() / "trials").write_text("{")
+    assert old_results() == [OldResult(handmade.OLD, None, "", "", None, "damaged")]
+
+
+def test_a_table_that_differs_in_its_evaluation_is_trained_and_not_evaluated(results):
+    table = replace(handmade.TABLE, name="again", protocol=handmade.PROTOCOL.with_overrides(episodes_per_evaluation=9))
+    lines = status_lines(table)
+    assert lines[0].startswith("again: 0/4 done, 0 running, 0 failed, 0 stopped, 4 pending; ")
+    assert lines[1] == "1 trained, 0 partly evaluated, 0 evaluated"  # of the first table's four one has all updates
+    assert status_lines(handmade.TABLE)[1] == "1 trained, 1 partly evaluated, 1 evaluated"
 
 
 def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path):

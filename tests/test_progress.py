@@ -76,7 +76,9 @@ def test_one_result_that_is_refused_does_not_hold_up_the_others(clock):
         found.push(trial.returns_id)
         clock[0] += MLFLOW_RETRY_SECONDS + 1
     found.close()
-    assert set(found.unsent) == {TRIALS[0].returns_id} and set(store.taken) == {trial.returns_id for trial in TRIALS[1:]}
+    assert set(found.unsent) == {TRIALS[0].returns_id} and set(store.taken) == {
+        trial.returns_id for trial in TRIALS[1:]
+    }
 
 
 def test_the_end_sends_the_rest_and_says_what_stays(clock):
@@ -101,7 +103,9 @@ def test_a_result_that_cannot_be_read_stops_no_sweep(clock):
     write(TRIALS[0])
     returns_path(TRIALS[0]).write_text("{")
     found.push(TRIALS[0].returns_id)
-    assert f"{returns_path(TRIALS[0])} is damaged" in said[-1] and found.status.statuses[TRIALS[0].returns_id] == "pending"
+    assert (
+        f"{returns_path(TRIALS[0])} is damaged" in said[-1] and found.status.statuses[TRIALS[0].returns_id] == "pending"
+    )
 
 
 def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
@@ -132,6 +136,17 @@ def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
         return calls
 
     assert cost(5) == cost(40) > 0
+
+
+def test_weights_of_another_table_count_as_trained(clock):
+    found, said = start(Store(), TRIALS[:1])
+    other = handmade.result(
+        replace(TRIALS[0], evaluation=replace(TRIALS[0].evaluation, rollout_batch_size=7)), {1.0: [1.0] * 3}
+    )
+    handmade.write(other, home() / "trials")
+    assert found.start() == TRIALS[:1]
+    found.line()
+    assert "1 pending; 100 % of updates" in said[-1]
 
 
 def test_a_line_has_totals_and_time_left(clock):

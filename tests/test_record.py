@@ -205,11 +205,40 @@ def test_a_trial_that_another_table_needs_too_gets_its_tag(uri):
     assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.returns_id]
 
 
+def test_two_evaluations_of_one_trial_are_two_flat_runs_with_the_ids_of_both(uri):
+    other = replace(TRIAL, evaluation=replace(TRIAL.evaluation, episodes_per_evaluation=7))
+    recorder = Recorder(uri)
+    for trial, table in ((TRIAL, "handmade"), (other, "other")):
+        recorder.push(handmade.result(trial, RISING), [table])
+    ids = {(run.data.tags["dmm.weights_id"], run.data.tags["dmm.returns_id"]) for run in runs(uri)}
+    assert ids == {(TRIAL.weights_id, TRIAL.returns_id), (TRIAL.weights_id, other.returns_id)} and len(runs(uri)) == 2
+    assert not any("mlflow.parentRunId" in run.data.tags for run in runs(uri))
+    assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.returns_id]
+
+
+def test_runs_of_earlier_versions_are_neither_read_nor_changed(uri):
+    client = MlflowClient(uri)
+    experiment = Recorder(uri).experiment
+    tags = {"dmm.trial_id": "0123456789abcdef", "dmm.table.handmade": "yes", "dmm.sent": "3 6", "dmm.summaries": "1"}
+    tags["dmm.summary.0"] = json.dumps({"id": "0123456789abcdef", "trial": {"results_version": 4}})
+    old = client.create_run(experiment, run_name="metamamba hopper s0 K8 H64", tags=tags)
+    client.set_terminated(old.info.run_id)
+    recorder = Recorder(uri)
+    assert recorder.summaries(handmade.TABLE) == {}
+    recorder.push(finished(), ["handmade"])
+    assert list(Recorder(uri).summaries(handmade.TABLE)) == [TRIAL.returns_id]
+    (new,) = [run for run in runs(uri) if run.info.run_id != old.info.run_id]
+    assert new.data.tags["dmm.returns_id"] == TRIAL.returns_id
+    kept = client.get_run(old.info.run_id)
+    assert {key: kept.data.tags[key] for key in tags} == tags and kept.data.metrics == {}
+    recorder.view_link("handmade")
+    view = client.get_experiment(experiment).tags["mlflow.sharedViewState.ablation-handmade"]
+    assert len(client.search_runs([experiment], json.loads(view)["searchFilter"])) == 1
+
+
 def test_a_summary_longer_than_a_tag_is_whole(uri):
     every = [
-        EvaluationResult(
-            update=i, target="x1", asked=3600.0, returns=[i / 7], lengths=[9], weights_sha256=handmade.SHA
-        )
+        EvaluationResult(update=i, target="x1", asked=3600.0, returns=[i / 7], lengths=[9], weights_sha256=handmade.SHA)
         for i in range(1, 1500)
     ]
     result = finished()

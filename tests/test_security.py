@@ -101,7 +101,8 @@ def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
 
     assert folder_of([f"d4rl:{name}", name]).resolve().parent == home() / "cache"
     trial = replace(tiny_trial, dataset=(name,), task=replace(tiny_trial.task, name=name))
-    assert trial_folder(trial).resolve().parent == home() / "trials" and returns_path(trial).resolve().parent == trial_folder(trial) / "evaluations"
+    assert trial_folder(trial).resolve().parent == home() / "trials"
+    assert returns_path(trial).resolve().parent == trial_folder(trial) / "evaluations"
 
 
 @pytest.mark.parametrize("dataset", ["dmm/../../etc-v0", "dmm/hopper/../x-v0", "dmm/hopper/medium-n1-s0-v0/../..-v0"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dmm.base.text_tables import markdown_table
+from dmm.base.text_tables import counted, markdown_table
 from dmm.config import Column, Evaluation, Protocol, Table
 from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
 from dmm.results.statistics import bootstrap_interval, iqm
@@ -66,8 +66,8 @@ def describe(protocol: Protocol) -> str:
     return (
         f"Protocol {protocol.name}: K={training.context_length}, {training.updates:,} updates of {training.batch_size} "
         f"windows, learning rate {training.learning_rate:g} after {training.warmup:,} updates of warm-up, "
-        f"{evaluation.num_evaluations} evaluations of {evaluation.episodes_per_evaluation} episodes a target, targets "
-        f"{targets}"
+        f"{counted(evaluation.num_evaluations, 'evaluation')} of {counted(evaluation.episodes_per_evaluation, 'episode')} "
+        f"a target, targets {targets}"
     )
 
 
@@ -96,7 +96,7 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
 
 
 def overview(table: Table, cells: list[Cell]) -> list[str]:
-    """Rows x columns at the headline reading, with the interquartile mean of complete rows. Cited rows have what was printed."""
+    """Rows x columns at the headline reading, and the interquartile mean of complete rows. Cited rows have printed numbers."""
     reading, lines = table.readings[0], []
     for row in table.rows:
         of_row = [cell for cell in cells if cell.row is row]
