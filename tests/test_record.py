@@ -191,7 +191,7 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
-    expected = {"uri": uri, "experiment": "dmm", "query": reader.query(handmade.TABLE)}
+    expected = {"uri": uri, "experiment": "dmm", "query": reader.query("handmade")}
     assert {key: manifest["source"][key] for key in expected} == expected and manifest["source"]["commit"]
     assert {trial["run_id"] for trial in manifest["trials"]} == {run.info.run_id for run in runs(uri)}
 
