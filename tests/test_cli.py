@@ -1,12 +1,16 @@
 """The command line as a user sees it: help, listings, and one clear line for a mistake."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import handmade_results as handmade
+
+from dmm.cli.options import as_words, split_labels
 
 TESTS = Path(__file__).parent
 
@@ -44,6 +48,29 @@ def test_show_needs_no_data_and_no_ray(tmp_path):
     assert "4 trials" in shown.stdout and "pending" in shown.stdout and "core-hours" in shown.stdout
 
 
+def test_a_part_of_a_table_at_a_budget_has_its_own_names_and_the_ids_of_the_whole(tmp_path):
+    def ids(*words: str) -> set[str]:
+        done = dmm("show", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return set(re.findall(r"^[0-9a-f]{16}  [0-9a-f]{16}", done.stdout, re.M))
+
+    smoke = ids("quickstart.smoke.dmm")
+    assert len(smoke) == 2 and smoke == ids("quickstart", "--budget", "smoke", "--source", "dmm")
+    part = ids("quickstart", "--rows", "DT", "--seeds", "1", "--columns", "hopper-medium")
+    assert len(part) == 1 and part < ids("quickstart") and not smoke & ids("quickstart")
+
+
+def test_results_of_earlier_versions_are_counted_and_listed(tmp_path):
+    def listed(*words: str) -> str:
+        return dmm("list", *words, DMM_HOME=str(tmp_path)).stdout
+
+    assert "earlier version" not in listed() and listed("--old") == "no results of earlier versions\n"
+    handmade.write_old(tmp_path / "trials")
+    assert "\n1 result of an earlier version is kept and not reused: `dmm list --old`" in listed()
+    (line,) = listed("--old").splitlines()[2:]
+    assert line.split() == [handmade.OLD, "4", "dt", "dmm/hopper/medium-v0", "3", "finished"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -54,12 +81,28 @@ def test_show_needs_no_data_and_no_ray(tmp_path):
         (("data", "collect", "dmm/hoper/medium-v0"), "hopper"),
         (("data", "train-behaviour", "Hoper-v5"), "Hopper"),
         (("run", "quickstart", "DT", "--seed", "-1"), "0 or more"),
+        (("evaluate", "quickstart", "DT"), "no kept weights at update 500, 1,000, 1,500, 2,000; `dmm run`"),
+        (("show", "quickstart.smok"), "unknown budget or source of data 'smok'"),
+        (("show", "quickstart", "--budget", "shrt"), "Did you mean 'short'"),
+        (("show", "quickstart.smoke", "--budget", "short"), "is at budget smoke already"),
+        (("status", "quickstart", "--source", "d4lr"), "unknown source of data 'd4lr'; table quickstart has dmm"),
+        (("sweep", "quickstart", "--rows", "DMM v2,DTT"), "unknown row 'DTT'"),
+        (("report", "quickstart", "--columns", "hoper-medium"), "Did you mean 'hopper-medium'"),
+        (("status", "quickstart", "--seeds", "0,x"), "--seeds is '0,x'; it takes whole numbers with commas"),
     ],
 )
 def test_a_wrong_name_is_one_line(words, said):
     done = dmm(*words)
     assert done.returncode == 2
     assert said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_labels_may_have_commas():
+    known = {"DT", "BC, context_length 1"}
+    assert split_labels(["DT,BC", "BC, context_length 1"], known) == ["DT", "BC", "BC, context_length 1"]
+    assert as_words({"budget": "", "rows": ["DT", "BC, x"], "retrain": True, "seeds": "0,1"}) == [
+        "--rows", "DT", "--rows", "BC, x", "--retrain", "--seeds", "0,1",
+    ]  # fmt: skip
 
 
 def test_a_file_that_is_no_dataset_is_one_line_and_leaves_nothing(tmp_path):

@@ -14,11 +14,12 @@ from dmm.base.paths import home
 from dmm.config import Protocol
 from dmm.schema import TrialResult
 from dmm.sweeps import submit as job
-from dmm.sweeps.status import SweepStatus, status_lines
+from dmm.sweeps.progress import SweepProgress
+from dmm.sweeps.status import SweepStatus, Work, status_lines
 from dmm.sweeps.sync import sync
 from dmm.tables import find_table
 from dmm.tracking.mlflow_store import Recorder
-from dmm.trials.storage import hold_table, table_lock, trial_folder, trial_lock
+from dmm.trials.storage import OldResult, evaluation_lock, hold_table, old_results, returns_path, table_lock
 
 TRIALS = handmade.TABLE.trials()
 
@@ -35,22 +36,21 @@ def store(tmp_path_factory) -> Path:
 def results() -> list[TrialResult]:
     """Result files of a sweep in the middle: the first four trials finished, failed, under way and stopped."""
     found = handmade.results()[:4]
-    found[1] = replace(
-        found[1], status="failed", error="FloatingPointError: the loss is nan\nbetween updates 10 and 20"
-    )
-    found[2:] = [replace(result, status="running", update=15, loss=[], evaluations=[]) for result in found[2:]]
+    reason = "FloatingPointError: the loss is nan\nbetween updates 10 and 20"
+    found[1] = handmade.result(of(found, 1), {1.0: [5.0]}, "failed", error=reason)
+    found[2:] = [handmade.result(of(found, i), {1.0: []}, "running", update=15) for i in (2, 3)]
     for result in found:
         handmade.write(result, home() / "trials")
     return found
 
 
 def of(results: list[TrialResult], index: int):
-    (trial,) = [trial for trial in TRIALS if trial.id == results[index].id]
+    (trial,) = [trial for trial in TRIALS if trial.returns_id == results[index].id]
     return trial
 
 
 def test_status_says_who_stands_where_and_why(results):
-    with hold(trial_lock(of(results, 2)), "trial"), hold_table(handmade.TABLE):
+    with hold(evaluation_lock(of(results, 2)), "trial"), hold_table(handmade.TABLE):
         lines = status_lines(handmade.TABLE)
     total = len(TRIALS)
     assert lines[0].startswith(f"handmade: 1/{total} done, 1 running, 1 failed, 1 stopped, {total - 4} pending; ")
@@ -60,33 +60,33 @@ def test_status_says_who_stands_where_and_why(results):
     (failed,) = [line for line in lines if line.startswith("failed: ")]
     assert failed.endswith("FloatingPointError: the loss is nan between updates 10 and 20")
     assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
-    assert "no sweep of it is running; `dmm sweep handmade` continues" in status_lines(handmade.TABLE)[-1]
+    assert "no sweep of it is running; `dmm sweep` with the same words continues" in status_lines(handmade.TABLE)[-1]
 
 
 def test_time_left_is_work_over_trials_at_once():
     table, (first, second, *_) = handmade.TABLE, TRIALS
-    updates = first.protocol.updates
+    updates, evaluations = first.training.updates, 6  # three, at two targets
     done = SweepStatus(table)
     assert done.seconds_left() is None
     for trial in TRIALS:
-        done.set(trial.id, "finished", updates, 1.0)
+        done.set(trial.returns_id, "finished", Work((updates, evaluations), (1.0, 1.0)))
     assert done.seconds_left() == 0
     two = SweepStatus(table, [first, second])
-    two.set(first.id, "running", updates // 2, 40.0)
-    two.set(second.id, "finished", updates, 0.0)
+    two.set(first.returns_id, "running", Work((updates // 2, 3), (30.0, 10.0)))
+    two.set(second.returns_id, "finished", Work((updates, 6), (0.0, 0.0)))
     assert two.seconds_left() == pytest.approx(40)
-    two.set(second.id, "running", updates // 2, 60.0)
-    assert two.seconds_left() == pytest.approx(50)  # 40 and 60 seconds of work, two trials at once
+    two.set(second.returns_id, "running", Work((updates // 2, 2), (30.0, 15.0)))
+    assert two.seconds_left() == pytest.approx((40 + 30 + 30) / 2)  # a third is evaluated in 15 s. Two trials at once
     new = SweepStatus(table, [first, replace(second, arch="bc", overrides=())])
-    new.set(first.id, "running", updates // 2, 40.0)
+    new.set(first.returns_id, "running", Work((updates // 2, 3), (30.0, 10.0)))
     assert new.seconds_left() == pytest.approx(40 + 80)  # a kind without an update takes the pace of the others
 
 
 def test_a_damaged_file_is_one_failed_trial(results):
-    (trial_folder(of(results, 0)) / "result.json").write_text("{")
+    returns_path(of(results, 0)).write_text("{")
     lines = status_lines(handmade.TABLE)
     assert "0/" in lines[0] and " 2 failed," in lines[0]
-    assert any("result.json is damaged" in line for line in lines)
+    assert any(f"{returns_path(of(results, 0))} is damaged" in line for line in lines)
 
 
 def test_sync_fills_a_new_store_once(results, store, tmp_path):
@@ -95,12 +95,38 @@ def test_sync_fills_a_new_store_once(results, store, tmp_path):
         assert sync(handmade.TABLE, uri) == 4
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("dmm").experiment_id])
-    assert {run.data.tags["dmm.trial_id"]: run.info.status for run in runs} == {
+    assert {run.data.tags["dmm.returns_id"]: run.info.status for run in runs} == {
         result.id: status for result, status in zip(results, ("FINISHED", "FAILED", "KILLED", "KILLED"))
     }
     assert len(runs) == 4
     here, there = status_lines(handmade.TABLE), status_lines(handmade.TABLE, uri)
     assert here[:-1] == there[:-1]
+
+
+def test_results_of_earlier_versions_change_nothing(results, store, tmp_path):
+    uri = f"sqlite:///{shutil.copy(store, tmp_path / 'mlflow.db')}"
+    before = status_lines(handmade.TABLE)
+    old = handmade.write_old(home() / "trials")
+    text = old.read_text()
+    assert status_lines(handmade.TABLE) == before
+    assert sync(handmade.TABLE, uri) == 4
+    progress = SweepProgress(handmade.TABLE, TRIALS, Recorder(uri), lambda line: None)
+    assert len(progress.start()) == 3
+    assert old.read_text() == text and sorted(path.name for path in old.parent.iterdir()) == ["result.json"]
+    assert old_results() == [OldResult(handmade.OLD, 4, "dt", "dmm/hopper/medium-v0", 3, "finished")]
+
+
+def test_an_old_result_that_is_damaged_is_listed_too():
+    handmade.write_old(home() / "trials").write_text("{")
+    assert old_results() == [OldResult(handmade.OLD, None, "", "", None, "damaged")]
+
+
+def test_a_table_that_differs_in_its_evaluation_is_trained_and_not_evaluated(results):
+    table = replace(handmade.TABLE, name="again", protocol=handmade.PROTOCOL.with_overrides(episodes_per_evaluation=9))
+    lines = status_lines(table)
+    assert lines[0].startswith("again: 0/4 done, 0 running, 0 failed, 0 stopped, 4 pending; ")
+    assert lines[1] == "1 trained, 0 partly evaluated, 0 evaluated"  # of the first table's four one has all updates
+    assert status_lines(handmade.TABLE)[1] == "1 trained, 1 partly evaluated, 1 evaluated"
 
 
 def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path):
@@ -113,7 +139,7 @@ def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path
     second.push(one, ["b"])
     client = MlflowClient(uri)
     runs = client.search_runs([first.experiment])
-    assert sorted(run.data.tags["dmm.trial_id"] for run in runs) == sorted([one.id, other.id])
+    assert sorted(run.data.tags["dmm.returns_id"] for run in runs) == sorted([one.id, other.id])
     assert all({"dmm.table.a", "dmm.table.b"} <= set(run.data.tags) for run in runs)
 
 

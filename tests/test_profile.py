@@ -50,6 +50,7 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(settings, nodes, said):
         ("gpus = 1.5", "1.5 GPUs"),
         ("workers = 2\ngpus = 0.5", "cannot share a GPU"),
         ("cpus = ", "odd.toml"),
+        ('keep = "best"', "unknown value of Profile.keep 'best'; it has all, last, last and best"),
     ],
 )
 def test_a_wrong_profile_is_refused(tmp_path, text, said):

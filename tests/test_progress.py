@@ -12,7 +12,7 @@ from dmm.schema import Status
 from dmm.sweeps import progress
 from dmm.sweeps.progress import MLFLOW_RETRY_SECONDS, SweepProgress
 from dmm.tracking.mlflow_store import TrackingError
-from dmm.trials.storage import trial_folder, trial_lock
+from dmm.trials.storage import evaluation_lock, returns_path
 
 TRIALS = handmade.TABLE.trials()
 
@@ -39,7 +39,7 @@ def clock(monkeypatch):
 
 
 def write(trial, status: Status = "finished", **changes) -> None:
-    handmade.write(handmade.result(trial, {1.0: [1.0], 0.5: [1.0]}, status, **changes), home() / "trials")
+    handmade.write(handmade.result(trial, {1.0: [1.0] * 3, 0.5: [1.0] * 3}, status, **changes), home() / "trials")
 
 
 def start(store: Store, trials=TRIALS) -> tuple[SweepProgress, list[str]]:
@@ -53,30 +53,32 @@ def test_a_store_that_is_away_is_left_alone_and_gets_all_later(clock):
     store.away = True
     for trial in TRIALS[:3]:
         write(trial, "running", update=10)
-        found.push(trial.id)
+        found.push(trial.returns_id)
     assert store.tries == 1 and len(found.unsent) == 3
     assert [line.startswith("MLflow does not answer (no answer); results are kept in") for line in said] == [True]
     write(TRIALS[0])
     clock[0] += MLFLOW_RETRY_SECONDS + 1
-    found.push(TRIALS[0].id)
+    found.push(TRIALS[0].returns_id)
     assert store.tries == 2 and len(said) == 1
     store.away = False
     clock[0] += MLFLOW_RETRY_SECONDS + 1
-    found.push(TRIALS[1].id)
+    found.push(TRIALS[1].returns_id)
     assert not found.unsent and said[-1] == "MLflow has all results again"
-    assert store.taken[TRIALS[0].id][0] == "finished" and len(store.taken) == 3
+    assert store.taken[TRIALS[0].returns_id][0] == "finished" and len(store.taken) == 3
 
 
 def test_one_result_that_is_refused_does_not_hold_up_the_others(clock):
     store = Store()
-    store.poison = {TRIALS[0].id}
+    store.poison = {TRIALS[0].returns_id}
     found, _ = start(store)
     for trial in TRIALS:
         write(trial)
-        found.push(trial.id)
+        found.push(trial.returns_id)
         clock[0] += MLFLOW_RETRY_SECONDS + 1
     found.close()
-    assert set(found.unsent) == {TRIALS[0].id} and set(store.taken) == {trial.id for trial in TRIALS[1:]}
+    assert set(found.unsent) == {TRIALS[0].returns_id} and set(store.taken) == {
+        trial.returns_id for trial in TRIALS[1:]
+    }
 
 
 def test_the_end_sends_the_rest_and_says_what_stays(clock):
@@ -85,23 +87,25 @@ def test_the_end_sends_the_rest_and_says_what_stays(clock):
     store.away = True
     for trial, status in zip(TRIALS, ("finished", "running", "running", "failed")):
         write(trial, status, error="OSError: disk full" if status == "failed" else None)
-        found.push(trial.id)
-    with hold(trial_lock(TRIALS[2]), "trial"):
+        found.push(trial.returns_id)
+    with hold(evaluation_lock(TRIALS[2]), "trial"):
         found.close()
         assert said[-1] == "4 results are not in MLflow yet; `dmm sync handmade` sends them"
         store.away = False
         found.close()
-    assert [store.taken[trial.id][0] for trial in TRIALS[:4]] == ["finished", "stopped", "running", "failed"]
-    assert json.loads((trial_folder(TRIALS[1]) / "result.json").read_text())["status"] == "running"
+    assert [store.taken[trial.returns_id][0] for trial in TRIALS[:4]] == ["finished", "stopped", "running", "failed"]
+    assert json.loads(returns_path(TRIALS[1]).read_text())["content"]["status"] == "running"
     assert any(line.startswith("failed: ") and line.endswith("OSError: disk full") for line in said)
 
 
 def test_a_result_that_cannot_be_read_stops_no_sweep(clock):
     found, said = start(Store())
     write(TRIALS[0])
-    (trial_folder(TRIALS[0]) / "result.json").write_text("{")
-    found.push(TRIALS[0].id)
-    assert "result.json is damaged" in said[-1] and found.status.statuses[TRIALS[0].id] == "pending"
+    returns_path(TRIALS[0]).write_text("{")
+    found.push(TRIALS[0].returns_id)
+    assert (
+        f"{returns_path(TRIALS[0])} is damaged" in said[-1] and found.status.statuses[TRIALS[0].returns_id] == "pending"
+    )
 
 
 def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
@@ -111,7 +115,7 @@ def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
         found, _ = start(Store(), trials)
         for trial in trials[:-1]:
             write(trial)
-            found.push(trial.id)
+            found.push(trial.returns_id)
         write(trials[-1])
         calls = 0
 
@@ -123,9 +127,9 @@ def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
 
         sys.setprofile(tally)
         try:
-            found.status.set(trials[-1].id, "running")
+            found.status.set(trials[-1].returns_id, "running")
             found.line()
-            found.push(trials[-1].id)
+            found.push(trials[-1].returns_id)
             found.line(always=True)
         finally:
             sys.setprofile(None)
@@ -134,13 +138,24 @@ def test_a_trial_costs_the_same_however_many_there_are(clock, monkeypatch):
     assert cost(5) == cost(40) > 0
 
 
+def test_weights_of_another_table_count_as_trained(clock):
+    found, said = start(Store(), TRIALS[:1])
+    other = handmade.result(
+        replace(TRIALS[0], evaluation=replace(TRIALS[0].evaluation, rollout_batch_size=7)), {1.0: [1.0] * 3}
+    )
+    handmade.write(other, home() / "trials")
+    assert found.start() == TRIALS[:1]
+    found.line()
+    assert "1 pending; 100 % of updates" in said[-1]
+
+
 def test_a_line_has_totals_and_time_left(clock):
     found, said = start(Store(), TRIALS[:2])
     found.line(always=True)
-    updates = TRIALS[0].protocol.updates
+    updates = TRIALS[0].training.updates
     write(TRIALS[0], update=updates)
     clock[0] += 60
-    found.push(TRIALS[0].id)
+    found.push(TRIALS[0].returns_id)
     found.line(always=True)
     none = "handmade: 0/2 done, 0 running, 0 failed, 0 stopped, 2 pending; 0 % of updates, time left unknown, 1 at once"
     assert said[0] == none

@@ -79,10 +79,10 @@ def test_a_new_store_is_quiet_and_in_dmm_home(template):
 def test_a_finished_trial_is_one_run_with_all_that_is_asked_of_it(uri):
     Recorder(uri).push(finished(), ["handmade"])
     (run,) = runs(uri)
-    assert (run.info.status, run.info.run_name) == ("FINISHED", "metamamba hopper s0 K8 H64")
-    assert run.data.tags["dmm.trial_id"] == TRIAL.id and run.data.tags["dmm.table.handmade"] == "yes"
-    expected = {"arch": "metamamba", "dataset": "dmm/hopper/medium-v0", "task": "hopper", "seed": "0", "layers": "3",
-                "context_length": "8", "embed_dim": "64", "learning_rate": "0.001", "targets": "1.0,0.5"}  # fmt: skip
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "metamamba Hopper-v5 s0 K8 H64")
+    assert run.data.tags["dmm.returns_id"] == TRIAL.returns_id and run.data.tags["dmm.table.handmade"] == "yes"
+    expected = {"arch": "metamamba", "dataset": "dmm/hopper/medium-v0", "environment": "Hopper-v5", "seed": "0", "layers": "3",
+                "context_length": "8", "embed_dim": "64", "learning_rate": "0.001", "targets": "x1,x0.5"}  # fmt: skip
     assert {key: run.data.params[key] for key in expected} == expected
     assert {"score/last", "score/best", "model/parameters", "time/train_s", "time/rollout_s"} <= set(run.data.metrics)
     assert run.data.metrics["model/parameters"] == 123587
@@ -174,7 +174,7 @@ def test_summaries_come_back_as_they_went_page_by_page(uri, monkeypatch):
     recorder.push(handmade.result(stranger, RISING), ["other"])
     found = Recorder(uri).summaries(handmade.TABLE)
     expected = {result.id: summarise(result) for result in handmade.results()}
-    assert list(found) == [trial.id for trial in handmade.TABLE.trials()]
+    assert list(found) == [trial.returns_id for trial in handmade.TABLE.trials()]
     assert {key: replace(value, run_id=None) for key, value in found.items()} == expected
     assert {value.run_id for value in found.values()} < {run.info.run_id for run in runs(uri)}
 
@@ -191,7 +191,7 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
-    expected = {"uri": uri, "experiment": "dmm", "query": "tags.`dmm.table.handmade` = 'yes'"}
+    expected = {"uri": uri, "experiment": "dmm", "query": reader.query("handmade")}
     assert {key: manifest["source"][key] for key in expected} == expected and manifest["source"]["commit"]
     assert {trial["run_id"] for trial in manifest["trials"]} == {run.info.run_id for run in runs(uri)}
 
@@ -202,20 +202,55 @@ def test_a_trial_that_another_table_needs_too_gets_its_tag(uri):
     recorder.push(finished(), ["handmade"])
     (run,) = runs(uri)
     assert run.data.tags["dmm.table.first"] == run.data.tags["dmm.table.handmade"] == "yes"
-    assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.id]
+    assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.returns_id]
+
+
+def test_two_evaluations_of_one_trial_are_two_flat_runs_with_the_ids_of_both(uri):
+    other = replace(TRIAL, evaluation=replace(TRIAL.evaluation, episodes_per_evaluation=7))
+    recorder = Recorder(uri)
+    for trial, table in ((TRIAL, "handmade"), (other, "other")):
+        recorder.push(handmade.result(trial, RISING), [table])
+    ids = {(run.data.tags["dmm.weights_id"], run.data.tags["dmm.returns_id"]) for run in runs(uri)}
+    assert ids == {(TRIAL.weights_id, TRIAL.returns_id), (TRIAL.weights_id, other.returns_id)} and len(runs(uri)) == 2
+    assert not any("mlflow.parentRunId" in run.data.tags for run in runs(uri))
+    assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.returns_id]
+
+
+def test_runs_of_earlier_versions_are_neither_read_nor_changed(uri):
+    client = MlflowClient(uri)
+    experiment = Recorder(uri).experiment
+    tags = {"dmm.trial_id": "0123456789abcdef", "dmm.table.handmade": "yes", "dmm.sent": "3 6", "dmm.summaries": "1"}
+    tags["dmm.summary.0"] = json.dumps({"id": "0123456789abcdef", "trial": {"results_version": 4}})
+    old = client.create_run(experiment, run_name="metamamba hopper s0 K8 H64", tags=tags)
+    client.set_terminated(old.info.run_id)
+    recorder = Recorder(uri)
+    assert recorder.summaries(handmade.TABLE) == {}
+    recorder.push(finished(), ["handmade"])
+    assert list(Recorder(uri).summaries(handmade.TABLE)) == [TRIAL.returns_id]
+    (new,) = [run for run in runs(uri) if run.info.run_id != old.info.run_id]
+    assert new.data.tags["dmm.returns_id"] == TRIAL.returns_id
+    kept = client.get_run(old.info.run_id)
+    assert {key: kept.data.tags[key] for key in tags} == tags and kept.data.metrics == {}
+    recorder.view_link("handmade")
+    view = client.get_experiment(experiment).tags["mlflow.sharedViewState.ablation-handmade"]
+    assert len(client.search_runs([experiment], json.loads(view)["searchFilter"])) == 1
 
 
 def test_a_summary_longer_than_a_tag_is_whole(uri):
-    every = [EvaluationResult(update=i, target=1.0, asked=3600.0, returns=[i / 7], lengths=[9]) for i in range(1, 1500)]
-    result = replace(finished(), evaluations=every)
+    every = [
+        EvaluationResult(update=i, target="x1", asked=3600.0, returns=[i / 7], lengths=[9], weights_sha256=handmade.SHA)
+        for i in range(1, 1500)
+    ]
+    result = finished()
+    result = replace(result, returns=replace(result.returns, evaluations=every))
     assert len(json.dumps(to_json(summarise(result)))) > 20_000
     recorder = Recorder(uri)
     recorder.push(result, ["handmade"])
-    found = Recorder(uri).summaries(handmade.TABLE)[TRIAL.id]
+    found = Recorder(uri).summaries(handmade.TABLE)[TRIAL.returns_id]
     assert found.curve == summarise(result).curve
     assert len(history(uri, runs(uri)[0], "eval/score_x1")) == 1499
     recorder.push(partial(1), ["handmade"])  # shorter again: no rest of the long one is read
-    assert Recorder(uri).summaries(handmade.TABLE)[TRIAL.id].curve == summarise(partial(1)).curve
+    assert Recorder(uri).summaries(handmade.TABLE)[TRIAL.returns_id].curve == summarise(partial(1)).curve
 
 
 def test_five_targets_make_fewer_than_thirty_metrics(uri):

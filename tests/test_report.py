@@ -9,11 +9,12 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.base.paths import home
-from dmm.config import BEST, LAST, Column, Table
+from dmm.config import BEST, LAST, Budget, Column, Row, Table, Target, grid
 from dmm.results.report import write_report
 from dmm.results.score import summarise
-from dmm.schema import ReportSource, Seconds, TrialResult, TrialSummary, to_json
+from dmm.schema import ReportSource, ReturnPoint, TrialResult, TrialSummary, to_json
 
+SCORES = {1.0: [1.0, 2.0, 3.0], 0.5: [1.0, 2.0, 3.0]}
 SOURCE = ReportSource(uri="sqlite:///somewhere", experiment="dmm", query="a query", commit="c0ffee", versions={})
 
 
@@ -45,7 +46,7 @@ def test_numbers_by_hand(tmp_path):
     text = report(tmp_path)
     # DT ends at 10 and 20: 15 ± 7.07; best 40 and 50; at everything the highest is 50
     (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
-    assert dt == ["DT", "700,000", "15.0 ± 7.1 (2)", "45.0 ± 7.1 (2)", "50.0 (2)", "68.4*", "46666.7"]
+    assert dt == ["DT", "700,000 (698,000 live)", "15.0 ± 7.1 (2)", "45.0 ± 7.1 (2)", "50.0 (2)", "68.4*", "46666.7"]
     assert dmm == ["DMM", "123,587", "55.0 ± 7.1 (2)", "85.0 ± 7.1 (2)", "90.0 (2)", "-", "2247.0"]
     assert lines(text, "architecture")[0][2:6] == ["last", "best", "max over everything", "published"]
 
@@ -82,15 +83,126 @@ def test_return_asked_for_and_got(tmp_path):
 def test_published_numbers_for_the_papers_data_have_no_mark(tmp_path):
     column = Column(task=handmade.HOPPER, dataset="d4rl/hopper-medium-v2", label="hopper-medium")
     table = replace(handmade.TABLE, columns=(column,))
-    text = report(
-        tmp_path, table, summaries([handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials()])
-    )
+    text = report(tmp_path, table, summaries([handmade.result(trial, SCORES) for trial in table.trials()]))
     assert lines(text, "DT")[0][5] == "68.4" and "other data" not in text
+
+
+BUDGET = Budget(factor=0.1, num_evaluations=3, episodes_per_evaluation=2, seeds=1)
+TWO_SOURCES = replace(
+    handmade.TABLE,
+    rows=(
+        *handmade.TABLE.rows,
+        Row(label="CQL", published={"hopper-medium": 58.5, "walker2d-medium": 72.5}, note="printed by another paper"),
+    ),
+    columns=(
+        Column(
+            label="hopper-medium",
+            sources={
+                "d4rl": (handmade.HOPPER, "d4rl/hopper-medium-v2"),
+                "dmm": (handmade.HOPPER, "dmm/hopper/medium-v0"),
+            },
+        ),
+        Column(label="walker2d-medium", task=handmade.WALKER, dataset="d4rl/walker2d-medium-v2"),
+    ),
+    budgets={"tenth": BUDGET},
+)
+
+
+def finished(table: Table) -> dict[str, TrialSummary]:
+    """Summaries of a table whose trials are all finished."""
+    return summaries([handmade.result(trial, SCORES) for trial in table.trials()])
+
+
+def test_the_face_says_what_of_the_table_is_shown(tmp_path):
+    part = TWO_SOURCES.at("tenth").on("dmm").select(rows=["DT", "CQL"], seeds=[0])
+    text = report(tmp_path, part, finished(part))
+    assert "Protocol by hand: K=8, 3 updates of 64 windows, learning rate 0.001 after 0 updates of warm-up, " in text
+    assert f"\n\nBudget tenth: {BUDGET.describe()}.\n\n" in text
+    assert "\n\nData of source dmm. Columns without such data: walker2d-medium.\n\n" in text
+    assert "\n\nThis is a part of the table: rows DT, CQL; seeds 0.\n\n" in text
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    expected = {"table": "handmade.tenth.dmm", "budget": "tenth", "data_source": "dmm"}
+    assert {key: manifest[key] for key in expected} == expected and manifest["part"] == "rows DT, CQL; seeds 0"
+    assert manifest["protocol"]["training"]["updates"] == 3
+    whole = report(tmp_path, TWO_SOURCES, finished(TWO_SOURCES))
+    assert not any(said in whole for said in ("Budget", "Data of source", "Columns without", "a part of the table"))
+
+
+def test_a_column_that_select_left_out_is_not_said_to_lack_data(tmp_path):
+    part = TWO_SOURCES.on("d4rl").select(columns=["walker2d-medium"])
+    text = report(tmp_path, part, finished(part))
+    assert "\n\nData of source d4rl.\n\nThis is a part of the table: columns walker2d-medium.\n\n" in text
+
+
+def test_cited_rows_stand_beside_the_others_with_what_was_printed(tmp_path):
+    table = TWO_SOURCES.on("d4rl")
+    text = report(tmp_path, table, finished(table))
+    overview, hopper, walker = lines(text, "CQL")
+    assert overview == ["CQL (published)", "58.5", "72.5", "-"]
+    assert hopper == ["CQL", "-", "-", "-", "-", "58.5", "-"] and walker[5] == "72.5"
+    assert "- CQL: printed by another paper" in text and "CQL on" not in text and "*" not in overview
+    cited = [row for row in rows(tmp_path / "table.csv") if row["row"] == "CQL"]
+    assert len(cited) == 2 * 3
+    first = cited[0]
+    assert (first["arch"], first["parameters"], first["score"], first["n"], first["of"]) == ("", "", "", "0", "0")
+    assert (first["published"], first["published_data"], first["data_sha256"]) == ("58.5", "same", "")
+    assert "CQL" not in (tmp_path / "cost.csv").read_text() + (tmp_path / "manifest.json").read_text()
+
+
+def test_cited_numbers_for_other_data_have_a_mark_everywhere(tmp_path):
+    other = Column(label="walker2d-medium", task=handmade.WALKER, dataset="dmm/walker2d/medium-v0")
+    table = replace(TWO_SOURCES, columns=(TWO_SOURCES.columns[0], other))
+    text = report(tmp_path, table, finished(table))
+    assert lines(text, "CQL (published)")[0] == ["CQL (published)", "58.5", "72.5*", "-"]
+    assert text.split("## hopper-medium")[0].endswith(
+        "\\* published for other data than the column's: not comparable.\n\n"
+    )
+    assert [line[5] for line in lines(text, "CQL")[1:]] == ["58.5", "72.5*"]
+
+
+def test_settings_of_a_column_and_their_targets_are_said(tmp_path):
+    settings = {"width": 32, "targets": (1.0, Target(6000, "return"), Target(0.5, "data")), "learning_rate": 3e-4}
+    dt, *others = TWO_SOURCES.rows
+    table = replace(TWO_SOURCES, rows=(replace(dt, per_column={"hopper-medium": settings}), *others)).on("d4rl")
+    found = finished(table)
+    scores = [5.0, 6.0, 7.0]
+    for trial in table.trials():
+        if len(trial.evaluation.targets) == 3:
+            asked = {"x1": 3600.0, "6000": 6000.0, "0.5 of max": 1600.0}
+            found[trial.returns_id] = replace(
+                found[trial.returns_id],
+                asked=asked,
+                curve={
+                    label: [ReturnPoint(at, handmade.raw(score)) for at, score in zip((10, 20, 30), scores)]
+                    for label in asked
+                },
+            )
+    text = report(tmp_path, table, found)
+    said = "- DT on hopper-medium: width 32; targets x1, 6000, 0.5 of max; learning_rate 0.0003\n"
+    assert said in text and "- DT: width 64\n" in text
+    asked = [line[2:4] for line in lines(text, "DT") if line[1] == "hopper-medium"]
+    assert asked == [["x1", "3600"], ["6000", "6000"], ["0.5 of max", "1600"]]
+
+
+def test_a_table_of_cited_rows_only_is_refused():
+    with pytest.raises(ValueError, match="table handmade has only cited rows; it needs one with an architecture"):
+        TWO_SOURCES.select(rows=["CQL"])
+
+
+def test_a_grid_has_a_row_for_each_point(tmp_path):
+    dt = Row(label="DT", arch="dt")
+    table = replace(handmade.TABLE, rows=grid(dt, context_length=(4, 8), width=(32, 64)))
+    text = report(tmp_path, table, finished(table))
+    assert table.axes == {"context_length": (4, 8), "width": (32, 64)}
+    assert lines(text, "DT, context_length 4, width 64")[0][2] == "3.0 ± 0.0 (2)"
+    assert "- DT, context_length 4, width 64: context_length 4; width 64\n" in text
+    assert "DT, context_length 4, width 64" in [row["row"] for row in rows(tmp_path / "table.csv")]
 
 
 def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
     _, dmm_0, dt_1, dmm_1 = handmade.results()
-    dt_1 = replace(dt_1, status="failed", error="FloatingPointError: the loss is nan\nbetween updates 10 and 20")
+    reason = "FloatingPointError: the loss is nan\nbetween updates 10 and 20"
+    dt_1 = replace(dt_1, status="failed", returns=replace(dt_1.returns, status="failed", error=reason))
     dmm_1 = replace(dmm_1, status="running")
     text = report(tmp_path, found=summaries([dmm_0, dt_1, dmm_1]))
     (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
@@ -104,7 +216,7 @@ def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
 
 def test_csv_costs_and_manifest(tmp_path):
     found = summaries()
-    first = handmade.TABLE.trials()[0].id
+    first = handmade.TABLE.trials()[0].returns_id
     found[first] = replace(found[first], run_id="a run")
     paths = write_report(handmade.TABLE, found, tmp_path, SOURCE)
     assert sorted(path.name for path in paths) == ["cost.csv", "curves.png", "manifest.json", "table.csv", "table.md"]
@@ -125,11 +237,13 @@ def test_csv_costs_and_manifest(tmp_path):
 
 def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
     report(tmp_path / "a")
+    here = handmade.results()[0].training.provenance
+    elsewhere = replace(here, commit="other", machine="elsewhere", versions={})
     other = [
         replace(
             result,
-            seconds=Seconds(train=99.0, rollout=98.0),
-            provenance=replace(result.provenance, commit="other", machine="elsewhere", versions={}),
+            training=replace(result.training, provenance=elsewhere, train_seconds=99.0),
+            returns=replace(result.returns, provenance=elsewhere, rollout_seconds=98.0),
         )
         for result in handmade.results()
     ]
@@ -141,17 +255,20 @@ def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
 
 
-def with_source(result: TrialResult, **changes) -> TrialResult:
-    """The same result, made elsewhere."""
-    return replace(result, provenance=replace(result.provenance, **changes))
+def with_source(result: TrialResult, part: str = "training", **changes) -> TrialResult:
+    """The same result, whose training or returns were made elsewhere."""
+    made = getattr(result, part)
+    return replace(result, **{part: replace(made, provenance=replace(made.provenance, **changes))})
 
 
 def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
     results = handmade.results()
     results[0] = with_source(results[0], device="cuda")
     results[3] = with_source(results[3], workers="2")
+    results[1] = with_source(results[1], "returns", scan="torch")
     text = report(tmp_path, found=summaries(results))
     assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
+    assert "- DMM on hopper-medium mixes trials with rollouts with scan C++ and torch\n" in text
     assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
     for i in (1, 3):  # alike, and mixed all the same
         results[i] = with_source(results[i], workers="1, then 2")

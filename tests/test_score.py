@@ -90,25 +90,25 @@ def test_a_summary_is_small_and_survives_json():
     found = summary(SEED_0, error="e" * 9000, status="failed")
     assert from_json(TrialSummary, json.loads(json.dumps(to_json(found)))) == found
     assert not hasattr(found, "loss") and not hasattr(found, "evaluations") and len(found.error) == 2000
-    assert found.asked == {"1": 3600.0, "0.5": 1800.0}
-    assert found.curve["0.5"] == [(10, handmade.raw(20.0)), (20, handmade.raw(5.0)), (30, handmade.raw(60.0))]
+    assert found.asked == {"x1": 3600.0, "x0.5": 1800.0}
+    assert found.curve["x0.5"] == [(10, handmade.raw(20.0)), (20, handmade.raw(5.0)), (30, handmade.raw(60.0))]
     assert found.seconds == Seconds(train=12.0, rollout=4.5) and found.parameters == 700000
 
 
 def test_gather_refuses_two_data_hashes_and_names_them():
     results = {found.id: summarise(found) for found in handmade.results()}
-    found = results[TRIALS[1].id]
-    results[TRIALS[1].id] = replace(found, data=replace(found.data, sha256="0ddba11" * 8))
+    found = results[TRIALS[1].returns_id]
+    results[TRIALS[1].returns_id] = replace(found, data=replace(found.data, sha256="0ddba11" * 8))
     with pytest.raises(ValueError, match=r"0ddba110ddba \(DMM seed 0\), 5ca1ab1e5ca1"):
         gather_cells(handmade.TABLE, results)
 
 
 def test_gather_wants_a_finished_trial():
-    with pytest.raises(ValueError, match="handmade has no finished trial among 4 yet. `dmm sweep handmade` runs them"):
+    with pytest.raises(ValueError, match="handmade has no finished trial among 4 yet. `dmm sweep` with the same words"):
         gather_cells(handmade.TABLE, {})
     failed = summary(SEED_0, status="failed", error="FloatingPointError: the loss is nan")
     with pytest.raises(ValueError, match="failed: FloatingPointError: the loss is nan"):
-        gather_cells(handmade.TABLE, {TRIALS[0].id: failed})
+        gather_cells(handmade.TABLE, {TRIALS[0].returns_id: failed})
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,12 @@ def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
     """What is written is named by hashes and cleaned names, whatever a dataset, a task or an architecture is called."""
     from dmm.base.paths import home
     from dmm.data.cache import folder_of
-    from dmm.trials.storage import trial_folder
+    from dmm.trials.storage import returns_path, trial_folder
 
     assert folder_of([f"d4rl:{name}", name]).resolve().parent == home() / "cache"
     trial = replace(tiny_trial, dataset=(name,), task=replace(tiny_trial.task, name=name))
-    assert trial_folder(trial).resolve().parent == home() / "trials" and trial.id.isalnum()
+    assert trial_folder(trial).resolve().parent == home() / "trials"
+    assert returns_path(trial).resolve().parent == trial_folder(trial) / "evaluations"
 
 
 @pytest.mark.parametrize("dataset", ["dmm/../../etc-v0", "dmm/hopper/../x-v0", "dmm/hopper/medium-n1-s0-v0/../..-v0"])

@@ -1,4 +1,4 @@
-"""Tables as text: CSV, Markdown, and plain text for a terminal."""
+"""Tables as text: CSV, Markdown, and plain text for a terminal. Numbers with their words."""
 
 import csv
 import io
@@ -30,3 +30,8 @@ def plain_table(rows: Sequence[Mapping[str, object]]) -> str:
     from tabulate import tabulate
 
     return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def counted(number: int, word: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{number:,} {word}{'s' * (number != 1)}"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dmm.base.text_tables import plain_table
-from dmm.cli.options import BUDGET, SOURCE, TABLE, choose_table
+from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, choose_table
 
 app = typer.Typer()
 
@@ -46,18 +46,30 @@ def list_(
     print("tables:   " + ", ".join(tables()))
     print("profiles: " + ", ".join(profiles()))
     if before := old_results():
-        print(f"\n{len(before)} results of earlier versions are kept and not reused: `dmm list --old`")
+        kept = (
+            "1 result of an earlier version is"
+            if len(before) == 1
+            else f"{len(before)} results of earlier versions are"
+        )
+        print(f"\n{kept} kept and not reused: `dmm list --old`")
 
 
 @app.command()
-def show(table: TABLE, budget: BUDGET = "", source: SOURCE = "") -> None:
+def show(
+    table: TABLE,
+    budget: BUDGET = "",
+    source: SOURCE = "",
+    rows: ROWS = None,
+    columns: COLUMNS = None,
+    seeds: SEEDS = "",
+) -> None:
     """Shows a table's trials: ids, state, kept weights, cost on this machine. Example: `dmm show quickstart`."""
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status
     from dmm.trials.weights import kept_bytes
 
-    found = choose_table(table, budget, source)
+    found = choose_table(table, budget, source, rows, columns, seeds)
     cost, lines = estimates(found), []
     for row in found.rows:
         for column in found.columns:

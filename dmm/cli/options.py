@@ -16,8 +16,8 @@ URI = Annotated[
 ]
 BUDGET = Annotated[str, typer.Option(help="The table at a budget: smoke, short, medium, or one of its own.")]
 SOURCE = Annotated[str, typer.Option(help="The table on one source of data: d4rl, minari, dmm.")]
-ROWS = Annotated[list[str] | None, typer.Option("--rows", help="Only these rows: a label, or several with commas.")]
-COLUMNS = Annotated[list[str] | None, typer.Option("--columns", help="Only these columns.")]
+ROWS = Annotated[list[str] | None, typer.Option("--rows", help="Only these rows: labels with commas. Can be repeated.")]
+COLUMNS = Annotated[list[str] | None, typer.Option("--columns", help="Only these columns, as --rows.")]
 SEEDS = Annotated[str, typer.Option(help="Only these seeds: 0,1,2.")]
 RETRAIN = Annotated[bool, typer.Option("--retrain", help="Train trials again whose weights are not kept.")]
 
@@ -48,7 +48,7 @@ def choose_table(
 
 
 def split_labels(given: Sequence[str], known: set[str]) -> list[str]:
-    """Labels, one by one. A label may contain commas itself."""
+    """Labels, one by one. A label that has commas itself is given alone, with an option of its own."""
     parts = ([entry] if entry in known else [part.strip() for part in entry.split(",")] for entry in given)
     return [label for labels in parts for label in labels]
 

@@ -1,5 +1,6 @@
 """`dmm sweep`, `status`, `sync`, `submit`: all trials of a table, here or on a cluster."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def sweep(
     from dmm.sweeps.sweep import sweep
 
     found = choose_table(table, budget, source, rows, columns, seeds)
+    part = as_words({"budget": budget, "source": source, "rows": rows, "columns": columns, "seeds": seeds})
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True), retrain=retrain)
     print(f"{counts.done} of {counts.total} trials done, {counts.failed} failed, {counts.left} left")
     if counts.left:  # Ctrl-C or SIGTERM
@@ -34,7 +36,7 @@ def sweep(
         raise typer.Exit(130)
     if counts.failed or counts.unsent:
         raise typer.Exit(1)
-    print(f"now: dmm report {table if table.endswith('.py') else found.name}")
+    print(f"now: dmm report {shlex.join([table, *part])}")
 
 
 @app.command()

@@ -46,8 +46,7 @@ def evaluate(
     if missing := missing_weights(trial):
         updates = ", ".join(f"{update:,}" for update in missing)
         raise ValueError(
-            f"trial {trial.weights_id} has no kept weights at update {updates}. `dmm run` with the same words trains it, "
-            "and so does `dmm sweep`"
+            f"trial {trial.weights_id} has no kept weights at update {updates}; `dmm run` with the same words trains it"
         )
     finish(trial, retrain=False)
 

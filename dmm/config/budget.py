@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dmm.base.fields import check_fields
+from dmm.base.text_tables import counted
 from dmm.config.protocol import Protocol
 
 
@@ -34,8 +35,8 @@ class Budget:
     def describe(self) -> str:
         """One line for the face of a table."""
         return (
-            f"{100 * self.factor:g} % of the updates and of the warm-up, {self.num_evaluations} evaluations of "
-            f"{self.episodes_per_evaluation} episodes a target, {self.seeds} seeds"
+            f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of "
+            f"{counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
         )
 
 

@@ -117,6 +117,7 @@ class Table:
     data_source: str = ""  # the source that `on` chose
     left_out: tuple[str, ...] = ()  # columns that do not have this source
     part: str = ""  # the part that `select` chose, in words
+    not_selected: tuple[str, ...] = ()  # columns that are not in this part
 
     def __post_init__(self) -> None:
         for kind, values in {
@@ -129,10 +130,12 @@ class Table:
                 raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
+        if all(row.cited for row in self.rows):
+            raise ValueError(f"table {self.name} has only cited rows; it needs one with an architecture")
         labels = [column.label for column in self.columns]
         for row in self.rows:
             for name in (*row.published, *row.per_column):
-                if name not in labels and name not in self.left_out:
+                if name not in (*labels, *self.left_out, *self.not_selected):
                     raise unknown_name(f"column in row {row.label!r}", name, labels, f"table {self.name}")
             for column in () if row.cited else self.columns:
                 self.check_targets(row, column)
@@ -227,7 +230,7 @@ class Table:
             rows=found_rows,
             columns=found_columns,
             seeds=tuple(seeds) or self.seeds,
-            left_out=(*self.left_out, *(c.label for c in self.columns if c not in found_columns)),
+            not_selected=(*self.not_selected, *(c.label for c in self.columns if c not in found_columns)),
             part="; ".join(f"{kind} {', '.join(map(str, values))}" for kind, values in chosen.items() if values),
         )
 

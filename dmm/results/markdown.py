@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dmm.base.text_tables import markdown_table
-from dmm.config import Column, Protocol, Table
+from dmm.base.text_tables import counted, markdown_table
+from dmm.config import Column, Evaluation, Protocol, Table
 from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
 from dmm.results.statistics import bootstrap_interval, iqm
 from dmm.schema import TrialSummary
-from dmm.tasks import Target
 
 
 def markdown(table: Table, cells: list[Cell]) -> str:
@@ -26,7 +25,7 @@ def markdown(table: Table, cells: list[Cell]) -> str:
         f"the headline reading is **{headline.name}**: {headline.describe()}.",
     ]
     if len(table.columns) > 1:
-        parts += [f"## All columns, {headline.name}", overview(table, cells)]
+        parts += [f"## All columns, {headline.name}", *overview(table, cells)]
     for column in table.columns:
         parts += section(table, column, [cell for cell in cells if cell.column is column])
     returns = [line for cell in cells for line in asked_and_got(cell)]
@@ -67,14 +66,13 @@ def describe(protocol: Protocol) -> str:
     return (
         f"Protocol {protocol.name}: K={training.context_length}, {training.updates:,} updates of {training.batch_size} "
         f"windows, learning rate {training.learning_rate:g} after {training.warmup:,} updates of warm-up, "
-        f"{evaluation.num_evaluations} evaluations of {evaluation.episodes_per_evaluation} episodes a target, targets "
-        f"{targets}"
+        f"{counted(evaluation.num_evaluations, 'evaluation')} of {counted(evaluation.episodes_per_evaluation, 'episode')} "
+        f"a target, targets {targets}"
     )
 
 
 def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
     """One column of a table: every row under every reading beside the published numbers, and the data."""
-    other = not is_papers_data(column)
     published = any(column.label in cell.row.published for cell in cells)
     header = ["architecture", "parameters", *(reading.name for reading in table.readings)]
     header += ["published"] * published + ["parameters / score"]
@@ -82,12 +80,10 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
     for cell in cells:
         scores = [cell.score(reading) for reading in table.readings]
         line = [cell.row.label, parameter_text(cell), *map(score_text, scores)]
-        if published:
-            number = cell.row.published.get(column.label)
-            line.append("-" if number is None else f"{number:g}{'*' if other else ''}")
+        line += [published_text(cell)] * published
         lines.append([*line, decimal(parameters_per_score(cell.parameters or 0, scores[0].value))])
     parts = [f"## {column.label}", markdown_table(header, lines)]
-    if published and other:
+    if published and not is_papers_data(column):
         parts.append(f"\\* published for other data than {', '.join(column.dataset)}: not comparable.")
     data = next((summary.data for cell in cells for summary in cell.finished), None)
     if data:
@@ -99,17 +95,15 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
     return parts
 
 
-def overview(table: Table, cells: list[Cell]) -> str:
-    """Rows x columns at the headline reading, with the interquartile mean of complete rows."""
+def overview(table: Table, cells: list[Cell]) -> list[str]:
+    """Rows x columns at the headline reading, and the interquartile mean of complete rows. Cited rows have printed numbers."""
     reading, lines = table.readings[0], []
     for row in table.rows:
-        scores = [cell.score(reading) for cell in cells if cell.row is row]
+        of_row = [cell for cell in cells if cell.row is row]
         if row.cited:
-            published = [row.published.get(column.label) for column in table.columns]
-            lines.append(
-                [f"{row.label} (published)", *("-" if value is None else f"{value:g}" for value in published), "-"]
-            )
+            lines.append([f"{row.label} (published)", *map(published_text, of_row), "-"])
             continue
+        scores = [cell.score(reading) for cell in of_row]
         total = "-"
         if all(score.n == score.of for score in scores):
             matrix = np.array([score.values for score in scores]).T  # seeds x tasks
@@ -119,7 +113,9 @@ def overview(table: Table, cells: list[Cell]) -> str:
                 total += f" [{low:.1f}, {high:.1f}]"
         lines.append([row.label, *map(score_text, scores), total])
     labels = [column.label for column in table.columns]
-    return markdown_table(["architecture", *labels, "IQM [95 % bootstrap interval]"], lines)
+    text = markdown_table(["architecture", *labels, "IQM [95 % bootstrap interval]"], lines)
+    marked = any("*" in published_text(cell) for cell in cells if cell.row.cited)
+    return [text, *["\\* published for other data than the column's: not comparable."] * marked]
 
 
 def asked_and_got(cell: Cell) -> list[list[str]]:
@@ -171,11 +167,12 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
 def changes(overrides: Mapping[str, Any]) -> str:
     """Overrides in words."""
 
-    def text(value: Any) -> str:
-        entries = value if isinstance(value, tuple | list) else [value]
-        return ", ".join(entry.label if isinstance(entry, Target) else str(entry) for entry in entries)
-
-    return "; ".join(f"{key} {text(value)}" for key, value in overrides.items())
+    words = []
+    for key, value in overrides.items():
+        if key == "targets":
+            value = [target.label for target in Evaluation(targets=value).targets]
+        words.append(f"{key} {', '.join(map(str, value)) if isinstance(value, tuple | list) else value}")
+    return "; ".join(words)
 
 
 def trials_with(cells: list[Cell], *statuses: str) -> Iterator[tuple[str, TrialSummary | None]]:
@@ -186,8 +183,16 @@ def trials_with(cells: list[Cell], *statuses: str) -> Iterator[tuple[str, TrialS
                 yield f"{cell.name}, seed {trial.seed}", summary
 
 
+def published_text(cell: Cell) -> str:
+    """68.4, or 68.4* where it was published for other data."""
+    number = cell.row.published.get(cell.column.label)
+    return "-" if number is None else f"{number:g}{'' if is_papers_data(cell.column) else '*'}"
+
+
 def score_text(score: Score) -> str:
-    """45.2 ± 1.3 (2), or (1 of 2) if trials are missing."""
+    """45.2 ± 1.3 (2), (1 of 2) if trials are missing, or - for a cited row, which has none."""
+    if not score.of:
+        return "-"
     spread = "" if math.isnan(score.std) else f" ± {score.std:.1f}"
     return f"{decimal(score.value)}{spread} ({score.n if score.n == score.of else f'{score.n} of {score.of}'})"
 

@@ -162,7 +162,7 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
             trials = table.cell(row, column)
             cells.append(Cell(row, column, trials, [summaries.get(trial.returns_id) for trial in trials]))
         hashes = {
-            summary.data.sha256: f"{cell.row.label} seed {summary.trial.seed}"
+            summary.data.sha256: f"{cell.row.label} seed {summary.trial.weights.seed}"
             for cell in cells
             if cell.column is column
             for summary in cell.finished
@@ -175,7 +175,7 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
         errors = {failure_reason(s.error) for cell in cells for s in cell.summaries if s and s.error}
         failed = f"; failed: {'; '.join(sorted(errors))}" if errors else ""
         raise ValueError(f"table {table.name} has no finished trial among {len(table.trials())} yet{failed}. "
-                         f"`dmm sweep {table.name}` runs them")  # fmt: skip
+                         "`dmm sweep` with the same words runs them")  # fmt: skip
     return cells
 
 

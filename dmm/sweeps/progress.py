@@ -16,7 +16,7 @@ from dmm.schema import TrialResult
 from dmm.sweeps.status import SweepStatus
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.run import fail
-from dmm.trials.storage import load_result, load_status, trial_folder
+from dmm.trials.storage import load_result, load_status, load_training, trial_folder
 
 MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
 LINE_SECONDS = 1  # between two lines, at least
@@ -56,13 +56,15 @@ class SweepProgress:
         ]
 
     def push(self, trial_id: str) -> None:
-        """Reads a trial's result file, if there is one, and sends it to MLflow."""
+        """Reads a trial's files, if there are any, and sends the result to MLflow."""
         try:
-            found = load_result(self.trials[trial_id])
+            found, training = load_result(self.trials[trial_id]), load_training(self.trials[trial_id])
         except (OSError, ValueError) as error:  # storage is away, or the file is damaged: the trial itself will fail
             return self.say(f"{trial_folder(self.trials[trial_id])}: {error}")
         if found is not None:
             self.record(trial_id, found)
+        elif training is not None:
+            self.status.record_training(trial_id, training)
 
     def record(self, trial_id: str, found: TrialResult) -> None:
         """Takes a trial's result, and sends it unless MLflow did not answer a moment ago."""

@@ -11,7 +11,7 @@ from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
-from dmm.schema import TrialResult, TrialSummary
+from dmm.schema import TrainingResult, TrialResult, TrialSummary
 from dmm.trials.storage import load_status, load_training, table_lock
 
 STATUSES = ("finished", "running", "failed", "stopped", "pending")
@@ -73,6 +73,10 @@ class SweepStatus:
     def record(self, trial_id: str, found: TrialResult | TrialSummary) -> None:
         """Takes a trial's status and work from its result."""
         self.set(trial_id, found.status, Work.of(found))
+
+    def record_training(self, trial_id: str, training: TrainingResult) -> None:
+        """Takes the work of a trial that another table has trained, and whose own evaluation has not begun."""
+        self.set(trial_id, "pending", Work((training.update, 0), (training.train_seconds, 0.0)))
 
     def set(self, trial_id: str, status: str, work: Work | None = None) -> None:
         """Sets a trial's status and, if given, its work."""
@@ -141,14 +145,14 @@ def status_lines(table: Table, uri: str | None = None) -> list[str]:
             try:
                 if result := load_status(trial):
                     found[trial_id] = result
-                elif training := load_training(trial):  # another table's evaluation made the weights
-                    status.set(trial_id, "pending", Work((training.update, 0), (training.train_seconds, 0.0)))
+                elif training := load_training(trial):
+                    status.record_training(trial_id, training)
             except ValueError as error:  # a damaged file
                 status.set(trial_id, "failed")
                 problems[trial_id] = str(error)
         lock = table_lock(table)
         held = f"swept by {describe(lock)}"
-        free = f"no sweep of it is running; `dmm sweep {table.name}` continues"
+        free = "no sweep of it is running; `dmm sweep` with the same words continues"
         where = f"{held if is_held(lock) else free}, in {home()}"
     for trial_id, result in found.items():
         status.record(trial_id, result)

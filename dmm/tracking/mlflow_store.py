@@ -117,20 +117,20 @@ class Recorder:
     def summaries(self, table: Table) -> dict[str, TrialSummary]:
         """The summaries of a table's trials by second id, each with its `run_id`, from one paginated search."""
         with self._errors():
-            found = self._search(self.query(table))
+            found = self._search(self.query(table.name))
         wanted = [trial.returns_id for trial in table.trials()]
         return {id_: replace(unpack(found[id_].tags), run_id=found[id_].run_id) for id_ in wanted if id_ in found}
 
-    def query(self, table: Table) -> str:
-        """The filter that finds a table's runs. Runs of results before version 5 have no second id."""
-        return f"tags.`dmm.table.{table.name}` = 'yes' and tags.`dmm.returns_id` != ''"
+    def query(self, table: str | None = None) -> str:
+        """The filter that finds the runs of one table, or of all. Runs of results before version 5 have no second id."""
+        return (f"tags.`dmm.table.{table}` = 'yes' and " if table else "") + "tags.`dmm.returns_id` != ''"
 
     def source(self, table: Table) -> ReportSource:
         """Where a report is read from, and by which code."""
         return ReportSource(
             uri=self.uri,
             experiment=EXPERIMENT,
-            query=self.query(table),
+            query=self.query(table.name),
             commit=provenance.commit(),
             versions=provenance.versions(),
         )
@@ -148,10 +148,9 @@ class Recorder:
     def view_link(self, table: str | None = None) -> str:
         """Stores the ablation view of one table, or of all trials. Returns how to open it."""
         key = f"ablation-{table}" if table else "ablation"
-        query = f"tags.`dmm.table.{table}` = 'yes'" if table else "tags.`dmm.returns_id` != ''"
         with self._errors():
             self._client.set_experiment_tag(
-                self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(ablation_view(query))
+                self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(ablation_view(self.query(table)))
             )
         path = f"/#/experiments/{self.experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
         if self.uri.startswith("http"):
@@ -172,7 +171,7 @@ class Recorder:
     def _stored(self, trial_id: str) -> StoredRun | None:
         """The run of a trial. All runs are looked up once."""
         if self._runs is None:
-            self._runs = self._search("tags.`dmm.returns_id` != ''")
+            self._runs = self._search(self.query())
         return self._runs.get(trial_id)
 
     def _search(self, query: str) -> dict[str, StoredRun]:

@@ -1,6 +1,8 @@
 """One trial in this process.
 
-run.py       data, training, evaluation and result, from the last checkpoint to the end
-storage.py   the trial's folder: files of result, checkpoints, lock and log
+run.py       training where weights are missing, then the episodes that are missing
+train.py     the training of a trial, from its last checkpoint to its end
+weights.py   kept weights, and which updates an evaluation wants
+storage.py   the trial's folder: files of results, checkpoints, locks and log
 estimate.py  what a trial and a table will cost on this machine
 """

@@ -1,5 +1,6 @@
 """Results made by hand, in the form in which trials write them, and a table of such trials."""
 
+import json
 from pathlib import Path
 
 from dmm.config import Column, Protocol, Row, Table, Trial
@@ -80,7 +81,7 @@ def result(
             ids=list(trial.dataset), sha256=SHA, episodes=446, steps=200450, return_mean=1642.0, return_max=3200.0
         ),
         provenance=provenance,
-        update=updates[-1] if update is None else update,
+        update=(updates[-1] if updates else 0) if update is None else update,
         loss=[LossPoint(at, 1 / at) for at in updates],
         train_seconds=12.0,
     )
@@ -102,6 +103,24 @@ def write(result: TrialResult, folder: Path) -> None:
     place = folder / result.training.weights_id
     write_checked(place / "training.json", result.training)
     write_checked(place / "evaluations" / f"{result.id}.json", result.returns)
+
+
+OLD = "0123456789abcdef"
+
+
+def write_old(folder: Path) -> Path:
+    """Writes a result of version 4 to a folder of trials. Its one file was not checksummed. Returns the file."""
+    trial = {
+        "results_version": 4,
+        "arch": "dt",
+        "config": {"width": 64},
+        "dataset": ["dmm/hopper/medium-v0"],
+        "seed": 3,
+    }
+    path = folder / OLD / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"id": OLD, "trial": trial, "status": "finished", "update": 30, "evaluations": []}))
+    return path
 
 
 def results() -> list[TrialResult]:
