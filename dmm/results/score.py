@@ -162,7 +162,7 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
             trials = table.cell(row, column)
             cells.append(Cell(row, column, trials, [summaries.get(trial.returns_id) for trial in trials]))
         hashes = {
-            summary.data.sha256: f"{cell.row.label} seed {summary.trial.seed}"
+            summary.data.sha256: f"{cell.row.label} seed {summary.trial.weights.seed}"
             for cell in cells
             if cell.column is column
             for summary in cell.finished

@@ -42,6 +42,7 @@ from dmm.trials.weights import (
     load_weights,
     missing_entries,
     missing_weights,
+    must_train,
     note,
     prune,
     statistics_of,
@@ -61,7 +62,7 @@ class HeldTrial:
     trial: Trial
     device: str  # of the model
     assert_evaluation_held: Callable[[], None]
-    assert_training_held: Callable[[], None] | None = None  # None: all weights are kept, so nothing is trained
+    assert_training_held: Callable[[], None] | None = None  # None: training is finished, so nothing is trained
 
 
 Execute = Callable[[HeldTrial, RolloutBackend, OnProgress], TrialResult]  # trains and evaluates, here or elsewhere
@@ -72,7 +73,7 @@ def check(trial: Trial) -> None:
 
     Data are not looked at if they are absent and the weights are there.
     """
-    if missing_weights(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
+    if must_train(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
         trajectories, found = training_data(trial), load_training(trial)
         check_task(trajectories, trial.task, trial.training.actions_outside)
         if found and found.data.sha256 != trajectories.sha256:
@@ -114,10 +115,10 @@ def run(
         held = HeldTrial(trial, device, assert_evaluation_held)
         if found := finished(trial):  # another process finished it in the meantime
             return found
-        if missing_weights(trial):
+        if must_train(trial):
             with hold(training_lock(trial), f"trial {trial.weights_id}", wait=True) as assert_training_held:
-                if missing := missing_weights(trial):  # not made by another process in the meantime
-                    allow_training(trial, missing, retrain)
+                if must_train(trial):  # no other process has done it in the meantime
+                    allow_training(trial, missing_weights(trial), retrain)
                     held = replace(held, assert_training_held=assert_training_held)
                 result = work(held, roll, on_progress)
         else:

@@ -28,7 +28,15 @@ from dmm.config import Trial
 from dmm.models import DecisionModel, build_model
 from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
-from dmm.trials.storage import append_log, load_returns, read_checked, returns_path, trial_folder, write_checked
+from dmm.trials.storage import (
+    append_log,
+    load_returns,
+    load_training,
+    read_checked,
+    returns_path,
+    trial_folder,
+    write_checked,
+)
 
 Keep = Literal[
     "all", "last and best", "last"
@@ -182,3 +190,11 @@ def missing_weights(trial: Trial) -> list[int]:
     """The updates that must be evaluated and have no kept weights. Training must make them."""
     kept = kept_updates(trial)
     return [update for update in missing_entries(trial, load_returns(trial)) if update not in kept]
+
+
+def must_train(trial: Trial) -> bool:
+    """Whether training has work left: weights are missing, or training.json is lost or behind the last weights."""
+    if missing_weights(trial):
+        return True
+    training = load_training(trial)
+    return training is None or training.status != "finished"
