@@ -57,7 +57,7 @@ def kept_updates(trial: Trial) -> list[int]:
 
 def kept_bytes(trial: Trial) -> int:
     """The bytes of all kept weights of a trial."""
-    return sum(path.stat().st_size for path in (trial_folder(trial) / "weights").glob("*/*"))
+    return sum(path.stat().st_size for path in (trial_folder(trial) / "weights").glob("[!.]*/*"))
 
 
 def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> WeightsCard:
@@ -72,13 +72,26 @@ def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> Weigh
         append_log(
             trial, f"the weights at update {card.update} are other ones than those kept before, and replace them"
         )
-        shutil.rmtree(folder)
-    building = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+        delete_weights(folder)
+    building = hidden(folder)
     shutil.rmtree(building, ignore_errors=True)
     write_atomic(building / WEIGHTS, data)
     write_checked(building / CARD, card)
     os.replace(building, folder)
     return card
+
+
+def hidden(folder: Path) -> Path:
+    """The name of a folder of weights while this process writes or deletes it. Such a folder does not count as kept."""
+    return folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def delete_weights(folder: Path) -> None:
+    """Deletes kept weights. They are renamed first, because half a folder must not count as kept."""
+    dying = hidden(folder)
+    shutil.rmtree(dying, ignore_errors=True)
+    os.replace(folder, dying)
+    shutil.rmtree(dying)
 
 
 def read_card(folder: Path) -> WeightsCard:
@@ -161,15 +174,17 @@ def prune(trial: Trial, keep: Keep) -> None:
     with hold_notes(trial):
         staying = {trial.training.updates}
         for returns_id, updates in noted(trial).items():
-            path = returns_path(trial).with_name(f"{returns_id}.json")
-            found = read_checked(ReturnsResult, path)
+            try:
+                found = read_checked(ReturnsResult, returns_path(trial).with_name(f"{returns_id}.json"))
+            except ValueError:  # damaged, so its episodes will be rolled out again
+                found = None
             if found is None or found.status != "finished":
                 staying |= set(updates)
             elif keep == "last and best":
                 staying.add(best_update(found))
         for update in kept_updates(trial):
             if update not in staying:
-                shutil.rmtree(weights_folder(trial, update))
+                delete_weights(weights_folder(trial, update))
 
 
 def best_update(found: ReturnsResult) -> int:
