@@ -18,10 +18,9 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setenv("DMM_TOY_DATA", str(data))
     from helpers.toy_table import TABLE
 
-    row = dataclasses.replace(TABLE.rows[0], overrides={"width": 16, "layers": 1})
     column = dataclasses.replace(TABLE.columns[0], dataset=(f"d4rl:{data}",))
     return dataclasses.replace(
-        TABLE, rows=(row,), columns=(column,), protocol=TINY.with_overrides(updates=20, batch_size=7)
+        TABLE, rows=TABLE.rows[:1], columns=(column,), protocol=TINY.with_overrides(updates=20, batch_size=7)
     )
 
 
@@ -51,9 +50,10 @@ def test_groups_with_actors_finish_beside_each_other_with_the_curves_of_one_proc
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "alone"))
     for trial, pair in zip(table.trials(), together):
         one = run(trial)
-        assert pair and (pair.provenance.workers, one.provenance.workers) == ("2", "1")
-        assert [update for update, _ in pair.loss] == [update for update, _ in one.loss]
-        assert [loss for _, loss in pair.loss] == pytest.approx([loss for _, loss in one.loss], rel=1e-4)
+        assert pair and (pair.training.provenance.workers, one.training.provenance.workers) == ("2", "1")
+        assert [update for update, _ in pair.training.loss] == [update for update, _ in one.training.loss]
+        losses = [loss for _, loss in one.training.loss]
+        assert [loss for _, loss in pair.training.loss] == pytest.approx(losses, rel=1e-4)
         assert [len(entry.returns) for entry in pair.evaluations] == [5] * 4
 
 
@@ -65,12 +65,12 @@ def test_a_local_sweep_listens_on_loopback_only(tmp_path, workers):
     env = environment(home, data, DMM_TOY_UPDATES="60000")
     driver = start_sweep(env, tmp_path, "--profile", str(profile))
     try:
-        wait_for(lambda: list(home.glob("trials/*/result.json")), "a trial that trains", 900)
+        wait_for(lambda: results(home), "a trial that trains", 900)
         listening = set()
         for process in [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]:
             sockets = process.net_connections(kind="inet")
             listening |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
-        assert [found.provenance.workers for found in results(home)][:1] == [str(workers)]
+        assert [found.training.provenance.workers for found in results(home)][:1] == [str(workers)]
     finally:
         kill_tree(driver.pid)
     assert listening and not [one for one in listening if one[1].removeprefix("::ffff:") not in ("127.0.0.1", "::1")]

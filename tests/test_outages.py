@@ -1,6 +1,5 @@
 """What a sweep needs goes away in its middle (MLflow, disk, files, job): the table has the bytes of an undisturbed one."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -149,14 +148,18 @@ def test_files_are_cut_and_damaged_while_nobody_looks(env, tmp_path, undisturbed
     found = results(home)
     running = [entry for entry in found if entry.status == "running" and entry.update == 200]
     first, second = [entry for entry in found if entry.status == "finished"][:2]
-    cut = [home / "trials" / entry.id / "checkpoint.pt" for entry in running]
-    cut += [home / "trials" / entry.id / "result.json" for entry in (first, second)]
+    folders = {entry.id: home / "trials" / entry.training.weights_id for entry in found}
+    cut = [folders[entry.id] / "checkpoint.pt" for entry in running]
+    cut += [folders[entry.id] / "training.json" for entry in (first, second)]
+    cut.append(folders[first.id] / "evaluations" / f"{first.id}.json")
     for path in cut:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    damaged = home / "trials" / second.id / "checkpoint.pt"
+    damaged = folders[second.id] / "checkpoint.pt"
     damaged.write_bytes(damaged.read_bytes().replace(b"\0", b"\1", 1000))
     sweep_on(env, tmp_path)
-    assert all("checkpoint.pt is damaged" in logs(home)[entry.id] for entry in [*running, second])
+    said = logs(home)
+    assert all("checkpoint.pt is damaged" in said[entry.training.weights_id] for entry in [*running, second])
+    assert "its episodes are rolled out again" in said[first.training.weights_id]
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{home / 'mlflow.db'}")
 
@@ -220,7 +223,6 @@ def test_a_job_is_submitted_stopped_and_submitted_again(env, tmp_path, undisturb
     log = client.get_job_logs(second)
     assert client.get_job_status(second) == JobStatus.SUCCEEDED, log
     assert "of updates" in log and "of them finished before" in log
-    seen = {json.loads(path.read_text())["status"] for path in tmp_path.glob("home/trials/*/result.json")}
-    assert seen == {"finished"}
+    assert {found.status for found in results(tmp_path / "home")} == {"finished"}
     found = tables(env, tmp_path)["table.csv"].replace(bytes(toy_data), relative.encode())  # a job is elsewhere
     assert found == undisturbed["table.csv"]

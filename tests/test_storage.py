@@ -14,7 +14,7 @@ import pytest
 from dmm.base.lock import Held, describe, hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.schema import TrialResult
-from dmm.trials import run, storage
+from dmm.trials import run, storage, train, weights
 from dmm.trials.storage import load_checkpoint, load_result, returns_path, training_lock, trial_folder
 
 
@@ -116,6 +116,22 @@ def test_a_cut_training_file_is_rebuilt_from_the_checkpoint(trial, whole, update
     seen, done = go_on(trial)
     assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
     assert curves(load_result(trial)) == curves(whole)
+
+
+def test_a_kill_between_the_last_weights_and_the_checkpoint_loses_no_loss(trial, whole, monkeypatch):
+    save = train.save_checkpoint
+
+    def die(trial, state):
+        if state.progress.update == 8:
+            raise Killed
+        save(trial, state)
+
+    monkeypatch.setattr(train, "save_checkpoint", die)
+    with pytest.raises(Killed):
+        run.run(trial)
+    monkeypatch.setattr(train, "save_checkpoint", save)
+    assert load_result(trial).update == 6 and not weights.missing_weights(trial)
+    assert curves(go_on(trial)[1]) == curves(whole)
 
 
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])

@@ -136,6 +136,26 @@ def test_weights_stay_while_an_unfinished_evaluation_wants_them(tiny_trial):
     assert kept_updates(tiny_trial) == [8]
 
 
+def test_weights_stay_while_a_damaged_evaluation_needs_them(tiny_trial):
+    other = with_evaluation(tiny_trial, num_evaluations=4)
+    run.run(other)
+    returns_path(other).write_bytes(b"{")
+    assert run.run(tiny_trial, keep="last").status == "finished"
+    assert kept_updates(tiny_trial) == [2, 4, 6, 8]
+
+
+def test_half_deleted_weights_do_not_count_as_kept(tiny_trial, monkeypatch):
+    def die(folder, **_):
+        if folder.exists():
+            (folder / "card.json").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights.shutil, "rmtree", die)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(tiny_trial, keep="last")
+    assert kept_updates(tiny_trial) == [8]
+
+
 def test_an_evaluation_file_holds_whole_entries(tiny_trial, monkeypatch):
     """It is written only after all episodes of an update, at every target."""
     seen = []

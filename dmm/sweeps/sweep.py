@@ -18,7 +18,7 @@ from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check
 from dmm.trials.storage import hold_table
-from dmm.trials.weights import missing_weights, note
+from dmm.trials.weights import must_train, note
 
 MAX_RETRIES = 2  # of a trial whose process dies. It continues from its checkpoint
 QUIET = {  # for the driver: Tune's own reporters are off
@@ -63,7 +63,7 @@ def sweep(
         recorder = Recorder(uri)
         for trial in trials:
             note(trial)  # all of them, before any is trained
-        to_train = {trial.weights_id: trial for trial in trials if missing_weights(trial)}
+        to_train = {trial.weights_id: trial for trial in trials if must_train(trial)}
         for ids in {trial.dataset: None for trial in to_train.values()}:
             say(f"data: {data.load(ids, say).summary()}")  # here, before all workers could collect it at once
         for trial in trials:

@@ -1,7 +1,7 @@
 """What MLflow shows of a trial: its name, params, metrics and tags."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
@@ -44,10 +44,13 @@ def params(trial: TrialRecord) -> dict[str, object]:
     return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def curve_metrics(result: TrialResult, losses: int, evaluations: int) -> list[Point]:
-    """The learning curves, without the points that were sent before: so many losses and evaluations."""
+def curve_metrics(result: TrialResult, losses: int, updates: Collection[int]) -> list[Point]:
+    """The learning curves, without what was sent before: so many losses, and the evaluations after these updates.
+
+    A resumed trial may evaluate an early update late. So a number of evaluations would not say which were sent.
+    """
     points = [Point("train/loss", point.loss, point.update) for point in result.training.loss[losses:]]
-    for evaluation in result.evaluations[evaluations:]:
+    for evaluation in (entry for entry in result.evaluations if entry.update not in updates):
         label, mean = evaluation.target.replace(" ", "_"), fmean(evaluation.returns)
         points.append(Point(f"eval/return_{label}", mean, evaluation.update))
         points.append(Point(f"eval/score_{label}", result.task.normalised_score(mean), evaluation.update))

@@ -95,13 +95,14 @@ class Recorder:
                 del self._runs[result.id]  # pyright: ignore[reportOptionalSubscript]  looked up just now
                 stored = None
             stored = stored or self._create(result)
-            sent = [int(count) for count in stored.tags.get("dmm.sent", "0 0").split()]
+            losses, *evaluated = map(int, stored.tags.get("dmm.sent", "0").split())
             tags = {f"dmm.table.{table}": "yes" for table in tables} | pack(summary)
-            tags["dmm.sent"] = f"{len(result.training.loss)} {len(result.evaluations)}"
+            updates = dict.fromkeys(entry.update for entry in result.evaluations)
+            tags["dmm.sent"] = " ".join(map(str, [len(result.training.loss), *updates]))
             tags = {key: value for key, value in tags.items() if stored.tags.get(key) != value}
             if not tags and stored.status == status:
                 return
-            points = curve_metrics(result, *sent)
+            points = curve_metrics(result, losses, evaluated)
             if status == "FINISHED" and stored.status != status:
                 points += final_metrics(summary)
             self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
@@ -224,7 +225,7 @@ def stored_run(run: Run) -> StoredRun:
 def check_database(uri: str) -> None:
     """Raises an error if a database cannot be opened or written. MLflow itself would retry for minutes."""
     if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
+        path = Path(sqlalchemy.make_url(uri).database or "")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
     engine = sqlalchemy.create_engine(uri)

@@ -43,6 +43,7 @@ from dmm.trials.weights import (
     load_weights,
     missing_entries,
     missing_weights,
+    must_train,
     note,
     prune,
     statistics_of,
@@ -62,7 +63,7 @@ class HeldTrial:
     trial: Trial
     device: str  # of the model
     assert_evaluation_held: Callable[[], None]
-    assert_training_held: Callable[[], None] | None = None  # None: all weights are kept, so nothing is trained
+    assert_training_held: Callable[[], None] | None = None  # None: training is finished, so nothing is trained
 
 
 Execute = Callable[[HeldTrial, RolloutBackend, OnProgress], TrialResult]  # trains and evaluates, here or elsewhere
@@ -117,7 +118,7 @@ def run(
             return found
         if must_train(trial):
             with hold(training_lock(trial), f"trial {trial.weights_id}", wait=True) as assert_training_held:
-                if must_train(trial):  # not done by another process in the meantime
+                if must_train(trial):  # no other process has done it in the meantime
                     allow_training(trial, missing_weights(trial), retrain)
                     held = replace(held, assert_training_held=assert_training_held)
                 result = work(held, roll, on_progress)
@@ -131,11 +132,6 @@ def finished(trial: Trial) -> TrialResult | None:
     """The trial's result if nothing is left to do."""
     found = load_result(trial)
     return found if found and found.status == "finished" else None
-
-
-def must_train(trial: Trial) -> bool:
-    """Whether training must make weights, or must restore its damaged file from a checkpoint."""
-    return bool(missing_weights(trial)) or load_training(trial) is None
 
 
 def repair(trial: Trial) -> None:

@@ -28,7 +28,15 @@ from dmm.config import Trial
 from dmm.models import DecisionModel, build_model
 from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
-from dmm.trials.storage import append_log, load_returns, read_checked, returns_path, trial_folder, write_checked
+from dmm.trials.storage import (
+    append_log,
+    load_returns,
+    load_training,
+    read_checked,
+    returns_path,
+    trial_folder,
+    write_checked,
+)
 
 Keep = Literal[
     "all", "last and best", "last"
@@ -49,7 +57,7 @@ def kept_updates(trial: Trial) -> list[int]:
 
 def kept_bytes(trial: Trial) -> int:
     """The bytes of all kept weights of a trial."""
-    return sum(path.stat().st_size for path in (trial_folder(trial) / "weights").glob("*/*"))
+    return sum(path.stat().st_size for path in (trial_folder(trial) / "weights").glob("[!.]*/*"))
 
 
 def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> WeightsCard:
@@ -64,13 +72,26 @@ def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> Weigh
         append_log(
             trial, f"the weights at update {card.update} are other ones than those kept before, and replace them"
         )
-        shutil.rmtree(folder)
-    building = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+        delete_weights(folder)
+    building = hidden(folder)
     shutil.rmtree(building, ignore_errors=True)
     write_atomic(building / WEIGHTS, data)
     write_checked(building / CARD, card)
     os.replace(building, folder)
     return card
+
+
+def hidden(folder: Path) -> Path:
+    """The name of a folder of weights while this process writes or deletes it. Such a folder does not count as kept."""
+    return folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def delete_weights(folder: Path) -> None:
+    """Deletes kept weights. They are renamed first, because half a folder must not count as kept."""
+    dying = hidden(folder)
+    shutil.rmtree(dying, ignore_errors=True)
+    os.replace(folder, dying)
+    shutil.rmtree(dying)
 
 
 def read_card(folder: Path) -> WeightsCard:
@@ -93,7 +114,9 @@ def load_weights(
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise ValueError(f"{folder / WEIGHTS} is damaged: it does not have the sha256 of its card")
     record = card.weights
-    model = build_model(record.arch, {**card.config, **(acting or {})}, record.spaces, record.training["context_length"])
+    model = build_model(
+        record.arch, {**card.config, **(acting or {})}, record.spaces, record.training["context_length"]
+    )
     model.load_state_dict(load(data))
     return model.to(device), card
 
@@ -158,15 +181,17 @@ def prune(trial: Trial, keep: Keep) -> None:
     with hold_notes(trial):
         staying = {trial.training.updates}
         for returns_id, updates in noted(trial).items():
-            path = returns_path(trial).with_name(f"{returns_id}.json")
-            found = read_checked(ReturnsResult, path)
+            try:
+                found = read_checked(ReturnsResult, returns_path(trial).with_name(f"{returns_id}.json"))
+            except ValueError:  # damaged, so its episodes will be rolled out again
+                found = None
             if found is None or found.status != "finished":
                 staying |= set(updates)
             elif keep == "last and best":
                 staying.add(best_update(found))
         for update in kept_updates(trial):
             if update not in staying:
-                shutil.rmtree(weights_folder(trial, update))
+                delete_weights(weights_folder(trial, update))
 
 
 def best_update(found: ReturnsResult) -> int:
@@ -187,3 +212,11 @@ def missing_weights(trial: Trial) -> list[int]:
     """The updates that must be evaluated and have no kept weights. Training must make them."""
     kept = kept_updates(trial)
     return [update for update in missing_entries(trial, load_returns(trial)) if update not in kept]
+
+
+def must_train(trial: Trial) -> bool:
+    """Whether training has work left: weights are missing, or training.json is lost or behind the last weights."""
+    if missing_weights(trial):
+        return True
+    training = load_training(trial)
+    return training is None or training.status != "finished"

@@ -191,6 +191,17 @@ def each_trial_is_one_finished_run(uri: str, trials: int = TRIALS) -> None:
     found = runs(uri)
     assert [run.info.status for run in found] == ["FINISHED"] * trials
     assert len({run.data.tags["dmm.returns_id"] for run in found}) == trials
+    client = MlflowClient(uri)
+    for run in found:
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "eval/return_x1")]
+        count, updates = (int(run.data.params[name]) for name in ("num_evaluations", "updates"))
+        assert steps == [updates // count * (i + 1) for i in range(count)]
+
+
+def missing_in_mlflow(uri: str, home: Path) -> set[str]:
+    """The finished trials, by second id, whose run is not finished."""
+    there = {run.data.tags["dmm.returns_id"] for run in runs(uri) if run.info.status == "FINISHED"}
+    return {found.id for found in results(home) if found.status == "finished"} - there
 
 
 def ran_again(home: Path) -> bool:

@@ -1,0 +1,23 @@
+"""Reacher that waits before episodes that a test names: `helpers.waiting_env:Waiting-v0`.
+
+An episode of seed 7 waits as long as the folder DMM_TOY_GATES has a file 7. It makes the file 7.reached first.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import gymnasium
+from gymnasium.envs.mujoco.reacher_v5 import ReacherEnv
+
+
+class Waiting(ReacherEnv):
+    def reset(self, *, seed=None, options=None):
+        gate = Path(os.environ["DMM_TOY_GATES"], str(seed))
+        while gate.exists():
+            gate.with_suffix(".reached").touch()
+            time.sleep(0.05)
+        return super().reset(seed=seed, options=options)
+
+
+gymnasium.register("Waiting-v0", entry_point="helpers.waiting_env:Waiting", max_episode_steps=50)
