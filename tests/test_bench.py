@@ -84,7 +84,7 @@ def test_models_of_the_peers_are_the_models(arch):
         parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     theirs = baselines.peer_model(ours, baselines.indexed_scan)
     assert not any(isinstance(module, baselines.SelectiveSSM) for module in theirs.children())
-    batch = read_windows(synthetic_data(5), torch.tensor([0, 3, 700]), trial.protocol, 1000.0, HOPPER.spaces)
+    batch = read_windows(synthetic_data(5), torch.tensor([0, 3, 700]), trial.training, 1000.0, HOPPER.spaces)
     states = batch.states.requires_grad_()
     outputs = [model(batch) for model in (ours, theirs)]
     assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-6)
@@ -98,7 +98,7 @@ def test_batches_of_the_loop_are_windows_of_ours():
     first = batch.mask.int().argmax(1)
     states = batch.states[torch.arange(64), first].double() * (data.state_std + 1e-6) + data.state_mean
     drawn = torch.from_numpy(np.abs(data.states[None, :, 0] - states[:, :1].numpy()).argmin(1))
-    ours = read_windows(data, drawn, synthetic_trial("dt", k, {}).protocol, 1000.0, HOPPER.spaces)
+    ours = read_windows(data, drawn, synthetic_trial("dt", k, {}).training, 1000.0, HOPPER.spaces)
     assert (batch.mask.sum(1) < k).any()  # some window ends with its episode
     for name in ("states", "actions", "returns_to_go"):
         assert_close(getattr(batch, name), getattr(ours, name), rtol=1e-3, atol=1e-4)
@@ -106,13 +106,11 @@ def test_batches_of_the_loop_are_windows_of_ours():
 
 
 def test_an_episode_of_the_loop_is_one_of_our_rollouts():
-    trial = synthetic_trial("metamamba", 4, {"width": 16})
-    trial = replace(trial, task=REACHER)
-    model, k = init_model(trial), trial.protocol.context_length
+    trial = replace(synthetic_trial("metamamba", 4, {"width": 16}), task=replace(REACHER, horizon=20))
+    model, k = init_model(trial), trial.training.context_length
     found = baselines.peer_episode(model, REACHER.make(), k, 20, REACHER.target_return, REACHER.return_scale, 7, "cpu")
     statistics = StateStatistics(*(np.full(REACHER.spaces.state_dim, value) for value in baselines.STATISTICS))
-    task = replace(REACHER, horizon=20)
-    (value,), (length,) = rollout(model, task, trial.protocol, statistics, [REACHER.target_return], [7])
+    (value,), (length,) = rollout(model, trial, statistics, [REACHER.target_return], [7])
     assert found == (pytest.approx(value, rel=1e-4), length)
 
 

@@ -18,7 +18,7 @@ STATES = np.array([[1, 0], [3, 0], [1, 4], [3, 4]], np.float32)
 ACTIONS = np.array([[0.1], [0.2], [0.3], [0.4]], np.float32)
 REWARDS = np.array([5, 1, 10, 100], np.float32)
 SPACES = box(2, 1)
-HAND = replace(TINY, context_length=2, std_offset=0.0, pad_action=-10.0)
+HAND = replace(TINY.training, context_length=2, std_offset=0.0, pad_action=-10.0)
 
 
 def hand(dataset_id: str = "hand", rewards=REWARDS):
@@ -63,16 +63,16 @@ def test_full_windows_by_hand():
 @pytest.mark.parametrize("pad_state, pad", [("raw zero", [-2, -1]), ("normalised zero", [0, 0])])
 def test_short_windows_by_hand(pad_state, pad):
     """From row 0, an episode of one step, and from row 3, the last of three."""
-    protocol = replace(HAND, context_length=3, pad_state=pad_state)
+    training = replace(HAND, context_length=3, pad_state=pad_state)
     starts, needs = torch.tensor([0, 3]), frozenset({"rewards"})
-    left = read_windows(hand(), starts, protocol, 10.0, SPACES, needs)
+    left = read_windows(hand(), starts, training, 10.0, SPACES, needs)
     equal(left.states, [[pad, pad, [-1, -1]], [pad, pad, [1, 1]]])
     equal(left.actions, [[[-10], [-10], [0.1]], [[-10], [-10], [0.4]]])
     equal(left.returns_to_go, [[0, 0, 0.5], [0, 0, 10]])
     equal(left.rewards, [[0, 0, 5], [0, 0, 100]])
     equal(left.steps, [[0, 0, 0], [0, 0, 2]])
     equal(left.mask, [[False, False, True]] * 2)
-    right = read_windows(hand(), starts, replace(protocol, padding="right", pad_action=0.5), 10.0, SPACES, needs)
+    right = read_windows(hand(), starts, replace(training, padding="right", pad_action=0.5), 10.0, SPACES, needs)
     equal(right.states, [[[-1, -1], pad, pad], [[1, 1], pad, pad]])
     equal(right.actions, [[[0.1], [0.5], [0.5]], [[0.4], [0.5], [0.5]]])
     equal(right.returns_to_go, [[0.5, 0, 0], [10, 0, 0]])
@@ -82,15 +82,15 @@ def test_short_windows_by_hand(pad_state, pad):
 
 
 def test_the_offset_is_added_to_the_standard_deviation():
-    found, protocol = hand(), replace(HAND, std_offset=1.0)
-    equal(read_windows(found, torch.tensor([1]), protocol, 1.0, SPACES).states, [[[1 / 2, -2 / 3], [-1 / 2, 2 / 3]]])
+    found, training = hand(), replace(HAND, std_offset=1.0)
+    equal(read_windows(found, torch.tensor([1]), training, 1.0, SPACES).states, [[[1 / 2, -2 / 3], [-1 / 2, 2 / 3]]])
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_windows_by_their_last_step_by_hand(padding):
     """Two steps up to row 0 (an episode of one step), row 1 (the first of three), row 2 and row 3."""
-    protocol = replace(HAND, window_anchor="end", padding=padding)
-    batch = read_windows(hand(), torch.tensor([0, 1, 2, 3]), protocol, 1.0, SPACES, frozenset({"rewards"}))
+    training = replace(HAND, window_anchor="end", padding=padding)
+    batch = read_windows(hand(), torch.tensor([0, 1, 2, 3]), training, 1.0, SPACES, frozenset({"rewards"}))
     short = [[0, 5], [0, 1]] if padding == "left" else [[5, 0], [1, 0]]
     equal(batch.rewards, [*short, [1, 10], [10, 100]])
     equal(batch.steps, [[0, 0], [0, 0], [0, 1], [1, 2]])
@@ -121,9 +121,9 @@ def test_the_best_episodes_by_hand():
     assert (best.episodes, best.steps, best.table[-1].tolist()) == (3, 5, [0] * 5)
     assert best.state_mean == found.state_mean == 4.5 and best.state_std == found.state_std
     assert (best.id, best.sha256) == (found.id, found.sha256)
-    protocol = replace(HAND, pad_state="normalised zero")
+    training = replace(HAND, pad_state="normalised zero")
     equal(
-        read_windows(best, torch.tensor([1, 2]), protocol, 1.0, SPACES).states * found.state_std + 4.5,
+        read_windows(best, torch.tensor([1, 2]), training, 1.0, SPACES).states * found.state_std + 4.5,
         [[[4.5], [6]], [[7], [8]]],
     )
 
@@ -134,12 +134,12 @@ def test_sampling_frequencies(sampling, window):
     """Rows number themselves in their reward; episodes have 1, 3 and 6 steps."""
     zeros, lengths = np.zeros((10, 1)), np.array([1, 3, 6])
     found = assemble("count", zeros, zeros, np.arange(10), np.array([0, 1, 4, 10]), np.zeros(3, bool))
-    protocol = replace(HAND, context_length=1, sampling=sampling, window_anchor=window)
-    batch = sample_batch(found, protocol, 1.0, SPACES, torch.Generator().manual_seed(0), 60_000, frozenset({"rewards"}))
+    training = replace(HAND, context_length=1, sampling=sampling, window_anchor=window)
+    batch = sample_batch(found, training, 1.0, SPACES, torch.Generator().manual_seed(0), 60_000, frozenset({"rewards"}))
     seen = np.bincount(batch.rewards[:, 0].long().numpy(), minlength=10)
     expected = np.full(10, 1 / 10) if sampling == "steps" else np.repeat(1 / 3 / lengths, lengths)
     assert chisquare(seen, expected * 60_000).pvalue > 1e-3
-    again = sample_batch(found, protocol, 1.0, SPACES, torch.Generator().manual_seed(0), 60_000, frozenset({"rewards"}))
+    again = sample_batch(found, training, 1.0, SPACES, torch.Generator().manual_seed(0), 60_000, frozenset({"rewards"}))
     assert torch.equal(batch.rewards, again.rewards)
 
 
@@ -147,8 +147,8 @@ def test_whole_windows():
     """Four steps of episodes of 1, 3 and 6: from the first step of the short ones on, or from one of the last one's three."""
     zeros = np.zeros((10, 1))
     found = assemble("count", zeros, zeros, np.arange(10), np.array([0, 1, 4, 10]), np.zeros(3, bool))
-    protocol = replace(HAND, context_length=4, padding="right", sampling="episodes", window_anchor="whole")
-    batch = sample_batch(found, protocol, 1.0, SPACES, torch.Generator().manual_seed(0), 30_000, frozenset({"rewards"}))
+    training = replace(HAND, context_length=4, padding="right", sampling="episodes", window_anchor="whole")
+    batch = sample_batch(found, training, 1.0, SPACES, torch.Generator().manual_seed(0), 30_000, frozenset({"rewards"}))
     seen = np.bincount(batch.rewards[:, 0].long().numpy(), minlength=10)
     assert seen.nonzero()[0].tolist() == [0, 1, 4, 5, 6]
     assert chisquare(seen[seen > 0], [10_000, 10_000, *[10_000 / 3] * 3]).pvalue > 1e-3
@@ -214,20 +214,18 @@ def test_a_window_holds_what_a_model_needs_by_hand():
         "by hand", np.arange(10, 15.0)[:, None], np.arange(20, 25.0)[:, None] / 100, np.array([0, 1, 0, 5, 5.0]),
         np.array([0, 3, 5]), np.zeros(2, bool),
     )  # fmt: skip
-    protocol = TINY.with_overrides(context_length=3, padding="right", window_anchor="end", pad_action=0.0)
-    batch = read_windows(data, torch.tensor([2, 1, 4]), protocol, 1.0, SPACES, frozenset(NEEDS))
+    training = TINY.with_overrides(context_length=3, padding="right", window_anchor="end", pad_action=0.0).training
+    batch = read_windows(data, torch.tensor([2, 1, 4]), training, 1.0, SPACES, frozenset(NEEDS))
 
     def raw(states):
-        return (states[..., 0] * (data.state_std + protocol.std_offset) + data.state_mean).round(decimals=3).tolist()
+        return (states[..., 0] * (data.state_std + training.std_offset) + data.state_mean).round(decimals=3).tolist()
 
     assert raw(batch.states) == [[10, 11, 12], [10, 11, 0], [13, 14, 0]]
     assert raw(batch.next_states) == [[11, 12, 12], [11, 12, 0], [14, 14, 0]]
     assert raw(batch.goals) == [[12, 12, 10], [12, 12, 0], [14, 13, 0]]
     assert raw(batch.previous_goals) == [[0, 12, 12], [0, 12, 0], [0, 14, 0]]
     assert batch.previous_actions[..., 0].mul(100).round().tolist() == [[0, 20, 21], [0, 20, 0], [0, 23, 0]]
-    inside = read_windows(
-        data, torch.tensor([2]), protocol.with_overrides(context_length=2), 1.0, SPACES, frozenset(NEEDS)
-    )
+    inside = read_windows(data, torch.tensor([2]), replace(training, context_length=2), 1.0, SPACES, frozenset(NEEDS))
     assert raw(inside.previous_goals) == [[12, 12]] and inside.previous_actions[..., 0].mul(100).round().tolist() == [
         [20, 21]
     ]

@@ -2,21 +2,22 @@
 
 import dataclasses
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
 import torch
-from helpers.reacher import REACHER, TINY
+from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
 from dmm.batch import Batch
-from dmm.config import Trial
+from dmm.config import Row, Trial
 from dmm.layers import Attention
-from dmm.models import build_model, find_model, make_config
+from dmm.models import build_model, make_config
 from dmm.rollouts.history import StateStatistics, WindowedHistory
 from dmm.tasks import find_task
 from dmm.training.fit import fit
-from tune_spaces.protocols import EDT_GYM, EDT_HALFCHEETAH, EDT_RANGES
+from tune_spaces.protocols import EDT_GYM, EDT_PER_COLUMN
 
 SPACES = REACHER.spaces
 S, A, K = SPACES.state_dim, SPACES.action_dim, 6
@@ -184,10 +185,11 @@ def searched(model, states, actions, returns, t: int, uniform_samples: np.ndarra
 )
 def test_act_is_the_official_search(padding, stride, inverse_temperature):
     model, lanes, horizon = make(stride=stride, inverse_temperature=inverse_temperature), 3, 3 * K
-    protocol = TINY.with_overrides(context_length=K, padding=padding, rollout_pad_action=5.0)
+    settings = parts(context_length=K, padding=padding, rollout_pad_action=5.0)
+    trial = Trial(arch="edt", task=REACHER, dataset=("none",), seed=0, **settings)
     still = StateStatistics(np.zeros(S), np.ones(S))
     generator = np.random.default_rng(3)
-    history = WindowedHistory(REACHER, protocol, still, [-5.0, 0.0, 10.0], model.needs, [5, 6, 7])
+    history = WindowedHistory(trial, still, [-5.0, 0.0, 10.0], model.needs, [5, 6, 7])
     slots = (horizon + K,)
     states, actions = torch.zeros(lanes, *slots, S), torch.zeros(lanes, *slots, A)
     returns, lengths = torch.zeros(lanes, *slots), set()
@@ -244,20 +246,25 @@ def test_of_equal_promises_the_longest_history_wins():
 
 
 def test_the_protocols_are_those_of_the_scripts():
-    assert make_config("edt", EDT_RANGES["hopper"]) == find_model("edt").Config()  # the default range is Hopper's
-    assert EDT_RANGES["walker2d"] == {"return_low": 0.001629008, "return_high": 4.5923}
-    asked = {"hopper": (EDT_GYM, 3600), "walker2d": (EDT_GYM, 5000), "halfcheetah": (EDT_HALFCHEETAH, 6000)}
-    for name, (protocol, target) in asked.items():
-        (multiple,) = protocol.targets
-        assert multiple * find_task(name).target_return == target
-    assert EDT_GYM.evaluation_interval == 250 * 100
+    assert make_config("edt", EDT_PER_COLUMN["hopper-medium"]) == make_config(
+        "edt", {}
+    )  # the default range is Hopper's
+    assert EDT_PER_COLUMN["walker2d-medium"] == {"return_low": 0.001629008, "return_high": 4.5923}
+    row = Row(label="EDT", arch="edt", per_column=EDT_PER_COLUMN)
+    for name, asked, batch_size in [("hopper", 3600, 256), ("walker2d", 5000, 256), ("halfcheetah", 6000, 128)]:
+        for data in ("medium", "medium-replay", "medium-expert"):
+            protocol = row.protocol(EDT_GYM, f"{name}-{data}")
+            (target,) = protocol.evaluation.targets
+            assert target.resolve(find_task(name), math.nan) == asked
+            assert protocol.training.batch_size == batch_size
+            assert protocol.evaluation.updates(protocol.training) == (250 * 100, 500 * 100)
 
 
 def test_it_learns_from_episodes_in_fifty_updates():
-    protocol = EDT_GYM.with_overrides(
-        context_length=4, batch_size=32, updates=50, warmup=5, learning_rate=1e-3, num_evaluations=1
+    changed = parts(
+        EDT_GYM, context_length=4, batch_size=32, updates=50, warmup=5, learning_rate=1e-3, num_evaluations=1
     )
-    overrides = tuple({"width": 32, **EDT_RANGES["hopper"]}.items())
-    trial = Trial(arch="edt", task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
-    losses = [loss for _, loss in fit(trial, episodes(), lambda model, evaluation, update: [])[1].progress.loss]
-    assert losses[-1] < 0.6 * losses[0], losses
+    overrides = tuple({"width": 32, **EDT_PER_COLUMN["hopper-medium"]}.items())
+    trial = Trial(arch="edt", task=REACHER, dataset=("golden",), seed=0, overrides=overrides, **changed)
+    losses = [loss for _, loss in fit(trial, episodes())[1].progress.loss]
+    assert fmean(losses[-5:]) < 0.6 * fmean(losses[:5]), losses

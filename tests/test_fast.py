@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from dmm.batch import Batch
-from dmm.config import Protocol
+from dmm.config import Training
 from dmm.data import windows as data_windows
 from dmm.data.windows import sample_batch
 from dmm.kernels import conv
@@ -33,7 +33,7 @@ from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel, build_model, list_models
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update
-from dmm.trials.run import dataset
+from dmm.trials.train import dataset
 
 
 def randn(*shape, seed=0):
@@ -241,12 +241,12 @@ def random_batch():
 @pytest.mark.parametrize("arch", list_models())
 def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial):
     trials = [replace(tiny_trial, arch=arch, overrides=(("width", 32),))]
-    trials.append(replace(trials[0], protocol=trials[0].protocol.with_overrides(dtype="bfloat16")))
-    assert trials[0].id != trials[1].id
+    trials.append(replace(trials[0], training=replace(trials[0].training, dtype="bfloat16")))
+    assert trials[0].weights_id != trials[1].weights_id
     losses, data = [], dataset(tiny_trial.dataset)
     for trial in trials:
         model = init_model(trial)
-        learn = make_update(trial, data, model, init_optimizer(model, trial.protocol), torch.Generator().manual_seed(0))
+        learn = make_update(trial, data, model, init_optimizer(model, trial.training), torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         losses.append([float(learn(update)) for update in range(2)])
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
@@ -258,27 +258,27 @@ def test_bfloat16_is_close_to_float32_and_leaves_weights_in_it(arch, tiny_trial)
 @pytest.mark.parametrize("window", ["start", "end"])
 def test_windows_of_the_kernel_are_those_of_torch(padding, window, tiny_trial, monkeypatch):
     data = dataset(tiny_trial.dataset)
-    protocol = tiny_trial.protocol.with_overrides(padding=padding, window_anchor=window, context_length=7)
+    training = replace(tiny_trial.training, padding=padding, window_anchor=window, context_length=7)
     drawn = torch.tensor([0, 1, 49, 50, 51, 55, 599, 597, 300])  # episodes have 50 steps
     if library()[0] is None:
         pytest.skip("no C++ kernels")
-    ours = data_windows.read_windows(data, drawn, protocol, 10.0, REACHER.spaces, frozenset({"rewards"}))
+    ours = data_windows.read_windows(data, drawn, training, 10.0, REACHER.spaces, frozenset({"rewards"}))
     monkeypatch.setattr(data_windows, "gather_windows", lambda *_: None)
-    theirs = data_windows.read_windows(data, drawn, protocol, 10.0, REACHER.spaces, frozenset({"rewards"}))
+    theirs = data_windows.read_windows(data, drawn, training, 10.0, REACHER.spaces, frozenset({"rewards"}))
     for field in ("states", "actions", "returns_to_go", "steps", "mask", "rewards"):
         assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
 
 
-def test_float32_is_what_a_protocol_has_unless_said():
-    assert Protocol(name="p").dtype == "float32"
+def test_float32_is_what_training_has_unless_said():
+    assert Training().dtype == "float32"
 
 
 def test_pads_are_exact_in_every_form(tiny_trial):
     data = dataset(tiny_trial.dataset)
     for pad_state, pad_action in (("raw zero", -10.0), ("normalised zero", 0.5), ("raw zero", 0.0)):
-        protocol = tiny_trial.protocol.with_overrides(pad_state=pad_state, pad_action=pad_action)
-        batch = sample_batch(data, protocol, 10.0, REACHER.spaces, torch.Generator().manual_seed(0), 256)
-        pads, deviation = ~batch.mask, (data.state_std + protocol.std_offset).astype("float32")
+        training = replace(tiny_trial.training, pad_state=pad_state, pad_action=pad_action)
+        batch = sample_batch(data, training, 10.0, REACHER.spaces, torch.Generator().manual_seed(0), 256)
+        pads, deviation = ~batch.mask, (data.state_std + training.std_offset).astype("float32")
         assert pads.any()
         raw = torch.from_numpy(-data.state_mean.astype("float32") / deviation)
         expected = raw if pad_state == "raw zero" else torch.zeros_like(raw)
@@ -287,6 +287,6 @@ def test_pads_are_exact_in_every_form(tiny_trial):
 
 
 def test_a_bfloat16_trial_trains_to_its_end(tiny_trial):
-    trial = replace(tiny_trial, protocol=tiny_trial.protocol.with_overrides(dtype="bfloat16"))
-    _, state = fit(trial, dataset(trial.dataset), lambda model, evaluation, update: [])
-    assert state.progress.update == trial.protocol.updates
+    trial = replace(tiny_trial, training=replace(tiny_trial.training, dtype="bfloat16"))
+    _, state = fit(trial, dataset(trial.dataset))
+    assert state.progress.update == trial.training.updates

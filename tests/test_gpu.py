@@ -4,11 +4,12 @@ Needs torch, numpy, einops, jaxtyping and pytest alone; mamba-ssm and causal-con
 """
 
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
 from helpers.models import CASES, batch, make
-from helpers.reacher import REACHER, TINY
+from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
 from dmm import kernels
@@ -49,11 +50,11 @@ def test_forward_and_gradients_are_those_of_the_readable_path(name, overrides, m
 
 @pytest.mark.parametrize("arch", list_models())
 def test_a_hundred_updates(arch):
-    protocol = TINY.with_overrides(updates=100, num_evaluations=1, learning_rate=3e-3)
-    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=(("width", 32),))
-    model, state = fit(trial, episodes(), lambda model, evaluation, update: [], device="cuda")
+    changed = parts(updates=100, num_evaluations=1, learning_rate=3e-3)
+    trial = Trial(arch=arch, task=REACHER, dataset=("golden",), seed=0, overrides=(("width", 32),), **changed)
+    model, state = fit(trial, episodes(), device="cuda")
     losses = [point.loss for point in state.progress.loss]
-    assert next(model.parameters()).is_cuda and losses[-1] < losses[0]
+    assert next(model.parameters()).is_cuda and fmean(losses[-10:]) < fmean(losses[:10])
 
 
 def test_causal_conv1d_is_built():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import batch, make
-from helpers.reacher import REACHER, TINY
+from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 from test_parity import copy_transformer, linear, mamba_twin, norm
 from torch import nn
@@ -24,7 +24,7 @@ from tune_spaces.protocols import CORREIA, CORREIA_HDT
 transformers = pytest.importorskip("transformers")
 SPACES = REACHER.spaces
 S, A, K, HIDDEN = SPACES.state_dim, SPACES.action_dim, 4, 32
-PROTOCOL = CORREIA.with_overrides(context_length=K)
+TRAINING = CORREIA.with_overrides(context_length=K).training
 LOW = ("goals", "states", "previous_actions")
 HIGH = {"hdm": ("previous_goals", "states"), "hdt": ("states", "previous_goals")}
 BOTH = pytest.mark.parametrize("name", ["hdm", "hdt"])
@@ -78,7 +78,7 @@ def test_both_levels_are_their_twins_of_transformers(name, overrides):
     model, data = shaken(name, **overrides), episodes()
     high, low = twins(name, model)
     rows = torch.tensor([0, 2, 3, 20, 30, 33, 87, 99])  # windows of 1, 3, 4, 4, 1, 4, 1 and 4 steps
-    windows = read_windows(data, rows, PROTOCOL, 1.0, SPACES, model.needs)
+    windows = read_windows(data, rows, TRAINING, 1.0, SPACES, model.needs)
     assert windows.mask.sum(1).tolist() == [1, 3, 4, 4, 1, 4, 1, 4] and windows.mask[:, 0].all()
     actions, goals = model(windows)
     for row, real in enumerate(windows.mask.sum(1).tolist()):
@@ -111,7 +111,9 @@ def test_rollouts_are_the_published_procedure(name):
     norms = StateStatistics(generator.normal(size=S), generator.uniform(0.5, 2, S))
     states = generator.normal(0, 2, (3, 3 * K + 3, S))
     expected = [list(procedure(*twins(name, model), (lane - norms.mean) / norms.std)) for lane in states]
-    history, live = WindowedHistory(REACHER, PROTOCOL, norms, [-5.0] * 3, model.needs), [0, 1, 2]
+    settings = {"training": TRAINING, "evaluation": CORREIA.evaluation}
+    trial = Trial(arch=name, task=REACHER, dataset=("none",), seed=0, **settings)
+    history, live = WindowedHistory(trial, norms, [-5.0] * 3, model.needs), [0, 1, 2]
     for t in range(states.shape[1]):
         if t == K + 2:
             history.drop_finished(np.array([True, False, True]))
@@ -159,17 +161,17 @@ def test_the_loss_is_that_of_actions_and_of_goals_over_real_steps(name):
 @pytest.mark.parametrize("name, overrides", [("hdm", ()), ("hdt", (("dropout", 0.0),))])
 def test_one_optimiser_is_as_good_as_two(name, overrides):
     """fit() against the published loop, where each level has its own optimiser, schedule and clipped gradient."""
-    protocol = TINY.with_overrides(updates=6, num_evaluations=1, window_anchor="end", padding="right", pad_action=0.0)
+    changed = parts(updates=6, num_evaluations=1, window_anchor="end", padding="right", pad_action=0.0)
     overrides = (("width", 16), ("layers", 2), *overrides)
-    trial = Trial(arch=name, task=REACHER, dataset=("golden",), protocol=protocol, seed=0, overrides=overrides)
-    found, _ = fit(trial, episodes(), lambda model, evaluation, update: [])
+    trial = Trial(arch=name, task=REACHER, dataset=("golden",), seed=0, overrides=overrides, **changed)
+    found, _ = fit(trial, episodes())
     model = init_model(trial).train()
     levels = [model.high, model.low]
     optimisers = [torch.optim.AdamW(level.parameters(), lr=1e-3, weight_decay=1e-4) for level in levels]
     schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: min((step + 1) / 2, 1)) for one in optimisers]
     generator, norms = torch.Generator().manual_seed(derive_seed(0, "windows")), []
     for _ in range(6):
-        drawn = sample_batch(episodes(), protocol, REACHER.return_scale, SPACES, generator, 8, model.needs)
+        drawn = sample_batch(episodes(), trial.training, REACHER.return_scale, SPACES, generator, 8, model.needs)
         actions, goals = model(drawn)
         errors = (goals - drawn.goals)[drawn.mask], (actions - drawn.actions)[drawn.mask]
         for level, optimiser, schedule, error in zip(levels, optimisers, schedules, errors, strict=True):
@@ -193,7 +195,7 @@ def test_steps_move_to_the_end_of_the_window_by_hand():
 
 
 def test_no_number_of_hdt_tells_whether_right_padding_is_masked(monkeypatch):
-    model, data = shaken("hdt"), read_windows(episodes(), torch.arange(12), PROTOCOL, 1.0, SPACES, shaken("hdt").needs)
+    model, data = shaken("hdt"), read_windows(episodes(), torch.arange(12), TRAINING, 1.0, SPACES, shaken("hdt").needs)
     masked = model(data)
     monkeypatch.setattr(dmm.models.hdt, "attention_bias", lambda real, x: attention_bias(torch.ones_like(real), x))
     for one, other in zip(masked, model(data), strict=True):
@@ -205,7 +207,7 @@ def test_goals_are_bounded_in_hdm_alone():
         model = shaken(name, **overrides)
         for part in model.gradient_clip_groups():
             part.head.weight.data.mul_(100)
-        actions, goals = model(read_windows(episodes(), torch.arange(9), PROTOCOL, 1.0, SPACES, model.needs))
+        actions, goals = model(read_windows(episodes(), torch.arange(9), TRAINING, 1.0, SPACES, model.needs))
         assert actions.abs().max() <= 1 and (goals.abs().max() <= 1) == bounded
 
 
@@ -229,17 +231,11 @@ def test_steps_beyond_the_time_table_of_hdt_share_its_last_entry():
 
 
 def test_protocols_are_those_of_the_scripts():
-    assert (CORREIA.evaluation_interval, CORREIA.updates, CORREIA.batch_size, CORREIA.episodes_per_evaluation) == (
-        1000,
-        100_000,
-        16,
-        10,
-    )
-    assert (CORREIA_HDT.evaluation_interval, CORREIA_HDT.updates, CORREIA_HDT.batch_size) == (1000, 10_000, 64)
-    assert (CORREIA.learning_rate, CORREIA.warmup, CORREIA.weight_decay, CORREIA.grad_clip_norm) == (
-        1e-4,
-        10_000,
-        1e-4,
-        0.25,
-    )
-    assert (CORREIA.pad_state, CORREIA.rollout_pad_state) == ("raw zero", "normalised zero")
+    training, evaluation, hdt = CORREIA.training, CORREIA.evaluation, CORREIA_HDT.training
+    assert (training.updates, training.batch_size, evaluation.episodes_per_evaluation) == (100_000, 16, 10)
+    assert evaluation.updates(training) == tuple(range(1000, 100_001, 1000))
+    assert (hdt.updates, hdt.batch_size) == (10_000, 64)
+    assert CORREIA_HDT.evaluation.updates(hdt) == tuple(range(1000, 10_001, 1000))
+    assert (training.learning_rate, training.warmup) == (1e-4, 10_000)
+    assert (training.weight_decay, training.grad_clip_norm) == (1e-4, 0.25)
+    assert (training.pad_state, evaluation.rollout_pad_state) == ("raw zero", "normalised zero")

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 from helpers.models import CASES, batch, make
-from helpers.reacher import REACHER, TINY
+from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
 from dmm.config import Trial
@@ -18,22 +18,21 @@ from dmm.training.fit import fit
 from dmm.training.state import TrainingState
 
 # the workers have 4 rows and 3, so unequal counts of real steps
-PROTOCOL = TINY.with_overrides(updates=12, num_evaluations=2, batch_size=7)
+SETTINGS = parts(updates=12, num_evaluations=2, batch_size=7)
 
 
 def a_trial(arch: str, **overrides) -> Trial:
     """A trial with the dropout that the architecture has by default."""
     overrides = {"width": 16, **overrides}
-    return Trial(
-        arch=arch, task=REACHER, dataset=("golden",), protocol=PROTOCOL, seed=0, overrides=tuple(overrides.items())
-    )
+    return Trial(arch=arch, task=REACHER, dataset=("golden",), seed=0, overrides=tuple(overrides.items()), **SETTINGS)
 
 
 def learn(trial: Trial, state: TrainingState | None = None) -> dict[int, TrainingState]:
-    """The states at both evaluations, and after the last update."""
-    saved: list[TrainingState] = []
-    fit(trial, episodes(), lambda *_: [], state=state, save=lambda state: saved.append(copy.deepcopy(state)))
-    return {state.progress.update: state for state in saved}
+    """The states at both evaluations."""
+    visited: list[TrainingState] = []
+    keep = lambda model, state: visited.append(copy.deepcopy(state))  # noqa: E731
+    fit(trial, episodes(), keep, wanted=lambda update: update in trial.updates, state=state)
+    return {state.progress.update: state for state in visited}
 
 
 def worker(rank: int, folder: str, trials: list[Trial], resumed: Trial) -> None:

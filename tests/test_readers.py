@@ -150,7 +150,7 @@ def test_second_load_reads_no_source(tmp_path, monkeypatch):
     assert isinstance(second.table, np.memmap)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_windows(second, torch.tensor([0]), TINY, 1.0, box(2, 1))
+        read_windows(second, torch.tensor([0]), TINY.training, 1.0, box(2, 1))
     (tmp_path / "a.hdf5").unlink()  # a whole cache serves where the source is not, on another node
     assert data.load((dataset_id,)).sha256 == first.sha256 and data.is_present(dataset_id)
 
@@ -209,7 +209,7 @@ def test_several_ids_are_one_dataset(tmp_path, monkeypatch):
     assert both.returns_to_go.tolist() == [20, 10, 30, 20, 10, 1, 1, 9, 7, 4]
     expected = np.tile(arrays()["observations"][:5], (2, 1))
     assert np.array_equal(both.states, expected) and np.allclose(both.state_std, expected.std(0))
-    assert read_windows(both, torch.tensor([4]), TINY, 1.0, box(2, 1)).mask.tolist() == [
+    assert read_windows(both, torch.tensor([4]), TINY.training, 1.0, box(2, 1)).mask.tolist() == [
         [False] * 3 + [True]
     ]  # no window crosses the seam
     monkeypatch.setattr(d4rl, "read", forbid)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.models import CASES, SPACES, A, S
-from helpers.reacher import REACHER, TINY
+from helpers.reacher import REACHER, parts
 
 import dmm.models.attention_ssm
 import dmm.models.dt
@@ -50,11 +50,12 @@ def test_a_recurrent_rollout_is_the_window_one_while_the_window_holds_all(arch, 
     """Without padding they cannot differ until the window is full. The DT family pads, so K is the horizon."""
     steps = 6
     task = replace(REACHER, horizon=steps)
-    protocol = TINY.with_overrides(context_length=steps, padding="right", rollout="recurrent")
+    settings = parts(context_length=steps, padding="right", rollout="recurrent")
     norm = StateStatistics(torch.zeros(task.spaces.state_dim).numpy(), torch.ones(task.spaces.state_dim).numpy())
-    model = init_model(replace(tiny_trial, arch=arch, overrides=(), protocol=protocol))
-    one = rollout(model, task, protocol, norm, [-5.0, -9.0], [1, 2])
-    other = rollout(model, task, protocol.with_overrides(rollout="windowed"), norm, [-5.0, -9.0], [1, 2])
+    trial = replace(tiny_trial, arch=arch, task=task, overrides=(), **settings)
+    windowed = replace(trial, evaluation=replace(trial.evaluation, rollout="windowed"))
+    model = init_model(trial)
+    one, other = (rollout(model, each, norm, [-5.0, -9.0], [1, 2]) for each in (trial, windowed))
     assert one[0] == pytest.approx(other[0], abs=1e-5) and one[1] == other[1] == [steps, steps]
 
 
@@ -66,4 +67,4 @@ def test_a_lane_that_ends_leaves_the_others_their_state():
 
 def test_a_model_without_recurrence_says_so(tiny_trial):
     with pytest.raises(ValueError, match="bc has no recurrent rollout.*dt"):
-        replace(tiny_trial, arch="bc", overrides=(), protocol=TINY.with_overrides(rollout="recurrent"))
+        replace(tiny_trial, arch="bc", overrides=(), **parts(rollout="recurrent"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from dmm.config import Column, Row, Table
 from helpers.reacher import REACHER, TINY
 
-SMALL = {"width": 16, "layers": 1, "dropout": 0.0}
+SMALL = {"width": 16, "layers": 1}
 BROKEN = {
     "": (),
     "nan": (Row(label="NaN", arch="dt", overrides={**SMALL, "learning_rate": 1e30}),),
