@@ -26,7 +26,7 @@ from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 from tune_spaces import protocols
 
-GOLDEN = [("", ""), ("", "")]
+GOLDEN = [("d8367b4b1cbf8f45", "191f22f5b4e6c335"), ("8734833753a0f980", "006375f3ba495e08")]
 HOPPER = find_task("hopper")
 BASE = Trial(
     arch="edt", task=HOPPER, dataset=("d4rl/hopper-medium-v2",), training=Training(), evaluation=Evaluation(), seed=0

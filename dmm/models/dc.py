@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState, Spaces
-from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, Trunk, check_at_least_one, initialise
+from dmm.layers import MLP, ActionHead, ConvMixer, TokenEmbedding, Trunk, check_at_least_one, initialise, trim
 from dmm.models import DecisionModel
 
 
@@ -64,6 +64,8 @@ class DecisionConvFormer(DecisionModel):
 class Block(nn.Module):
     """A convolution, then an MLP. Each is behind a LayerNorm and beside a residual."""
 
+    trims = True
+
     def __init__(self, config: DecisionConvFormer.Config) -> None:
         super().__init__()
         self.mixer_norm = nn.LayerNorm(config.width)
@@ -71,6 +73,6 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width)
         self.mlp = MLP(config.width, config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B T H"]:
-        x = x + self.mixer(self.mixer_norm(x), state)
+    def forward(self, x: Float[Tensor, "B T H"], state: RecurrentState | None = None) -> Float[Tensor, "B read H"]:
+        x = trim(x + self.mixer(self.mixer_norm(x), state))
         return x + self.mlp(self.mlp_norm(x))

@@ -115,5 +115,4 @@ class TransformerLevel(Level):
         tokens = [token + time for token in self.embedded(batch)]  # B K H each
         x = self.dropout(self.embed_norm(rearrange(tokens, "m b k h -> b (k m) h")))
         bias = attention_bias(repeat(batch.mask, "b k -> b (k m)", m=len(tokens)), x)
-        # the last block computes all tokens: trimming would move the last bits of published results
-        return self.predict(self.blocks(x, bias)[:, self.predicting_tokens()])
+        return self.predict(self.blocks(x, bias, read=self.predicting_tokens()))
