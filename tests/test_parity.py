@@ -185,8 +185,7 @@ def test_dm_is_transformers_mamba(preset):
     model = build_model(
         "decision_mamba_correia",
         {**find_model("decision_mamba_correia").presets[preset], "width": HIDDEN, "layers": 2},
-        S,
-        A,
+        box(S, A),
         K,
     ).eval()
     for parameter in model.parameters():
