@@ -106,10 +106,10 @@ def run(
     Raises ValueError if the training is beyond weights that are missing, unless `retrain` allows to train them again.
     """
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
+    check(trial)
     repair(trial)
     if found := finished(trial):
         return found
-    check(trial)
     note(trial)
     work = execute or train_and_evaluate
     with hold(evaluation_lock(trial), f"evaluation {trial.returns_id}", wait=True) as assert_evaluation_held:

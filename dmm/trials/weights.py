@@ -30,7 +30,6 @@ from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
 from dmm.trials.storage import (
     append_log,
-    load_returns,
     load_training,
     read_checked,
     returns_path,
@@ -181,10 +180,7 @@ def prune(trial: Trial, keep: Keep) -> None:
     with hold_notes(trial):
         staying = {trial.training.updates}
         for returns_id, updates in noted(trial).items():
-            try:
-                found = read_checked(ReturnsResult, returns_path(trial).with_name(f"{returns_id}.json"))
-            except ValueError:  # damaged, so its episodes will be rolled out again
-                found = None
+            found = intact_returns(returns_path(trial).with_name(f"{returns_id}.json"))
             if found is None or found.status != "finished":
                 staying |= set(updates)
             elif keep == "last and best":
@@ -201,6 +197,14 @@ def best_update(found: ReturnsResult) -> int:
     return max(means, key=lambda update: means[update])
 
 
+def intact_returns(path: Path) -> ReturnsResult | None:
+    """What an evaluation has given. None if its file is absent or damaged. Then its episodes are rolled out again."""
+    try:
+        return read_checked(ReturnsResult, path)
+    except ValueError:
+        return None
+
+
 def missing_entries(trial: Trial, found: ReturnsResult | None) -> list[int]:
     """The updates whose evaluation is not complete."""
     done = {(entry.update, entry.target) for entry in found.evaluations} if found else set()
@@ -211,7 +215,7 @@ def missing_entries(trial: Trial, found: ReturnsResult | None) -> list[int]:
 def missing_weights(trial: Trial) -> list[int]:
     """The updates that must be evaluated and have no kept weights. Training must make them."""
     kept = kept_updates(trial)
-    return [update for update in missing_entries(trial, load_returns(trial)) if update not in kept]
+    return [update for update in missing_entries(trial, intact_returns(returns_path(trial))) if update not in kept]
 
 
 def must_train(trial: Trial) -> bool:
