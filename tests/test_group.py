@@ -4,8 +4,10 @@ import dataclasses
 
 import psutil
 import pytest
-from helpers.reacher import TINY, write_reacher_file
+from helpers.reacher import REACHER, TINY, write_reacher_file
 from helpers.sweep_process import environment, kill_tree, results, start_sweep, wait_for
+
+from dmm.config import Column
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +20,7 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setenv("DMM_TOY_DATA", str(data))
     from helpers.toy_table import TABLE
 
-    column = dataclasses.replace(TABLE.columns[0], dataset=(f"d4rl:{data}",))
+    column = Column(task=REACHER, dataset=f"d4rl:{data}", label="reacher-random")
     return dataclasses.replace(
         TABLE, rows=TABLE.rows[:1], columns=(column,), protocol=TINY.with_overrides(updates=20, batch_size=7)
     )

@@ -40,9 +40,11 @@ def evaluate(
     source: SOURCE = "",
 ) -> None:
     """Rolls out the kept weights of one trial as its table says. Trains nothing. Example: `dmm evaluate quickstart DT`."""
+    from dmm.trials.run import repair
     from dmm.trials.weights import missing_weights
 
     trial = choose_trial(table, row, seed, column, budget, source)
+    repair(trial)
     if missing := missing_weights(trial):
         updates = ", ".join(f"{update:,}" for update in missing)
         raise ValueError(

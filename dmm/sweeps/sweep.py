@@ -16,7 +16,7 @@ from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import SweepProgress
 from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
-from dmm.trials.run import check
+from dmm.trials.run import check, repair
 from dmm.trials.storage import hold_table
 from dmm.trials.weights import must_train, note
 
@@ -63,6 +63,7 @@ def sweep(
         recorder = Recorder(uri)
         for trial in trials:
             note(trial)  # all of them, before any is trained
+            repair(trial)
         to_train = {trial.weights_id: trial for trial in trials if must_train(trial)}
         for ids in {trial.dataset: None for trial in to_train.values()}:
             say(f"data: {data.load(ids, say).summary()}")  # here, before all workers could collect it at once
