@@ -232,6 +232,9 @@ def test_a_source_keeps_the_columns_that_have_it():
     assert ours.at("smoke").name == "t.dmm.smoke"
     with pytest.raises(ValueError, match="unknown source of data 'minari'; table t has d4rl, dmm"):
         found.on("minari")
+    assert replace(both, label="other").sources == both.sources
+    with pytest.raises(ValueError, match="'hopper' takes a task and a dataset, or sources"):
+        replace(both, dataset="d4rl/other")
 
 
 def test_a_part_has_the_same_ids():

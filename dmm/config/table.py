@@ -79,17 +79,13 @@ class Column:
     sources: Mapping[str, tuple[Task, tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if bool(self.task) == bool(self.sources) or bool(self.task) != bool(self.dataset):
+        sources = {source: (task, as_ids(ids)) for source, (task, ids) in self.sources.items()}
+        given = (self.task, as_ids(self.dataset))
+        if given[0] and given[1] and not sources:
+            sources = {re.split("[/:]", given[1][0])[0]: given}
+        task, dataset = next(iter(sources.values()), (None, ()))
+        if not task or not dataset or given not in ((None, ()), (task, dataset)):  # the latter in a copy
             raise ValueError(f"column {self.label!r} takes a task and a dataset, or sources with both")
-        if self.task:
-            ids = (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)
-            sources = {re.split("[/:]", ids[0])[0]: (self.task, ids)}
-        else:
-            sources = {
-                source: (task, (ids,) if isinstance(ids, str) else tuple(ids))
-                for source, (task, ids) in self.sources.items()
-            }
-        task, dataset = next(iter(sources.values()))
         for name, value in {"task": task, "dataset": dataset, "sources": sources}.items():
             object.__setattr__(self, name, value)
 
@@ -97,6 +93,11 @@ class Column:
         """The same column with one source only."""
         task, dataset = self.sources[source]
         return Column(label=self.label, task=task, dataset=dataset)
+
+
+def as_ids(dataset: str | Sequence[str]) -> tuple[str, ...]:
+    """One id, or several that are read as one."""
+    return (dataset,) if isinstance(dataset, str) else tuple(dataset)
 
 
 @dataclass(frozen=True, kw_only=True)
