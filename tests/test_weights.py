@@ -246,3 +246,19 @@ def test_a_damaged_note_is_written_anew_by_its_evaluation_and_named_by_others(ti
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=f"{path.name} is damaged .*; delete it"):
         run.run(with_evaluation(tiny_trial, num_evaluations=4), retrain=True)
+
+
+def test_show_says_how_far_a_trial_is_trained_before_its_own_evaluation_has_begun(toy_data, monkeypatch, capsys):
+    from pathlib import Path
+
+    from dmm.cli import catalogue
+    from dmm.tables import find_table
+
+    for name, value in {"DATA": toy_data, "UPDATES": 6, "EVALUATIONS": 1, "SEEDS": 1}.items():
+        monkeypatch.setenv(f"DMM_TOY_{name}", str(value))
+    path = str(Path(__file__).parent / "helpers" / "toy_table.py")
+    run.run(find_table(path).trials()[0])
+    monkeypatch.setenv("DMM_TOY_EVALUATIONS", "2")
+    catalogue.show(path, rows=["DT"])
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if "reacher-random" in line]
+    assert line[6:8] == ["6/6", "pending"]
