@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import field_types
+from dmm.base.fields import field_types, shown
 from dmm.batch import Spaces
 from dmm.tasks import Target, Task
 
@@ -333,9 +333,3 @@ def read(expected: Any, value: Any, where: str) -> Any:
         return value
     kind = " or ".join(map(str, arguments)) if origin is Literal else getattr(expected, "__name__", str(expected))
     raise ValueError(f"{where} is {shown(value)}; it takes {kind}")
-
-
-def shown(value: Any) -> str:
-    """A value for an error message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -154,6 +154,59 @@ def table(**changes) -> Table:
     return Table(**{**values, **changes})
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Row(label="a", arch="dt", overrides=None), "Row.overrides is None.* takes a mapping"),
+        (lambda: Row(label="a", arch="dt", published={"c": "12"}), "published.'c'. is '12', a str; it takes a float"),
+        (lambda: Row(label="a", arch="dt", per_column={"c": 3}), "per_column.'c'. is 3, a int; it takes a mapping"),
+        (lambda: Column(label="c", task="hopper", dataset=DATA), "Column.task is 'hopper', a str; it takes a Task"),
+        (lambda: Column(label="c", task=HOPPER, dataset=(3,)), "Column.dataset is 3"),
+        (lambda: Column(label="c", sources={"d4rl": DATA}), "sources.'d4rl'. is .*a tuple of 2"),
+        (lambda: table(rows=Row(label="a", arch="dt")), "Table.rows is Row.*a tuple of Row"),
+        (lambda: table(seeds=(0.5,)), "Table.seeds is 0.5, a float; it takes a int"),
+        (lambda: table(readings=(BEST, "last")), "Table.readings is 'last', a str; it takes a Reading"),
+        (lambda: table(protocol=Training()), "Table.protocol is Training.*takes a Protocol"),
+        (lambda: table(budgets={"x": 0.1}), "budgets.'x'. is 0.1, a float; it takes a Budget"),
+        (lambda: Protocol(name="a", training=Evaluation()), "Protocol.training is Evaluation.*takes a Training"),
+        (lambda: Reading(name="a", floor="0"), "Reading.floor is '0', a str; it takes a float or None"),
+        (lambda: Reading(name="a", target=None), "Reading.target is None.*takes a Target or a str"),
+        (lambda: Training(betas=0.9), "Training.betas is 0.9.*a tuple of 2: a float, a float"),
+        (lambda: Training(learning_rate=float("nan")), "Training.learning_rate is nan; it must be finite"),
+        (lambda: Target(float("inf")), "Target.value is inf; it must be finite"),
+        (lambda: replace(HOPPER, return_scale=0), "positive horizon and return_scale"),
+        (lambda: grid(Row(label="a", arch="dt", published={"c": 1.0}), width=(8, 16)), "published numbers"),
+    ],
+)
+def test_wrong_types_say_field_value_and_type(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_an_integer_is_the_float_that_it_equals():
+    integer = replace(BASE, task=replace(HOPPER, return_scale=1000, target_return=3600))
+    assert ids(integer) == ids(BASE)
+
+
+def test_labels_of_targets_are_exact():
+    labels = [Target(value, "return").label for value in (1_000_001.0, 1_000_002.0, 1e6, 0.1, 6000)]
+    assert labels == ["1000001", "1000002", "1000000", "0.1", "6000"]
+
+
+def test_a_reading_of_more_evaluations_than_a_cell_has_is_refused_before_any_work():
+    mean = Reading(name="mean of 2", checkpoint="average", average_last=2)
+    assert table(readings=(mean,)).trials()
+    with pytest.raises(ValueError, match="'mean of 2' wants 2 evaluations; .* has 1"):
+        table(readings=(mean,)).at("smoke")
+
+
+def test_errors_of_a_cell_name_it():
+    with pytest.raises(ValueError, match="^a on reacher: .*updates cannot be divided"):
+        table(rows=(Row(label="a", arch="dt", overrides={"updates": 9}),)).trials()
+    with pytest.raises(ValueError, match="^a on reacher: dt.width is '8'"):
+        table(rows=(Row(label="a", arch="dt", overrides={"width": "8"}),)).trials()
+
+
 def test_a_table_lists_each_trial_once():
     found = table()
     assert len(found.trials()) == 4

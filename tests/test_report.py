@@ -185,7 +185,7 @@ def test_settings_of_a_column_and_their_targets_are_said(tmp_path):
 
 
 def test_a_table_of_cited_rows_only_is_refused():
-    with pytest.raises(ValueError, match="table handmade has only cited rows; it needs one with an architecture"):
+    with pytest.raises(ValueError, match="table handmade has only cited rows in this part .rows CQL.; it needs"):
         TWO_SOURCES.select(rows=["CQL"])
 
 

@@ -22,7 +22,7 @@ from dmm.training.state import TrainingState
 from dmm.trials.run import run
 from dmm.trials.storage import load_result, read_checked, returns_path, training_path, trial_folder, write_checked
 from dmm.trials.train import dataset
-from dmm.trials.weights import read_card, weights_folder
+from dmm.trials.weights import read_weights, weights_folder
 
 
 @pytest.fixture
@@ -115,11 +115,11 @@ def test_two_evaluations_get_the_same_weights_and_curve(tiny_trial, monkeypatch)
     )  # fmt: skip
     second = replace(tiny_trial, evaluation=other)
     one = run(tiny_trial)
-    kept_before = [read_card(weights_folder(tiny_trial, update)).sha256 for update in (4, 8)]
+    kept_before = [read_weights(weights_folder(tiny_trial, update))[0].sha256 for update in (4, 8)]
     monkeypatch.setenv("DMM_HOME", str(home.home() / "second"))
     two = run(second)
     assert two.training.loss == one.training.loss and two.id != one.id
-    assert [read_card(weights_folder(second, update)).sha256 for update in (4, 8)] == kept_before
+    assert [read_weights(weights_folder(second, update))[0].sha256 for update in (4, 8)] == kept_before
 
 
 def test_a_fit_is_deterministic_in_its_seed_and_leaves_the_generators_alone(tiny_trial):

@@ -204,3 +204,61 @@ def test_kept_weights_act_as_the_trial_says_and_not_as_the_trainer_did(tiny_tria
     monkeypatch.setenv("DMM_HOME", str(home() / "second"))
     assert run.run(sampled).evaluations == measured.evaluations
     assert [e.returns for e in measured.evaluations] != [e.returns for e in trained_as_expectile.evaluations]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "card.json"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_damaged_weights_that_are_needed_count_as_missing_and_can_be_trained_again(tiny_trial, name, cut):
+    done = run.run(tiny_trial)
+    path = weights_folder(tiny_trial, 4) / name
+    returns_path(tiny_trial).unlink()
+    if cut:
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    with pytest.raises(ValueError, match="at update 4 are not kept; --retrain"):
+        run.run(tiny_trial)
+    again = run.run(tiny_trial, retrain=True)
+    assert again.evaluations == done.evaluations and kept_updates(tiny_trial) == [4, 8]
+    assert weights_folder(tiny_trial, 4).with_name(".4.damaged").is_dir()
+
+
+def test_training_replaces_damaged_weights_that_nobody_reads(tiny_trial):
+    run.run(tiny_trial)
+    path = weights_folder(tiny_trial, 8) / "model.safetensors"
+    good = path.read_bytes()
+    path.write_bytes(good + b"x")
+    run.run(with_evaluation(tiny_trial, num_evaluations=4), retrain=True)
+    assert path.read_bytes() == good
+
+
+def test_a_folder_that_a_user_renamed_is_no_kept_weights(tiny_trial):
+    run.run(tiny_trial)
+    weights_folder(tiny_trial, 4).rename(weights_folder(tiny_trial, 4).with_name("4.old"))
+    assert kept_updates(tiny_trial) == [8]
+
+
+def test_a_damaged_note_is_written_anew_by_its_evaluation_and_named_by_others(tiny_trial):
+    path = weights.note_path(tiny_trial)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert run.run(tiny_trial).status == "finished"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{path.name} is damaged .*; delete it"):
+        run.run(with_evaluation(tiny_trial, num_evaluations=4), retrain=True)
+
+
+def test_show_says_how_far_a_trial_is_trained_before_its_own_evaluation_has_begun(toy_data, monkeypatch, capsys):
+    from pathlib import Path
+
+    from dmm.cli import catalogue
+    from dmm.tables import find_table
+
+    for name, value in {"DATA": toy_data, "UPDATES": 6, "EVALUATIONS": 1, "SEEDS": 1}.items():
+        monkeypatch.setenv(f"DMM_TOY_{name}", str(value))
+    path = str(Path(__file__).parent / "helpers" / "toy_table.py")
+    run.run(find_table(path).trials()[0])
+    monkeypatch.setenv("DMM_TOY_EVALUATIONS", "2")
+    catalogue.show(path, rows=["DT"])
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if "reacher-random" in line]
+    assert line[6:8] == ["6/6", "pending"]

@@ -66,7 +66,7 @@ def show(
     """Shows a table's trials: ids, state, kept weights, cost on this machine. Example: `dmm show quickstart`."""
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
-    from dmm.trials.storage import load_status
+    from dmm.trials.storage import load_status, load_training
     from dmm.trials.weights import kept_bytes
 
     found = choose_table(table, budget, source, rows, columns, seeds)
@@ -74,7 +74,7 @@ def show(
     for row in found.rows:
         for column in found.columns:
             for trial in found.cell(row, column):
-                result = load_status(trial)
+                result, training = load_status(trial), load_training(trial)  # another table may have trained it
                 lines.append(
                     {
                         "weights": trial.weights_id,
@@ -83,7 +83,7 @@ def show(
                         "column": column.label,
                         "seed": trial.seed,
                         "K": trial.training.context_length,
-                        "updates": f"{result.update if result else 0:,}/{trial.training.updates:,}",
+                        "updates": f"{training.update if training else 0:,}/{trial.training.updates:,}",
                         "status": status_of(result),
                         "kept": f"{kept_bytes(trial) / 2**20:.1f} MiB",
                         "train": f"{cost[trial.returns_id].train / 60:.1f} min",

@@ -37,7 +37,7 @@ def choose_table(
     found = found.at(budget) if budget else found
     found = found.on(source) if source else found
     try:
-        numbers = [int(seed) for seed in seeds.split(",") if seed.strip()]
+        numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
     except ValueError:
         raise ValueError(f"--seeds is {seeds!r}; it takes whole numbers with commas: 0,1,2") from None
     return found.select(

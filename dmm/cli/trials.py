@@ -48,7 +48,8 @@ def evaluate(
     if missing := missing_weights(trial):
         updates = ", ".join(f"{update:,}" for update in missing)
         raise ValueError(
-            f"trial {trial.weights_id} has no kept weights at update {updates}; `dmm run` with the same words trains it"
+            f"trial {trial.weights_id} has no kept weights at update {updates}; `dmm run` with the same words trains "
+            "it, and --retrain allows to train it again"
         )
     finish(trial, retrain=False)
 

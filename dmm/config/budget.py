@@ -22,7 +22,7 @@ class Budget:
             raise ValueError(f"a budget takes a factor above 0 and at most 1, and counts of at least 1; it is {self}")
 
     def apply(self, protocol: Protocol) -> Protocol:
-        """The protocol at this budget. The updates are rounded up to whole intervals between evaluations."""
+        """The protocol at this budget. The updates are rounded to whole intervals between evaluations, and are one at least."""
         count, wanted = self.num_evaluations, protocol.training.updates * self.factor
         updates = count * max(round(wanted / count), 1)
         return protocol.with_overrides(

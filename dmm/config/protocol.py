@@ -42,10 +42,10 @@ class Training:
     def __post_init__(self) -> None:
         check_fields(self)
         check_positive(self, "context_length", "batch_size", "updates")
-        if self.learning_rate <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0 or len(self.betas) != 2:
+        if self.learning_rate <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0:
             raise ValueError(
-                f"Training takes a positive learning_rate and grad_clip_norm, a warmup of 0 or more and two betas; it has "
-                f"{self.learning_rate}, {self.grad_clip_norm}, {self.warmup}, {self.betas}"
+                f"Training takes a positive learning_rate and grad_clip_norm, and a warmup of 0 or more; it has "
+                f"{self.learning_rate}, {self.grad_clip_norm}, {self.warmup}"
             )
         if self.warmup > self.updates:
             raise ValueError(
@@ -108,6 +108,9 @@ class Protocol:
     name: str  # shown in tables. Not part of an id
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def with_overrides(self, overrides: dict[str, Any] | None = None, /, *, name: str = "", **more: Any) -> "Protocol":
         """The same protocol with other values of some fields of Training and Evaluation, and another name if given.

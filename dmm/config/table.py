@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dmm.base.errors import unknown_name
+from dmm.base.fields import check_fields, check_value
 from dmm.config.budget import BUDGETS, Budget
 from dmm.config.protocol import EVALUATION, TRAINING, Protocol
 from dmm.config.reading import BEST, LAST, PAPER_MAX, Reading
@@ -32,6 +33,7 @@ class Row:
     axes: Mapping[str, Any] = field(default_factory=dict)  # where the row stands in a grid. `grid` fills it
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.cited and (self.preset or self.overrides or self.per_column or not self.published):
             raise ValueError(
                 f"row {self.label!r} has no architecture, so it is cited: it takes published numbers and no overrides"
@@ -62,7 +64,10 @@ class Row:
     def protocol(self, protocol: Protocol, column: str) -> Protocol:
         """The protocol of the row's trials in one column."""
         changes = {key: value for key, value in self.settings(column).items() if key in TRAINING | EVALUATION}
-        return protocol.with_overrides(changes)
+        try:
+            return protocol.with_overrides(changes)
+        except ValueError as error:
+            raise ValueError(f"{self.label} on {column}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,25 +84,29 @@ class Column:
     sources: Mapping[str, tuple[Task, tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sources = {source: (task, as_ids(ids)) for source, (task, ids) in self.sources.items()}
-        given = (self.task, as_ids(self.dataset))
-        if given[0] and given[1] and not sources:
+        pairs = check_value("Column.sources", self.sources, Mapping[str, tuple[Task, Any]])
+        sources = {source: (task, self.check_ids(ids)) for source, (task, ids) in pairs.items()}
+        given = (self.task, self.check_ids(self.dataset))
+        if all(given) and not sources:
             sources = {re.split("[/:]", given[1][0])[0]: given}
         task, dataset = next(iter(sources.values()), (None, ()))
         if not task or not dataset or given not in ((None, ()), (task, dataset)):  # the latter in a copy
             raise ValueError(f"column {self.label!r} takes a task and a dataset, or sources with both")
         for name, value in {"task": task, "dataset": dataset, "sources": sources}.items():
             object.__setattr__(self, name, value)
+        check_fields(self)
+
+    def check_ids(self, ids: str | tuple[str, ...]) -> tuple[str, ...]:
+        """The ids of a dataset. Raises ValueError if one is empty or no text."""
+        found = check_value("Column.dataset", (ids,) if isinstance(ids, str) else ids, tuple[str, ...])
+        if not all(found):
+            raise ValueError(f"column {self.label!r} has an empty id of data")
+        return found
 
     def on(self, source: str) -> "Column":
         """The same column with one source only."""
         task, dataset = self.sources[source]
         return Column(label=self.label, task=task, dataset=dataset)
-
-
-def as_ids(dataset: str | Sequence[str]) -> tuple[str, ...]:
-    """One id, or several that are read as one."""
-    return (dataset,) if isinstance(dataset, str) else tuple(dataset)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +130,7 @@ class Table:
     not_selected: tuple[str, ...] = ()  # columns that are not in this part
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for kind, values in {
             "row": [row.label for row in self.rows],
             "column": [column.label for column in self.columns],
@@ -132,19 +142,26 @@ class Table:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
         if all(row.cited for row in self.rows):
-            raise ValueError(f"table {self.name} has only cited rows; it needs one with an architecture")
+            where = f" in this part ({self.part})" if self.part else ""
+            raise ValueError(f"table {self.name} has only cited rows{where}; it needs one with an architecture")
         labels = [column.label for column in self.columns]
         for row in self.rows:
             for name in (*row.published, *row.per_column):
                 if name not in (*labels, *self.left_out, *self.not_selected):
                     raise unknown_name(f"column in row {row.label!r}", name, labels, f"table {self.name}")
             for column in () if row.cited else self.columns:
-                self.check_targets(row, column)
+                self.check_readings(row, column)
 
-    def check_targets(self, row: Row, column: Column) -> None:
-        """Raises ValueError if a reading wants a target that a cell does not have."""
-        targets = row.protocol(self.protocol, column.label).evaluation.targets
+    def check_readings(self, row: Row, column: Column) -> None:
+        """Raises ValueError if a reading wants a target or a number of evaluations that a cell does not have."""
+        evaluation = self.at_budget(row.protocol(self.protocol, column.label)).evaluation
+        targets = evaluation.targets
         for reading in self.readings:
+            if reading.average_last > evaluation.num_evaluations:
+                raise ValueError(
+                    f"reading {reading.name!r} wants {reading.average_last} evaluations; {cell_name(row, column)} has "
+                    f"{evaluation.num_evaluations}"
+                )
             if isinstance(reading.target, Target) and reading.target not in targets:
                 raise ValueError(
                     f"reading {reading.name!r} wants target {reading.target.label}; {cell_name(row, column)} has "
@@ -162,15 +179,19 @@ class Table:
         if row.cited:
             raise ValueError(f"row {row.label!r} of table {self.name} is cited: it has published numbers and no trials")
         protocol = self.at_budget(row.protocol(self.protocol, column.label))
-        return Trial(
-            arch=row.arch,
-            task=column.task,
-            dataset=column.dataset,
-            training=protocol.training,
-            evaluation=protocol.evaluation,
-            seed=seed,
-            overrides=tuple(row.config_overrides(column.label).items()),
-        )
+        overrides = tuple(row.config_overrides(column.label).items())
+        try:
+            return Trial(
+                arch=row.arch,
+                task=column.task,
+                dataset=column.dataset,
+                training=protocol.training,
+                evaluation=protocol.evaluation,
+                seed=seed,
+                overrides=overrides,
+            )
+        except ValueError as error:
+            raise ValueError(f"{cell_name(row, column)}: {error}") from None
 
     def at_budget(self, protocol: Protocol) -> Protocol:
         """A protocol at the table's budget. It comes after the overrides, because rows and columns may set updates."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from dmm.base.fields import check_fields
 from dmm.tasks.task import Task
 
@@ -24,7 +26,8 @@ class Target:
     @property
     def label(self) -> str:
         """The target as text: x0.5, 6000, 0.5 of max."""
-        return {"task": f"x{self.value:g}", "return": f"{self.value:g}", "data": f"{self.value:g} of max"}[self.unit]
+        value = np.format_float_positional(self.value, trim="-")  # exact, and without +, which MLflow refuses in names
+        return {"task": f"x{value}", "return": value, "data": f"{value} of max"}[self.unit]
 
     def resolve(self, task: Task, highest_return: float) -> float:
         """The undiscounted return, given the highest episode return of the data."""

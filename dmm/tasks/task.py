@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmm.base.fields import check_fields
 from dmm.batch import Spaces
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ class Task:
     ref_max_score: float  # the return of score 100
     source: str  # of target and reference scores
     options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.horizon < 1 or self.return_scale <= 0 or self.ref_min_score >= self.ref_max_score:
+            raise ValueError(
+                f"task {self.name} takes a positive horizon and return_scale, and ref_min_score below ref_max_score; it has "
+                f"{self.horizon}, {self.return_scale}, {self.ref_min_score} and {self.ref_max_score}"
+            )
 
     def make(self) -> "gym.Env":
         """Makes the environment. Raises ValueError for a wrong id, a missing package or other spaces than the task's."""

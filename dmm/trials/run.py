@@ -46,6 +46,7 @@ from dmm.trials.weights import (
     must_train,
     note,
     prune,
+    set_damaged_aside,
     statistics_of,
     weights_folder,
 )
@@ -106,8 +107,8 @@ def run(
     Raises ValueError if the training is beyond weights that are missing, unless `retrain` allows to train them again.
     """
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
-    check(trial)
     repair(trial)
+    check(trial)
     if found := finished(trial):
         return found
     note(trial)
@@ -135,11 +136,17 @@ def finished(trial: Trial) -> TrialResult | None:
 
 
 def repair(trial: Trial) -> None:
-    """Sets a damaged evaluation aside. Its episodes are rolled out again."""
+    """Sets a damaged evaluation aside, and damaged weights that it still needs.
+
+    The episodes are rolled out again. The weights count as missing.
+    """
     try:
-        load_returns(trial)
+        found = load_returns(trial)
     except ValueError as error:
         set_aside(trial, returns_path(trial), f"{error}; its episodes are rolled out again")
+        found = None
+    for update in missing_entries(trial, found):
+        set_damaged_aside(trial, update)
 
 
 def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:

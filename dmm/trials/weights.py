@@ -51,7 +51,7 @@ def weights_folder(trial: Trial, update: int) -> Path:
 def kept_updates(trial: Trial) -> list[int]:
     """The numbers of updates after which weights are kept."""
     folder = trial_folder(trial) / "weights"
-    return sorted(int(path.name) for path in folder.glob("[!.]*")) if folder.is_dir() else []
+    return sorted(int(path.name) for path in folder.glob("[!.]*") if path.name.isdigit())
 
 
 def kept_bytes(trial: Trial) -> int:
@@ -64,8 +64,9 @@ def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> Weigh
     data = save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
     card = replace(card, sha256=hashlib.sha256(data).hexdigest())
     folder = weights_folder(trial, card.update)
+    set_damaged_aside(trial, card.update)
     if folder.is_dir():
-        before = read_card(folder)
+        before = read_weights(folder)[0]
         if before.sha256 == card.sha256:
             return before
         append_log(
@@ -93,12 +94,31 @@ def delete_weights(folder: Path) -> None:
     shutil.rmtree(dying)
 
 
-def read_card(folder: Path) -> WeightsCard:
-    """The card of kept weights. Raises ValueError if it is damaged or absent."""
+def set_damaged_aside(trial: Trial, update: int) -> None:
+    """Renames the folder of damaged weights, so that it does not count as kept."""
+    folder = weights_folder(trial, update)
+    if not folder.is_dir():
+        return
+    try:
+        read_weights(folder)
+    except ValueError as error:
+        aside = folder.with_name(f".{folder.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(folder, aside)
+        append_log(trial, f"{error}; the folder is renamed to {aside.name}")
+
+
+def read_weights(folder: Path) -> tuple[WeightsCard, bytes]:
+    """The card of kept weights, and the bytes of the weights. Raises ValueError if a file is damaged or absent."""
     card = read_checked(WeightsCard, folder / CARD)
     if card is None:
         raise ValueError(f"{folder} has no {CARD}, so it is no folder of kept weights")
-    return card
+    if not (folder / WEIGHTS).is_file():
+        raise ValueError(f"{folder} has no {WEIGHTS}, so it is no folder of kept weights")
+    data = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.sha256:
+        raise ValueError(f"{folder / WEIGHTS} is damaged: it does not have the sha256 of its card")
+    return card, data
 
 
 def load_weights(
@@ -108,10 +128,7 @@ def load_weights(
 
     `acting` has other values of the Config fields that only acting reads. Without it the model acts as it was trained.
     """
-    card = read_card(folder)
-    data = (folder / WEIGHTS).read_bytes()
-    if hashlib.sha256(data).hexdigest() != card.sha256:
-        raise ValueError(f"{folder / WEIGHTS} is damaged: it does not have the sha256 of its card")
+    card, data = read_weights(folder)
     record = card.weights
     model = build_model(
         record.arch, {**card.config, **(acting or {})}, record.spaces, record.training["context_length"]
@@ -141,14 +158,23 @@ def hold_notes(trial: Trial) -> Iterator[None]:
 
 def note(trial: Trial) -> None:
     """Notes the updates that the trial's evaluation wants. The process that trains the trial keeps their weights."""
-    if not note_path(trial).exists():
+    data = json.dumps(trial.updates).encode()
+    if not note_path(trial).exists() or note_path(trial).read_bytes() != data:
         with hold_notes(trial):
-            write_atomic(note_path(trial), json.dumps(trial.updates).encode())
+            write_atomic(note_path(trial), data)
 
 
 def noted(trial: Trial) -> dict[str, list[int]]:
-    """The updates that each evaluation wants, by second id."""
-    return {path.stem: json.loads(path.read_bytes()) for path in note_path(trial).parent.glob("[!.]*.wanted")}
+    """The updates that each evaluation wants, by second id. Raises ValueError if a note is damaged."""
+    found = {}
+    for path in note_path(trial).parent.glob("[!.]*.wanted"):
+        try:
+            found[path.stem] = [int(update) for update in json.loads(path.read_bytes())]
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); delete it: its evaluation writes it anew when it runs"
+            ) from error
+    return found
 
 
 def wanted_updates(trial: Trial) -> Callable[[int], bool]:
