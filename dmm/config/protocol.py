@@ -42,11 +42,14 @@ class Training:
     def __post_init__(self) -> None:
         check_fields(self)
         check_positive(self, "context_length", "batch_size", "updates")
-        if self.learning_rate <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0:
-            raise ValueError(
-                f"Training takes a positive learning_rate and grad_clip_norm, and a warmup of 0 or more; it has "
-                f"{self.learning_rate}, {self.grad_clip_norm}, {self.warmup}"
-            )
+        for name in ("learning_rate", "grad_clip_norm", "epsilon"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Training.{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("warmup", "weight_decay", "std_offset"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"Training.{name} is {getattr(self, name)}; it must be 0 or more")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"Training.betas is {self.betas}; each must be 0 or more and below 1")
         if self.warmup > self.updates:
             raise ValueError(
                 f"Training.warmup is {self.warmup:,} and updates is {self.updates:,}: the learning rate would never be "

@@ -241,17 +241,18 @@ class Table:
         )
 
     def select(self, rows: Sequence[str] = (), columns: Sequence[str] = (), seeds: Sequence[int] = ()) -> "Table":
-        """A part of the table under the same ids, by labels of rows and columns. Raises ValueError for an unknown one."""
+        """A part of the table under the same ids, by labels of rows and columns and by seeds. Raises ValueError for others."""
         if not (rows or columns or seeds):
             return self
         found_rows = choose("row", rows, {row.label: row for row in self.rows}, self.name)
         found_columns = choose("column", columns, {column.label: column for column in self.columns}, self.name)
+        found_seeds = choose("seed", [str(seed) for seed in seeds], {str(seed): seed for seed in self.seeds}, self.name)
         chosen = {"rows": rows, "columns": columns, "seeds": seeds}
         return replace(
             self,
             rows=found_rows,
             columns=found_columns,
-            seeds=tuple(seeds) or self.seeds,
+            seeds=found_seeds,
             not_selected=(*self.not_selected, *(c.label for c in self.columns if c not in found_columns)),
             part="; ".join(f"{kind} {', '.join(map(str, values))}" for kind, values in chosen.items() if values),
         )

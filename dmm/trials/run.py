@@ -45,6 +45,7 @@ from dmm.trials.weights import (
     missing_weights,
     must_train,
     note,
+    note_path,
     prune,
     set_damaged_aside,
     statistics_of,
@@ -156,6 +157,7 @@ def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:
     if not passed:
         return
     if not retrain:
+        note_path(trial).unlink(missing_ok=True)  # refused, so it must not keep weights from being deleted
         raise ValueError(
             f"trial {trial.weights_id} is trained up to update {found.update if found else 0:,}, and its weights at update "
             f"{', '.join(f'{update:,}' for update in passed)} are not kept; --retrain trains the trial again"
