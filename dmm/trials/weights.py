@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from safetensors.torch import load, save
 
 from dmm.base.lock import hold
@@ -37,9 +38,8 @@ from dmm.trials.storage import (
     write_checked,
 )
 
-Keep = Literal[
-    "all", "last and best", "last"
-]  # the weights that stay once every evaluation that wants them is complete
+# the weights that stay once every evaluation that wants them is complete
+Keep = Literal["all", "last and best", "last"]
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
 
@@ -130,9 +130,9 @@ def load_weights(
     """
     card, data = read_weights(folder)
     record = card.weights
-    model = build_model(
-        record.arch, {**card.config, **(acting or {})}, record.spaces, record.training["context_length"]
-    )
+    config = {**card.config, **(acting or {})}
+    with torch.random.fork_rng(devices=[]):  # a new model draws weights, which are replaced
+        model = build_model(record.arch, config, record.spaces, record.training["context_length"])
     model.load_state_dict(load(data))
     return model.to(device), card
 
