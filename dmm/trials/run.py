@@ -15,7 +15,7 @@ from dmm.config import Trial
 from dmm.data.trajectories import check_task
 from dmm.models import DecisionModel, acting_config
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
-from dmm.schema import ReturnsResult, TrialResult, WeightsCard
+from dmm.schema import Provenance, ReturnsResult, TrialResult, WeightsCard
 from dmm.tasks import Task
 from dmm.trials.storage import (
     append_log,
@@ -168,18 +168,11 @@ def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:
 def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
     """Trains a held trial if its weights are missing, and rolls out all missing episodes, in this process."""
     trial, device = held.trial, held.device
-    before = load_returns(trial)
-    source = provenance_here(device if device == "cpu" or roll is rollout_in_process else "cpu")
-    result = ReturnsResult(
-        returns_id=trial.returns_id,
-        returns=trial.record().returns,
-        task=trial.task,
-        status="running",
-        error=None,
-        provenance=merge_provenance(before.provenance, source) if before and before.evaluations else source,
-        evaluations=before.evaluations if before else [],
-        rollout_seconds=before.rollout_seconds if before else 0.0,
-    )
+    source = provenance_here(device if roll is rollout_in_process else "cpu")
+    result = load_returns(trial) or blank_returns(trial, source)
+    if result.evaluations:
+        source = merge_provenance(result.provenance, source)
+    result = replace(result, status="running", error=None, provenance=source)
 
     def write(**changes) -> None:
         nonlocal result
@@ -226,18 +219,23 @@ def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnPro
     return found
 
 
-def fail(trial: Trial, reason: str) -> TrialResult:
-    """Marks a trial as failed whose own process could not do so. Returns the result, even if it cannot be written."""
-    returns = ReturnsResult(
+def blank_returns(trial: Trial, source: Provenance) -> ReturnsResult:
+    """The result of an evaluation that begins."""
+    return ReturnsResult(
         returns_id=trial.returns_id,
         returns=trial.record().returns,
         task=trial.task,
-        status="failed",
-        error=reason,
-        provenance=provenance_here("cpu"),
+        status="running",
+        error=None,
+        provenance=source,
         evaluations=[],
         rollout_seconds=0.0,
     )
+
+
+def fail(trial: Trial, reason: str) -> TrialResult:
+    """Marks a trial as failed whose own process could not do so. Returns the result, even if it cannot be written."""
+    returns = replace(blank_returns(trial, provenance_here("cpu")), status="failed", error=reason)
     training = None
     with suppress(OSError, ValueError):  # a damaged file is left to the user
         training = load_training(trial)
