@@ -64,6 +64,7 @@ def show(
     seeds: SEEDS = "",
 ) -> None:
     """Shows a table's trials: ids, state, kept weights, cost on this machine. Example: `dmm show quickstart`."""
+    from dmm.config import edited_code
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training
@@ -92,6 +93,8 @@ def show(
                 )
     print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(plain_table(lines))
+    if edited := edited_code(found.trials()):
+        print(f"\n{edited}")
     kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
     print(f"\nkept weights: {kept:,} bytes")
     training = {trial.weights_id: cost[trial.returns_id].train for trial in found.trials()}

@@ -56,12 +56,14 @@ def evaluate(
 
 def choose_trial(table: str, row: str, seed: int, column: str, budget: str, source: str) -> "Trial":
     """The trial that a command's words name, said in a line."""
-    from dmm.config import cell_name
+    from dmm.config import cell_name, edited_code
 
     found = choose_table(table, budget, source)
     part = found.select([row], [column or found.columns[0].label])
     trial, name = part.trial(part.rows[0], part.columns[0], seed), cell_name(part.rows[0], part.columns[0])
     print(f"trial {trial.weights_id}, evaluation {trial.returns_id}: {name}, seed {seed}", flush=True)
+    if edited := edited_code([trial]):
+        print(edited, flush=True)
     return trial
 
 
