@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import handmade_results as handmade
 
-from dmm.cli.options import as_words, split_labels
+from dmm.cli.options import split_labels
 
 TESTS = Path(__file__).parent
 
@@ -80,7 +80,10 @@ def test_results_of_earlier_versions_are_counted_and_listed(tmp_path):
         (("data", "collect", "dmm/hoper/medium-v0"), "hopper"),
         (("data", "train-behaviour", "Hoper-v5"), "Hopper"),
         (("run", "quickstart", "DT", "--seed", "-1"), "0 or more"),
-        (("evaluate", "quickstart", "DT"), "no kept weights at update 500, 1,000, 1,500, 2,000; `dmm run`"),
+        (
+            ("evaluate", "quickstart", "DT"),
+            "no kept weights at update 500, 1,000, 1,500, 2,000; `dmm run quickstart DT` trains it",
+        ),
         (("show", "quickstart.smok"), "unknown budget or source of data 'smok'"),
         (("show", "quickstart", "--budget", "shrt"), "Did you mean 'short'"),
         (("show", "quickstart.smoke", "--budget", "short"), "is at budget smoke already"),
@@ -99,9 +102,6 @@ def test_a_wrong_name_is_one_line(words, said):
 def test_labels_may_have_commas():
     known = {"DT", "BC, context_length 1"}
     assert split_labels(["DT,BC", "BC, context_length 1"], known) == ["DT", "BC", "BC, context_length 1"]
-    assert as_words({"budget": "", "rows": ["DT", "BC, x"], "retrain": True, "seeds": "0,1"}) == [
-        "--rows", "DT", "--rows", "BC, x", "--retrain", "--seeds", "0,1",
-    ]  # fmt: skip
 
 
 def test_a_file_that_is_no_dataset_is_one_line_and_leaves_nothing(tmp_path):
