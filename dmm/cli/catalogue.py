@@ -72,6 +72,7 @@ def show(
 
     Example: `dmm show quickstart`
     """
+    from dmm.config import edited_code
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training
@@ -101,6 +102,8 @@ def show(
     part = f" ({found.part})" if found.part else ""
     print(f"{found.title}{part}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(plain_table(lines))
+    if edited := edited_code(found.trials()):
+        print(f"\n{edited}")
     kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
     print(f"\nkept weights: {kept:,} bytes")
     training = {trial.weights_id: cost[trial.returns_id].train for trial in found.trials()}
