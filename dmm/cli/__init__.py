@@ -4,6 +4,7 @@ catalogue.py  dmm list, show
 trials.py     dmm run, evaluate
 sweeps.py     dmm sweep, status, sync, submit
 report.py     dmm report
+export.py     dmm export
 data.py       dmm data
 machine.py    dmm bench, doctor
 options.py    arguments and options of several commands
@@ -16,10 +17,10 @@ import sys
 
 import typer
 
-from dmm.cli import catalogue, data, machine, report, sweeps, trials
+from dmm.cli import catalogue, data, export, machine, report, sweeps, trials
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-for group in (catalogue, trials, sweeps, report, machine):  # the order of `dmm --help`
+for group in (catalogue, trials, sweeps, report, export, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 
