@@ -1,6 +1,7 @@
 """A video of one episode: GIF, or MP4 with the extra `video`."""
 
 import os
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,8 @@ class Video:
 
     def watch(self, env: "gym.Env") -> None:
         """Draws the environment, if it is time for a picture."""
+        if self.steps == 0:
+            prepare(env)
         rate = env.metadata.get("render_fps", FRAMES_PER_SECOND)
         every = max(round(rate / FRAMES_PER_SECOND), 1)
         self.frames_per_second = rate / every
@@ -76,3 +79,17 @@ class Video:
             os.replace(building, self.path)
         finally:
             building.unlink(missing_ok=True)
+
+
+def prepare(env: "gym.Env") -> None:
+    """Chooses how a MuJoCo environment is drawn. It must be called before the first picture."""
+    bare: Any = env.unwrapped
+    if not hasattr(bare, "mujoco_renderer"):
+        return
+    from mujoco import mj_name2id, mjtObj
+
+    if sys.platform == "linux" and not {"MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        # without a screen. MuJoCo would try GLFW, fail, and end the process when something is drawn after that
+        os.environ["MUJOCO_GL"] = "egl"
+    # the body's own camera, or -1 if the model has none. Gymnasium's camera stays where the episode began
+    bare.mujoco_renderer.camera_id = mj_name2id(bare.model, mjtObj.mjOBJ_CAMERA, "track")
