@@ -1,5 +1,12 @@
 """dmm: a benchmark service for offline-RL sequence models. A protocol is a value, a model and a table are files.
 
+    import dmm
+    trial = dmm.train("dt", "dmm/hopper/medium-v0", width=64)  # budget "short". Later calls return the finished trial
+    trial.score, trial.curve
+    policy = dmm.load(trial.id).policy(target=0.5)  # half of the task's target return
+    dmm.rollout(policy, episodes=20, video="hopper.gif")
+    dmm.load_results("quickstart")  # a table's evaluations as a DataFrame
+
 The names in `__all__` are the public API. Each is loaded at its first use, so `import dmm` takes no time.
 """
 

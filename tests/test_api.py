@@ -385,13 +385,17 @@ def test_weights_with_two_evaluations_ask_which(trained):
     assert dmm.load(other.returns_id).policy().asked == -2.5
 
 
-def test_an_unknown_or_ambiguous_id_names_those_that_are_near(trained):
+def test_an_unknown_or_ambiguous_id_names_those_that_are_near(trained, tmp_path, monkeypatch):
     last = "0" if trained.returns_id[5] != "0" else "1"
     with pytest.raises(ValueError, match=f"near it: .*{trained.returns_id}"):
         dmm.load(trained.returns_id[:5] + last)
     shutil.copytree(home() / "trials" / trained.weights_id, home() / "trials" / (trained.weights_id[:8] + "0" * 8))
     with pytest.raises(ValueError, match="is the beginning of .*write more digits"):
         locate(trained.weights_id[:7])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facade").mkdir()
+    with pytest.raises(ValueError, match="no trial facade .*; the folder of that name is ./facade"):
+        dmm.load("facade")
     with pytest.raises(ValueError, match="neither an id of a trial .* nor a folder"):
         dmm.load("abc")
 

@@ -80,7 +80,7 @@ def load(
         folder = Path(source).expanduser()
         evaluation = folder / EVALUATION
         if not folder.is_dir():
-            raise ValueError(f"{source!r} is neither an id of a trial (6 to 16 hex digits) nor a folder")
+            raise ValueError(f"{str(source)!r} is neither an id of a trial (6 to 16 hex digits) nor a folder")
         if update is not None:
             raise ValueError(f"{folder} is an exported folder, which has the weights of one update; leave `update` out")
     return load_folder(folder, evaluation, device, trust_code)
@@ -121,7 +121,8 @@ def locate(id_: str, update: int | None = None) -> tuple[Path, Path]:
     if len(found) > 1:
         raise ValueError(f"id {id_} is the beginning of {', '.join(sorted(found))}; write more digits")
     if not found:
-        raise ValueError(f"there is no trial {id_} in {trials}; {near(id_, [*weights, *returns])}")
+        folder = f"; the folder of that name is ./{id_}" if Path(id_).is_dir() else ""
+        raise ValueError(f"there is no trial {id_} in {trials}; {near(id_, [*weights, *returns])}{folder}")
     (name,) = found
     if name in returns:
         evaluation = returns[name]
