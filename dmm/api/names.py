@@ -1,6 +1,5 @@
 """Names that the other functions take, and datasets by their ids."""
 
-import sys
 from collections.abc import Sequence
 
 from dmm import data, models, tables
@@ -32,10 +31,10 @@ def load_dataset(ids: str | Sequence[str]) -> Trajectories:
     """Loads a dataset, or several as one: states [N S], actions [N A], rewards [N], returns_to_go [N], lengths [E].
 
     N steps of E episodes lie one after the other. Values are raw: states are not normalised, and actions have the
-    environment's units. A dataset of dmm that is absent is collected first. Progress is printed to stderr.
+    environment's units. A dataset of dmm that is absent is collected first, with a bar.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
-    return data.load(dataset_ids(ids), say=lambda line: print(line, file=sys.stderr, flush=True))
+    return data.load(dataset_ids(ids))
 
 
 def dataset_ids(ids: str | Sequence[str]) -> tuple[str, ...]:

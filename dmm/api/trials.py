@@ -1,7 +1,6 @@
 """train: one trial in this process, under the same ids and in the same folder as a table's trials."""
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from dmm.api.names import dataset_ids, load_dataset
+from dmm.api.names import dataset_ids
 from dmm.api.policy import Policy, one_thread
 from dmm.api.results import evaluation_rows
 from dmm.api.trained import TrainedModel, choose_update, load_folder
@@ -23,9 +22,9 @@ from dmm.config.protocol import EVALUATION, TRAINING
 from dmm.models import DecisionModel
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
-from dmm.trials.run import run
+from dmm.trials.progress import run_with_bar
+from dmm.trials.run import WeightsNotKept
 from dmm.trials.storage import returns_path, trial_folder
-from dmm.trials.weights import must_train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +117,8 @@ def train(
     of the warm-up, 4 evaluations of 20 episodes. With `updates` there is no budget. Then the warm-up is scaled as the updates
     are. What is given in words of its own (`warmup`, `num_evaluations`, `episodes_per_evaluation`) is never scaled.
 
-    The files are in DMM_HOME, under the trial's ids. After an interrupt the same call continues.
+    The files are in DMM_HOME, under the trial's ids. After an interrupt the same call continues. Weights that are not kept any
+    more are trained again only with `retrain`.
     Raises ValueError for a wrong name, value, device or dataset, and FloatingPointError once the loss is not finite.
     """
     ids = dataset_ids(data)
@@ -138,10 +138,11 @@ def train(
         overrides=tuple(config.items()),
     )
     check_device(device)
-    if must_train(trial):
-        load_dataset(ids)  # which says how far it is with collecting
-    with one_thread():
-        return FinishedTrial(trial, run(trial, device=device, retrain=retrain, on_progress=print_progress))
+    try:
+        with one_thread():
+            return FinishedTrial(trial, run_with_bar(trial, row.label, device=device, retrain=retrain))
+    except WeightsNotKept as error:
+        raise WeightsNotKept(f"{error}: dmm.train(..., retrain=True)") from None
 
 
 def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]) -> Protocol:
@@ -180,9 +181,3 @@ def check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-
-
-def print_progress(result: TrialResult) -> None:
-    """Prints the newest loss and score to stderr."""
-    loss = f", loss {result.training.loss[-1].loss:.4f}" if result.training.loss else ""
-    print(f"update {result.update:,}{loss}", file=sys.stderr, flush=True)

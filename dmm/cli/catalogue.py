@@ -13,13 +13,16 @@ app = typer.Typer()
 @app.command("list")
 def list_(
     models: Annotated[
-        bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
+        bool, typer.Option("--models", help="Describe each architecture: paper, tokens, mixers, size and quirks.")
     ] = False,
     old: Annotated[
-        bool, typer.Option("--old", help="Results of earlier versions, which are kept and not reused.")
+        bool, typer.Option("--old", help="List the results of earlier versions, which are kept and not reused.")
     ] = False,
 ) -> None:
-    """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
+    """Lists architectures, tasks, datasets, tables and profiles.
+
+    Example: `dmm list --models`
+    """
     from dmm.catalogue import summaries
     from dmm.trials.storage import old_results
 
@@ -30,20 +33,19 @@ def list_(
     if models:
         print("\n\n".join(summary.text() for summary in summaries()))
         return
-    from dmm.data import fetchable_ids, local_ids
+    from dmm.api.names import list_datasets, list_tables, list_tasks
     from dmm.models import find_model
     from dmm.sweeps.profile import profiles
-    from dmm.tables import tables
-    from dmm.tasks import TASKS
+    from dmm.tasks import find_task
 
     rows = [
         {"architecture": found.arch, "presets": "; ".join(find_model(found.arch).presets), "name": found.title}
         for found in summaries()
     ]
     print(plain_table(rows))
-    print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
-    print("datasets: " + ", ".join(sorted({*local_ids(), *fetchable_ids()})) + " (more with `dmm data list`)")
-    print("tables:   " + ", ".join(tables()))
+    print("\ntasks:    " + ", ".join(f"{name} ({find_task(name).environment})" for name in list_tasks()))
+    print("datasets: " + ", ".join(list_datasets()) + " (more with `dmm data list`)")
+    print("tables:   " + ", ".join(list_tables()))
     print("profiles: " + ", ".join(profiles()))
     if before := old_results():
         kept = (
@@ -63,7 +65,12 @@ def show(
     columns: COLUMNS = None,
     seeds: SEEDS = "",
 ) -> None:
-    """Shows a table's trials: ids, state, kept weights, cost on this machine. Example: `dmm show quickstart`."""
+    """Shows the trials of a table: ids, status, kept weights and cost.
+
+    The cost is an estimate for this machine.
+
+    Example: `dmm show quickstart`
+    """
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training
@@ -90,7 +97,8 @@ def show(
                         "rollouts": f"< {cost[trial.returns_id].rollout / 60:.1f} min",
                     }
                 )
-    print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
+    part = f" ({found.part})" if found.part else ""
+    print(f"{found.title}{part}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(plain_table(lines))
     kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
     print(f"\nkept weights: {kept:,} bytes")
