@@ -173,7 +173,7 @@ def test_train_is_the_trial_of_a_table_and_runs_once(tiny_trial, monkeypatch, ca
     finally:
         torch.set_num_threads(threads)
     assert (found.id, found.result.training.weights_id) == (tiny_trial.returns_id, tiny_trial.weights_id)
-    assert "update 8" in capsys.readouterr().err
+    assert "8/8" in capsys.readouterr().err
     monkeypatch.setattr(run, "train_and_evaluate", None)  # nothing may call it
     assert dmm.train("dt", data, task=REACHER, **SETTINGS).result == found.result
     assert run.run(tiny_trial) == found.result
