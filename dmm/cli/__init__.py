@@ -1,6 +1,7 @@
 """The command line. Each command calls one or two functions of the package.
 
 catalogue.py  dmm list, show
+models.py     dmm check, new
 trials.py     dmm run, evaluate
 sweeps.py     dmm sweep, status, sync, submit
 report.py     dmm report
@@ -16,10 +17,10 @@ import sys
 
 import typer
 
-from dmm.cli import catalogue, data, machine, report, sweeps, trials
+from dmm.cli import catalogue, data, machine, models, report, sweeps, trials
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-for group in (catalogue, trials, sweeps, report, machine):  # the order of `dmm --help`
+for group in (catalogue, models, trials, sweeps, report, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 

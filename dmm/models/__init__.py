@@ -72,6 +72,10 @@ class DecisionModel(nn.Module, ABC):
         """Prefixes of the names of parameters that get no gradient. The docstring of the file lists each as a quirk."""
         return ()
 
+    def sees(self) -> Mapping[str, int]:
+        """The fields of Batch that an action reads -> steps from the action back to the latest entry that it reads."""
+        return {"states": 0, "returns_to_go": 0, "actions": 1}
+
     def dead_entries(self) -> Mapping[str, int]:
         """Parameters of which some entries get no gradient and others do: name -> how many get none."""
         return {}
