@@ -105,7 +105,8 @@ def keep_optional(batch: Batch, kept: frozenset[str]) -> Batch:
 def take_rows(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch, as one of several workers has them."""
     taken: dict[str, Any] = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
-    return replace(batch, **taken, first_row=rows.start)
+    taken["first_row"] = rows.start
+    return replace(batch, **taken)
 
 
 def as_tuple(value: Any) -> tuple[Tensor, ...]:
