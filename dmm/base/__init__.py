@@ -5,6 +5,7 @@ lock.py          locks that name their holder
 errors.py        one clear error for an unknown name
 fields.py        checks of the fields of dataclasses
 seeds.py         seeds derived from a trial's seed
+source_code.py   the text of a module and of the files that it imports, carried to other processes
 provenance.py    commit, library versions, machine
 progress_bar.py  a bar for long work
 text_tables.py   tables as CSV, Markdown and plain text

@@ -212,7 +212,8 @@ def train_and_evaluate(
         if held.assert_training_held:
             train(trial, device, held.assert_training_held, roll_out, progress, on_update)
         for update in missing_entries(trial, result):
-            roll_out(*load_weights(weights_folder(trial, update), device, acting_config(trial.config)))
+            folder, acting = weights_folder(trial, update), acting_config(trial.config)
+            roll_out(*load_weights(folder, device, acting, trust_code=True))  # the trial itself names the code
         write(status="finished")
     except LockLost:  # the files are another process's
         raise

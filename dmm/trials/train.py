@@ -139,6 +139,7 @@ def make_card(trial: Trial, trajectories: Trajectories, progress: TrainingResult
         state_std=(trajectories.state_std + trial.training.std_offset).tolist(),
         provenance=progress.provenance,
         sha256="",
+        source=trial.source,
     )
 
 
