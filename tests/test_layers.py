@@ -20,7 +20,7 @@ LEVELS = [
     {"layers", "environments", "schema"},
     {"models", "data", "config"},
     {"training", "rollouts", "tables", "catalogue"},
-    {"trials"},
+    {"trials", "contract"},
     {"results"},
     {"tracking"},
     {"sweeps", "bench"},

@@ -1,6 +1,7 @@
 """The command line. Each command calls one or two functions of the package.
 
 catalogue.py   dmm list, show
+models.py      dmm check, new
 trials.py      dmm run, evaluate
 sweeps.py      dmm sweep, status, sync, submit
 report.py      dmm report
@@ -20,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli import catalogue, data, export, machine, mistakes, report, sweeps, trials
+from dmm.cli import catalogue, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
     cls=mistakes.Group,
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (catalogue, trials, sweeps, report, export, machine):  # the order of `dmm --help`
+for group in (catalogue, models, trials, sweeps, report, export, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
 app.add_typer(data.app, name="data", cls=mistakes.Group)
 
