@@ -109,7 +109,7 @@ def finish(context: typer.Context, trial: "Trial", name: str, retrain: bool) -> 
     print(scores(result))
     print(f"episodes    {returns_path(trial)}")
     print(f"model       {weights_folder(trial, trial.training.updates)}")
-    print(f'in Python   dmm.load("{trial.weights_id}")')
+    print(f'in Python   dmm.load("{trial.returns_id}")')
 
 
 def scores(result: "TrialResult") -> str:
