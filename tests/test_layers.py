@@ -24,6 +24,7 @@ LEVELS = [
     {"results"},
     {"tracking"},
     {"sweeps", "bench"},
+    {"api"},
     {"cli"},
 ]
 LEVEL = {package: number for number, packages in enumerate(LEVELS) for package in packages}

@@ -2,6 +2,7 @@
 
 paths.py         DMM_HOME and atomic file writes
 lock.py          locks that name their holder
+code_hash.py     which files of dmm can move a number, and a hash of each
 errors.py        one clear error for an unknown name
 fields.py        checks of the fields of dataclasses
 seeds.py         seeds derived from a trial's seed

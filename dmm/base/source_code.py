@@ -196,9 +196,12 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, str]]:
             above = parents[: max(len(parents) - node.level + 1, 0)] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             yield from ((module or alias.name, alias.name if module else "") for alias in node.names)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in (
+            getattr(node.test, "id", ""),
+            getattr(node.test, "attr", ""),
+        ):
             yield from imports(ast.Module(node.orelse, []), package)
-        else:
+        elif not isinstance(node, ast.expr):
             yield from imports(node, package)
 
 

@@ -5,6 +5,7 @@ models.py      dmm check, new
 trials.py      dmm run, evaluate
 sweeps.py      dmm sweep, status, sync, submit
 report.py      dmm report
+export.py      dmm export
 data.py        dmm data
 machine.py     dmm bench, doctor
 options.py     arguments and options of several commands, and the commands that hints name
@@ -20,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli import catalogue, data, machine, mistakes, models, report, sweeps, trials
+from dmm.cli import catalogue, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
     cls=mistakes.Group,
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (catalogue, models, trials, sweeps, report, machine):  # the order of `dmm --help`
+for group in (catalogue, models, trials, sweeps, report, export, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
 app.add_typer(data.app, name="data", cls=mistakes.Group)
 

@@ -6,10 +6,12 @@ all that can move a return. So tables share weights and returns, and nothing is 
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from dmm.base.code_hash import ModelCode, model_code
 from dmm.config.protocol import Evaluation, Training
 from dmm.models import (
     DecisionModel,
@@ -66,6 +68,11 @@ class Trial:
         """The architecture's Config of this trial."""
         return make_config(self.source or self.arch, dict(self.overrides))
 
+    @property
+    def code(self) -> ModelCode:
+        """The code of dmm that can move a number of this trial, as it is in this process."""
+        return model_code(self.source.code if self.source else self.arch)
+
     @cached_property
     def updates(self) -> tuple[int, ...]:
         """The numbers of updates after which the weights are evaluated."""
@@ -90,6 +97,7 @@ class Trial:
             seed=self.seed,
             source_sha256=self.source.sha256 if self.source else "",
             distribution=self.source.distribution if self.source else "",
+            code=self.code.edited_sha256,
         )
 
     @cached_property
@@ -123,6 +131,12 @@ def settle_arch(value: Any) -> None:
         name, source = resolve(value.arch)
         object.__setattr__(value, "arch", name)
         object.__setattr__(value, "source", source)
+
+
+def edited_code(trials: Iterable[Trial]) -> str:
+    """A line that names the files of dmm that were edited, or "" if there is none."""
+    files = sorted({path for trial in trials for path in trial.code.edited})
+    return f"edited since the pins: {', '.join(files)}; results get their own ids" if files else ""
 
 
 def short_hash(record: WeightsRecord | ReturnsRecord) -> str:
