@@ -4,9 +4,12 @@ import importlib.util
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dmm.base.errors import unknown_name
-from dmm.config import Table
+
+if TYPE_CHECKING:  # the names of tables must be found fast, for the shell
+    import dmm.config
 
 
 def folders() -> list[Path]:
@@ -22,7 +25,7 @@ def tables() -> dict[str, Path]:
     return found
 
 
-def find_table(name: str) -> Table:
+def find_table(name: str) -> "dmm.config.Table":
     """The table of that name, or at that path. Raises ValueError if there is none, or if the file is wrong.
 
     A name may have a budget and a source of data behind it: `quickstart.short.dmm`.
@@ -41,8 +44,10 @@ def find_table(name: str) -> Table:
     return table
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> "dmm.config.Table":
     """The TABLE of a file. Raises ValueError if the file is absent or wrong."""
+    from dmm.config import Table
+
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file that defines TABLE")
     spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)
