@@ -4,6 +4,10 @@ CPU_WHEELS = https://download.pytorch.org/whl/cpu
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH is '$(TORCH)'; it takes cpu, or nothing)
+endif
+
 .PHONY: install quickstart test test-slow test-faults lint
 
 # TORCH=cpu takes torch from the index of CPU wheels. Without it, pip on Linux takes gigabytes of CUDA libraries with it
