@@ -8,7 +8,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH is '$(TORCH)'; it takes cpu, or nothing)
 endif
 
-.PHONY: install quickstart test test-slow test-faults lint
+.PHONY: install quickstart test test-slow test-faults pin lint
 
 # TORCH=cpu takes torch from the index of CPU wheels. Without it, pip on Linux takes gigabytes of CUDA libraries with it
 install: .venv/installed
@@ -40,6 +40,10 @@ test-slow: .venv/tested
 
 test-faults: .venv/tested
 	$(BIN)/python -m pytest -m faults
+
+pin: .venv/tested  # after an edit of code that moves no number
+	$(BIN)/python -m pytest tests/test_golden.py
+	$(BIN)/python -m dmm.base.code_hash
 
 lint: .venv/tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

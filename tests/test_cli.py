@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,29 +123,3 @@ def test_a_home_that_cannot_be_written_is_said_at_once(tmp_path, reacher_file):
         DMM_HOME=str(tmp_path / "file" / "home"),
     )
     assert done.returncode == 2 and "DMM_HOME" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_the_wheel_is_whole(tmp_path):
-    """The wheel is built, installed into an empty folder, and run elsewhere. Policies, profiles and tables are inside."""
-    run = dict(check=True, capture_output=True, text=True)
-    source = tmp_path / "source"  # a copy, because a build writes files beside its sources
-    shutil.copytree(
-        TESTS.parent, source, ignore=shutil.ignore_patterns(".*", "tests", "reports", "*.egg-info", "build")
-    )
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", source], **run)
-    (wheel,) = (tmp_path / "dist").glob("dmm_bench-*.whl")
-    target, empty = tmp_path / "target", tmp_path / "empty"
-    empty.mkdir()
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", target, wheel], **run)
-    here, there = ({p.relative_to(root) for p in (root / "dmm").rglob("*.*")} for root in (source, target))
-    assert not {p for p in here - there if "__pycache__" not in p.parts}, "pyproject.toml does not name these packages"
-    for words, said in (
-        (("show", "quickstart"), "4 trials"),
-        (("list",), "laptop"),
-        (("data", "list"), "hopper/medium"),
-    ):
-        code = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv[1:] = {words!r}; from dmm.cli import main; main()"
-        env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DMM_HOME")}
-        done = subprocess.run([sys.executable, "-I", "-c", code], cwd=empty, capture_output=True, text=True, env=env)
-        assert done.returncode == 0 and said in done.stdout, done.stderr

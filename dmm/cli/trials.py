@@ -86,12 +86,14 @@ def evaluate(
 
 def choose_trial(table: str, row: str, seed: int, column: str, budget: str, source: str) -> "Trial":
     """The trial that a command's words name, said in a line."""
-    from dmm.config import cell_name
+    from dmm.config import cell_name, edited_code
 
     found = choose_table(table, budget, source)
     part = found.select([row], [column or found.columns[0].label])
     trial, name = part.trial(part.rows[0], part.columns[0], seed), cell_name(part.rows[0], part.columns[0])
     print(f"trial {trial.weights_id}, evaluation {trial.returns_id}: {name}, seed {seed}", flush=True)
+    if edited := edited_code([trial]):
+        print(edited, flush=True)
     return trial
 
 
@@ -106,7 +108,7 @@ def finish(context: typer.Context, trial: "Trial", retrain: bool) -> None:
     print(scores(result))
     print(f"episodes    {returns_path(trial)}")
     print(f"model       {weights_folder(trial, trial.training.updates)}")
-    print(f'in Python   dmm.load("{trial.weights_id}")')
+    print(f'in Python   dmm.load("{trial.returns_id}")')
 
 
 def scores(result: "TrialResult") -> str:
