@@ -51,7 +51,8 @@ class Subject:
         except TypeError as error:
             raise ValueError(f"{name}.Config cannot be made: {error}. Give every field of it a default") from error
         try:
-            self.build()
+            with torch.random.fork_rng(devices=[]):
+                self.build()
         except Exception as error:
             raise ValueError(
                 f"{name} cannot be built: {type(error).__name__}: {error}. A model takes (config, spaces, context_length), "
@@ -104,9 +105,8 @@ def keep_optional(batch: Batch, kept: frozenset[str]) -> Batch:
 
 def take_rows(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch, as one of several workers has them."""
-    taken: dict[str, Any] = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
-    taken["first_row"] = rows.start
-    return replace(batch, **taken)
+    taken = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
+    return Batch(**vars(batch) | taken | {"first_row": rows.start})
 
 
 def as_tuple(value: Any) -> tuple[Tensor, ...]:
