@@ -16,6 +16,7 @@ import sys
 
 import typer
 
+from dmm.base.secrets import masked
 from dmm.cli import catalogue, data, machine, report, sweeps, trials
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -38,5 +39,5 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", masked(" ".join(str(error).split())), file=sys.stderr)
         sys.exit(2)

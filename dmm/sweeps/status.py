@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
+from dmm.base.secrets import masked
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
@@ -138,7 +139,7 @@ def status_lines(table: Table, uri: str | None = None) -> list[str]:
         from dmm.tracking.mlflow_store import Recorder
 
         found = Recorder(uri).summaries(table)
-        where = f"as recorded in {uri}"
+        where = f"as recorded in {masked(uri)}"
     else:
         found = {}
         for trial_id, trial in status.trials.items():
