@@ -16,7 +16,6 @@ A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol as Interface
 from typing import cast, runtime_checkable
@@ -31,8 +30,8 @@ from dmm.data.trajectories import Trajectories, join
 class Reader(Interface):
     """A module of readers/.
 
-    A source that can get an absent dataset has two functions more. `fetch(dataset_id, say)` downloads or makes the
-    dataset. `fetchable_ids()` lists datasets that `fetch` can get.
+    A source that can get an absent dataset has two functions more. `fetch(dataset_id)` downloads or makes the dataset,
+    with a bar. `fetchable_ids()` lists datasets that `fetch` can get.
     """
 
     PREFIXES: tuple[str, ...]  # the part of an id before the first / or :
@@ -86,25 +85,25 @@ def is_present(dataset_id: str) -> bool:
     return path.is_file() or cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
 
 
-def load(ids: tuple[str, ...], say: Callable[[str], None] = lambda line: None) -> Trajectories:
-    """Loads a dataset, or several as one. `say` is given lines of progress.
+def load(ids: tuple[str, ...]) -> Trajectories:
+    """Loads a dataset, or several as one.
 
-    An absent dataset is fetched if its reader can do so. A source is read once. Later calls open its cache.
+    An absent dataset is fetched, with a bar, if its reader can do so. A source is read once. Later calls open its cache.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
     folder = cache.folder_of(ids)
     if (found := cache.read(folder, stamps(ids))) is not None:
         return found
     for dataset_id in ids:
-        fetch_if_absent(dataset_id, say)
+        fetch_if_absent(dataset_id)
     before = stamps(ids)  # taken before reading, so that a file that changes meanwhile is read again next time
     first, *others = ids
-    parts = [load((dataset_id,), say) for dataset_id in ids] if others else []
+    parts = [load((dataset_id,)) for dataset_id in ids] if others else []
     trajectories = join(parts) if others else find_reader(first).read(first)
     return cache.write(folder, ids, trajectories, before)
 
 
-def fetch_if_absent(dataset_id: str, say: Callable[[str], None]) -> None:
+def fetch_if_absent(dataset_id: str) -> None:
     """Fetches a dataset that is not present. Raises ValueError if that cannot be done."""
     if is_present(dataset_id):
         return
@@ -112,7 +111,7 @@ def fetch_if_absent(dataset_id: str, say: Callable[[str], None]) -> None:
     fetch = getattr(reader, "fetch", None)
     if fetch is None:
         raise reader.absent(dataset_id)
-    fetch(dataset_id, say)
+    fetch(dataset_id)
 
 
 def stamps(ids: tuple[str, ...]) -> list[cache.Stamp]:
