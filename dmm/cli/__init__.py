@@ -19,12 +19,7 @@ from typing import Annotated
 
 import typer
 
-<<<<<<< HEAD
-from dmm.base.secrets import masked
-from dmm.cli import catalogue, data, machine, report, sweeps, trials
-=======
 from dmm.cli import catalogue, data, machine, mistakes, report, sweeps, trials
->>>>>>> main
 
 app = typer.Typer(
     cls=mistakes.Group,
@@ -66,10 +61,5 @@ def main() -> None:
     except typer.TyperException as error:
         mistakes.end(mistakes.usage(error))
     except ValueError as error:
-<<<<<<< HEAD
-        print("error:", masked(" ".join(str(error).split())), file=sys.stderr)
-        sys.exit(2)
-=======
         mistakes.end(str(error))
     sys.exit(code if isinstance(code, int) else 0)
->>>>>>> main

@@ -172,7 +172,7 @@ class Recorder:
         for id_ in wanted:
             if id_ in trash and id_ not in runs:
                 self._say(
-                    f"MLflow's run {trash[id_].run_id} of trial {id_} is in its trash; `dmm sync` sends the trial again"
+                    f"MLflow's run {trash[id_].run_id} of trial {id_} is in its trash; `dmm sync` of its table sends the trial again"
                 )
         found = {id_: self._summary(id_, runs[id_]) for id_ in wanted if id_ in runs}
         return {id_: summary for id_, summary in found.items() if summary}
