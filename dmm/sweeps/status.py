@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
-from dmm.base.secrets import masked
 from dmm.base.progress_bar import spell_duration
+from dmm.base.secrets import masked
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary

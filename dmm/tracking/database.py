@@ -72,8 +72,10 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
         check(uri)
         if path:
             move_artifacts(uri, artifacts_of(path), say)
-        timeout = "" if "?" in uri or not path else f"?timeout={LOCK_SECONDS}"
-        return MlflowClient(uri + timeout)
+            if "?" not in uri:
+                # MLflow keeps the connections of each URI, also to a file that was replaced. So each file has its own URI
+                uri += f"?timeout={LOCK_SECONDS}.{path.stat().st_ino}"
+        return MlflowClient(uri)
 
 
 def artifacts_of(path: Path) -> str:

@@ -41,6 +41,7 @@ from dmm.tracking.view import table_view
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PAGE = 200  # runs in one answer, so that it arrives well within the timeout
 BATCH = 800  # metrics in one request. With params and tags this is below MLflow's limit of 1,000
+AGAIN = "`dmm sync` of its table sends the trial again"
 HINT = (
     ". A tracking URI is http://HOST:PORT of a running server, sqlite:////PATH or postgresql://USER@HOST/NAME; "
     "without one, results are recorded in DMM_HOME"
@@ -171,9 +172,7 @@ class Recorder:
             trash = self._search(self.query(table.name), ViewType.DELETED_ONLY) if set(wanted) - set(runs) else {}
         for id_ in wanted:
             if id_ in trash and id_ not in runs:
-                self._say(
-                    f"MLflow's run {trash[id_].run_id} of trial {id_} is in its trash; `dmm sync` of its table sends the trial again"
-                )
+                self._say(f"MLflow's run {trash[id_].run_id} of trial {id_} is in its trash. {AGAIN}")
         found = {id_: self._summary(id_, runs[id_]) for id_ in wanted if id_ in runs}
         return {id_: summary for id_, summary in found.items() if summary}
 
@@ -185,8 +184,7 @@ class Recorder:
             summary = unpack(stored.tags)
         except ValueError as error:
             raise TrackingError(
-                f"MLflow's run {stored.run_id} of trial {trial_id} at {self.uri} cannot be read: {error}. "
-                "`dmm sync` of its table sends the trial again"
+                f"MLflow's run {stored.run_id} of trial {trial_id} at {self.uri} cannot be read: {error}. {AGAIN}"
             ) from error
         return summary and replace(summary, run_id=stored.run_id)
 
