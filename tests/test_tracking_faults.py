@@ -412,6 +412,16 @@ def test_a_copied_folder_writes_to_itself_and_a_moved_one_too(store, tmp_path, m
     assert len(said) == 2 and not old.exists()
 
 
+def test_a_server_whose_artifacts_lay_in_a_folder_that_is_gone_is_refused(store, tmp_path):
+    """A database server is shared by several DMM_HOMEs, so the place is not corrected."""
+    recorder, gone = Recorder(), tmp_path / "old home" / "mlartifacts"
+    edit(store, f"UPDATE experiments SET artifact_location = '{gone.as_uri()}' WHERE name = 'dmm'")
+    with pytest.raises(TrackingError, match=f"keeps its artifacts in {gone}, and .*: ln -s {home()} '{gone.parent}'"):
+        recorder._experiment((home() / "mlartifacts").as_uri())
+    gone.parent.mkdir()
+    assert recorder._experiment((home() / "mlartifacts").as_uri()) == recorder.experiment
+
+
 NAMES = ["what?", "100%41", "a#b", "with space", "o'neil", 'a "b"', "ann@lab:x", "50%"]
 
 

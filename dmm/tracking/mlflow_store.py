@@ -15,6 +15,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
 
 from dmm.base import provenance
@@ -90,6 +91,13 @@ class Recorder:
                 f"mlflow experiments restore --experiment-id {found.experiment_id}. To delete it for good: "
                 f"mlflow gc --backend-store-uri DATABASE --experiment-ids {found.experiment_id}"
             )
+        if place and found.artifact_location.startswith("file:"):
+            folder = Path(local_file_uri_to_path(found.artifact_location))
+            if not folder.parent.exists():  # a DMM_HOME that was moved, or that is on another machine
+                raise TrackingError(
+                    f"experiment {EXPERIMENT!r} of {self.uri} keeps its artifacts in {folder}, and {folder.parent} is gone. "
+                    f"If it was moved, link it: ln -s {shlex.quote(str(home()))} {shlex.quote(str(folder.parent))}"
+                )
         return found.experiment_id
 
     def push(self, result: TrialResult, rows: Mapping[str, str]) -> None:
