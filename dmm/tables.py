@@ -12,9 +12,12 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from dmm.base.errors import unknown_name
-from dmm.config import Table
+
+if TYPE_CHECKING:  # the names of tables must be found fast, for the shell
+    import dmm.config
 
 
 def shipped() -> Path:
@@ -37,7 +40,7 @@ def tables() -> dict[str, Path]:
     return found
 
 
-def find_table(name: str) -> Table:
+def find_table(name: str) -> "dmm.config.Table":
     """The table of that name, or at that path. Raises ValueError if there is none, or if the file is wrong.
 
     A name may have a budget and a source of data behind it: `quickstart.short.dmm`.
@@ -56,19 +59,25 @@ def find_table(name: str) -> Table:
     return table
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> "dmm.config.Table":
     """The TABLE of a file. Raises ValueError if the file is absent or wrong."""
+    from dmm.config import Table
+    from dmm.models import table_file
+
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file that defines TABLE")
     spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)
     assert spec and spec.loader, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    reading = table_file.set(path)  # paths of models are relative to its folder
     try:
         with imports_of_a_table(path.resolve().parent):
             spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    finally:
+        table_file.reset(reading)
     table = getattr(module, "TABLE", None)
     if not isinstance(table, Table):
         raise ValueError(f"{path} does not define TABLE = Table(...)")

@@ -31,8 +31,9 @@ def of_table(context: typer.Context, names: Callable[["Table"], Iterable[str]]) 
     """Names that the table on the command line has."""
     from dmm.tables import find_table
 
+    given = [context.params.get("table"), *context.args]  # behind an unfinished option, no argument has its name yet
     with suppress(ValueError):
-        return list(dict.fromkeys(names(find_table(context.params.get("table") or ""))))
+        return list(dict.fromkeys(names(find_table(next(filter(None, given), "")))))
     return []
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dmm import data
 from dmm.base.paths import check_writable, home
-from dmm.config import Table, Trial
+from dmm.config import Table, Trial, edited_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import SweepProgress
@@ -61,6 +61,8 @@ def sweep(
     check_writable(home(), "results (DMM_HOME)")
     with hold_table(table):
         recorder = Recorder(uri)
+        if edited := edited_code(trials):
+            say(edited)
         for trial in trials:
             note(trial)  # all of them, before any is trained
             repair(trial)
@@ -94,6 +96,8 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
     import ray
     from ray import tune
 
+    from dmm.sweeps.nodes import check_nodes
+
     started = not ray.is_initialized()
     if started:
         address = os.environ.get("RAY_ADDRESS", "local")
@@ -107,6 +111,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
     stop_at_sigterm()  # with Ray's own handler the sweep would not close
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     at_once = trials_at_once(profile, nodes)
+    check_nodes(trials)
     progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)

@@ -9,6 +9,7 @@ import ray
 
 from dmm.config import Trial
 from dmm.rollouts.rollout import rollout_in_process
+from dmm.sweeps.nodes import check_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
@@ -38,6 +39,7 @@ def train_trial(
 
     place.enter()
     trial = trials[config["trial"]]
+    check_code(trial, config["trial"])  # else the driver would wait for a result that has another id
     pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
     try:
         result = run(
