@@ -135,7 +135,7 @@ def test_a_start_that_is_killed_leaves_no_database_or_a_whole_one(tmp_path):
 def test_a_start_can_be_killed_at_any_step(tmp_path):
     (tmp_path / "undisturbed").mkdir()
     total = killed_at(-1, tmp_path / "undisturbed" / "mlflow.db")
-    steps = [*range(1, total, total // 40), *range(total - 30, total + 1)]  # the file is written in the last ones
+    steps = [*range(1, total, total // 10), *range(total - 30, total + 1)]  # the file is written in the last ones
     whole = []
     for step in steps:
         folder = tmp_path / str(step)
@@ -210,8 +210,8 @@ def test_a_database_that_an_older_version_left_half_made_is_recognised(tmp_path)
 
 
 @pytest.mark.faults
-def test_a_database_that_was_left_at_any_statement_is_recognised(tmp_path):
-    check_halves(halves(tmp_path, every=1))
+def test_a_database_that_was_left_at_any_fifth_statement_is_recognised(tmp_path):
+    check_halves(halves(tmp_path, every=5))
 
 
 def test_the_way_out_of_a_half_made_database_works(store):
