@@ -495,7 +495,7 @@ def test_results_of_a_tracking_store_are_those_of_the_files():
     recorder = Recorder()
     for result in handmade.results():
         handmade.write(result, home() / "trials")
-        recorder.push(result, ["handmade"])
+        recorder.push(result, {"handmade": "DT"})
     files, store = (
         dmm.load_results(handmade.TABLE),
         dmm.load_results(handmade.TABLE, mlflow=f"sqlite:///{home()}/mlflow.db"),
