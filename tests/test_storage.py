@@ -1,7 +1,6 @@
 """A trial's files on a bad day: cut, damaged, on a full disk, wanted by two. Nothing begins anew in silence."""
 
 import errno
-import json
 import multiprocessing
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dmm.base.checksums import dump_json, load_json
 from dmm.base.lock import Held, describe, hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.schema import TrialResult
@@ -269,8 +269,8 @@ def test_who_waits_gets_the_lock(tmp_path, other):
 def test_a_trial_that_another_process_took_over_is_not_written(trial, monkeypatch):
     def stolen(found):
         if found.update == 4:
-            thief = json.loads(training_lock(trial).with_suffix(".holder").read_text()) | {"token": "x", "host": "far"}
-            write_atomic(training_lock(trial).with_suffix(".holder"), json.dumps(thief).encode())
+            thief = load_json(training_lock(trial).with_suffix(".holder").read_bytes()) | {"token": "x", "host": "far"}
+            write_atomic(training_lock(trial).with_suffix(".holder"), dump_json(thief))
 
     with pytest.raises(RuntimeError, match="was taken over by .*@far"):
         run.run(trial, on_progress=stolen)

@@ -1,6 +1,7 @@
 """The ground of every other package. Nothing here knows of models, data or trials.
 
-paths.py        DMM_HOME and atomic file writes
+paths.py        DMM_HOME, atomic file writes, names that cannot collide
+checksums.py    JSON and bytes that carry their sha256
 lock.py         locks that name their holder
 errors.py       one clear error for an unknown name
 fields.py       checks of the fields of dataclasses

@@ -20,6 +20,15 @@ def list_() -> None:
 
 
 @app.command()
+def verify() -> None:
+    """Reads all cached datasets and compares their checksums. Rebuilds what is damaged. Example: `dmm data verify`."""
+    from dmm.data.inventory import verify
+
+    if not verify(print):
+        raise typer.Exit(1)
+
+
+@app.command()
 def collect(
     dataset: Annotated[str, typer.Argument(help="dmm/TASK/POLICY-v0, e.g. dmm/hopper/medium-v0.")],
     steps: Annotated[

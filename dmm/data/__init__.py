@@ -4,7 +4,7 @@ trajectories.py  a dataset in memory, and checks of it
 windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
 goals.py         goals of hierarchical models
 cache.py         each dataset once, as memory-mapped files
-inventory.py     the rows of `dmm data list`
+inventory.py     the rows of `dmm data list`, and `dmm data verify`
 collect.py       behaviour policies rolled out into Minari datasets
 behaviour.py     behaviour policies trained with SAC
 readers/         one file for each source of data
@@ -17,6 +17,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable
+from os.path import isfile
 from pathlib import Path
 from typing import Protocol as Interface
 from typing import cast, runtime_checkable
@@ -83,36 +84,50 @@ def fetchable_ids() -> list[str]:
 def is_present(dataset_id: str) -> bool:
     """Whether a dataset can be loaded without fetching: its file exists, or the cache has it."""
     path = find_reader(dataset_id).path(dataset_id)
-    return path.is_file() or cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
+    if isfile(path):
+        return True
+    try:
+        return cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
+    except cache.Damaged:
+        return False
 
 
-def load(ids: tuple[str, ...], say: Callable[[str], None] = lambda line: None) -> Trajectories:
-    """Loads a dataset, or several as one. `say` is given lines of progress.
+def load(ids: tuple[str, ...], say: Callable[[str], None] = print) -> Trajectories:
+    """Loads a dataset, or several as one. `say` is given lines of progress, and a line if a damaged cache is rebuilt.
 
     An absent dataset is fetched if its reader can do so. A source is read once. Later calls open its cache.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
     folder = cache.folder_of(ids)
-    if (found := cache.read(folder, stamps(ids))) is not None:
+    try:
+        if (found := cache.read(folder, stamps(ids))) is not None:
+            return found
+    except cache.Damaged as damaged:
+        try:
+            found = cache.write(folder, ids, *read_sources(ids, say))
+        except ValueError as error:
+            raise ValueError(f"{damaged}, and it cannot be rebuilt: {error}") from None
+        say(f"{damaged}; it is rebuilt from {' + '.join(ids)}")
         return found
-    for dataset_id in ids:
-        fetch_if_absent(dataset_id, say)
-    before = stamps(ids)  # taken before reading, so that a file that changes meanwhile is read again next time
+    return cache.write(folder, ids, *read_sources(ids, say))
+
+
+def read_sources(ids: tuple[str, ...], say: Callable[[str], None]) -> tuple[Trajectories, list[cache.Stamp]]:
+    """Reads datasets as one. Also gives the stamps of their files before, so that later changes are seen."""
     first, *others = ids
-    parts = [load((dataset_id,), say) for dataset_id in ids] if others else []
-    trajectories = join(parts) if others else find_reader(first).read(first)
-    return cache.write(folder, ids, trajectories, before)
-
-
-def fetch_if_absent(dataset_id: str, say: Callable[[str], None]) -> None:
-    """Fetches a dataset that is not present. Raises ValueError if that cannot be done."""
-    if is_present(dataset_id):
-        return
-    reader = find_reader(dataset_id)
-    fetch = getattr(reader, "fetch", None)
-    if fetch is None:
-        raise reader.absent(dataset_id)
-    fetch(dataset_id, say)
+    if others:
+        for dataset_id in ids:
+            load((dataset_id,), say)  # fetches those that are absent
+        before = stamps(ids)
+        return join([load((dataset_id,), say) for dataset_id in ids]), before
+    reader = find_reader(first)
+    if not isfile(reader.path(first)):
+        fetch = getattr(reader, "fetch", None)
+        if fetch is None:
+            raise reader.absent(first)
+        fetch(first, say)
+    before = stamps(ids)
+    return reader.read(first), before
 
 
 def stamps(ids: tuple[str, ...]) -> list[cache.Stamp]:
