@@ -3,6 +3,7 @@
 trajectories.py  a dataset in memory, and checks of it
 windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
 goals.py         goals of hierarchical models
+hdf5.py          HDF5 files of others, read with care
 cache.py         each dataset once, as memory-mapped files
 inventory.py     the rows of `dmm data list`, and `dmm data verify`
 collect.py       behaviour policies rolled out into Minari datasets

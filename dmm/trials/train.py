@@ -33,8 +33,15 @@ OnWeights = Callable[[DecisionModel, WeightsCard], None]  # called with weights 
 
 @cache
 def dataset(ids: tuple[str, ...]) -> Trajectories:
-    """A dataset, opened once a process. All processes of a machine share its pages."""
-    return data.load(ids)
+    """A dataset, opened once a process. All processes of a machine share its pages. Says which states never change."""
+    found = data.load(ids)
+    if still := found.still_states:
+        print(
+            f"{found.id}: state dimensions {', '.join(map(str, still))} never change in these data. They are divided by "
+            "Training.std_offset, so a small change of one in a rollout is a large input of the model",
+            flush=True,
+        )
+    return found
 
 
 @cache
