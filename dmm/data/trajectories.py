@@ -208,7 +208,7 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
         if dim != expected:
             raise ValueError(f"{trajectories.id}: {key!r} has {dim} dimensions; {where} has {expected}")
     largest = float(np.abs(trajectories.returns_to_go).max()) / task.return_scale
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise ValueError(
             f"{trajectories.id}: the largest return-to-go, divided by the return_scale {task.return_scale:g} of {where}, is "
             f"{largest:g}, which overflows float32"
