@@ -1,17 +1,32 @@
-"""Finds tables: by a path, in ./tune_spaces, or among the tables that are installed with dmm. Each file has one TABLE."""
+"""Finds tables: by a path, in ./tune_spaces, or among the tables that ship with dmm. Each file has one TABLE.
+
+While a table's file loads, it can import the modules beside it, and `tune_spaces`. Afterwards both are gone again.
+"""
 
 import importlib.util
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 
 from dmm.base.errors import unknown_name
 from dmm.config import Table
 
 
+def shipped() -> Path:
+    """The folder of the tables that ship with dmm. It is inside the package in a wheel, and beside it in a checkout."""
+    package = Path(str(files("dmm"))).resolve()
+    inside = package / "tune_spaces"
+    return inside if inside.is_dir() else package.parent / "tune_spaces"
+
+
 def folders() -> list[Path]:
     """The folders in which tables are looked up by name, in this order."""
-    return [Path("tune_spaces").resolve(), Path(str(files("tune_spaces")))]
+    return [Path("tune_spaces").resolve(), shipped()]
 
 
 def tables() -> dict[str, Path]:
@@ -50,10 +65,56 @@ def read_table(path: Path) -> Table:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        with imports_of_a_table(path.resolve().parent):
+            spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     table = getattr(module, "TABLE", None)
     if not isinstance(table, Table):
         raise ValueError(f"{path} does not define TABLE = Table(...)")
     return table
+
+
+@contextmanager
+def imports_of_a_table(folder: Path) -> Iterator[None]:
+    """Makes `tune_spaces` and the modules of a table's folder importable. Afterwards they are gone again.
+
+    So two tables may have neighbours of the same name. Modules that have such a name already are put aside and come back,
+    but for those of the standard library and those that are installed: they stay, and the neighbour cannot be imported.
+    """
+    names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    names -= {"dmm", "__main__", *sys.stdlib_module_names, *filter(_is_installed, names)}
+    # A table that ships with dmm never reads a user's file
+    spaces = [shipped()] if folder == shipped() else [place for place in folders() if place.is_dir()]
+    finder = _TableImports(folder, names, spaces)
+    before = _take_out(names | {"tune_spaces"})
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        _take_out(names | {"tune_spaces"})
+        sys.modules.update(before)
+
+
+class _TableImports(MetaPathFinder):
+    def __init__(self, folder: Path, names: set[str], spaces: Sequence[Path]) -> None:
+        self.folder, self.names, self.spaces = folder, names, spaces
+
+    def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
+        if fullname == "tune_spaces":
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(place) for place in self.spaces]
+            return spec
+        return PathFinder.find_spec(fullname, [str(self.folder)]) if fullname in self.names else None
+
+
+def _is_installed(name: str) -> bool:
+    """If a module of that name is loaded and was installed."""
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
+
+
+def _take_out(names: set[str]) -> dict[str, ModuleType]:
+    """Takes modules of these top-level names, and what is inside them, out of sys.modules and returns them."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}

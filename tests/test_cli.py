@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import handmade_results as handmade
 
-from dmm.cli.options import as_words, split_labels
+from dmm.cli.options import split_labels
 
 TESTS = Path(__file__).parent
 
@@ -81,7 +80,10 @@ def test_results_of_earlier_versions_are_counted_and_listed(tmp_path):
         (("data", "collect", "dmm/hoper/medium-v0"), "hopper"),
         (("data", "train-behaviour", "Hoper-v5"), "Hopper"),
         (("run", "quickstart", "DT", "--seed", "-1"), "0 or more"),
-        (("evaluate", "quickstart", "DT"), "no kept weights at update 500, 1,000, 1,500, 2,000; `dmm run`"),
+        (
+            ("evaluate", "quickstart", "DT"),
+            "no kept weights at update 500, 1,000, 1,500, 2,000; `dmm run quickstart DT` trains it",
+        ),
         (("show", "quickstart.smok"), "unknown budget or source of data 'smok'"),
         (("show", "quickstart", "--budget", "shrt"), "Did you mean 'short'"),
         (("show", "quickstart.smoke", "--budget", "short"), "is at budget smoke already"),
@@ -100,9 +102,6 @@ def test_a_wrong_name_is_one_line(words, said):
 def test_labels_may_have_commas():
     known = {"DT", "BC, context_length 1"}
     assert split_labels(["DT,BC", "BC, context_length 1"], known) == ["DT", "BC", "BC, context_length 1"]
-    assert as_words({"budget": "", "rows": ["DT", "BC, x"], "retrain": True, "seeds": "0,1"}) == [
-        "--rows", "DT", "--rows", "BC, x", "--retrain", "--seeds", "0,1",
-    ]  # fmt: skip
 
 
 def test_a_file_that_is_no_dataset_is_one_line_and_leaves_nothing(tmp_path):
@@ -124,29 +123,3 @@ def test_a_home_that_cannot_be_written_is_said_at_once(tmp_path, reacher_file):
         DMM_HOME=str(tmp_path / "file" / "home"),
     )
     assert done.returncode == 2 and "DMM_HOME" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_the_wheel_is_whole(tmp_path):
-    """The wheel is built, installed into an empty folder, and run elsewhere. Policies, profiles and tables are inside."""
-    run = dict(check=True, capture_output=True, text=True)
-    source = tmp_path / "source"  # a copy, because a build writes files beside its sources
-    shutil.copytree(
-        TESTS.parent, source, ignore=shutil.ignore_patterns(".*", "tests", "reports", "*.egg-info", "build")
-    )
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", source], **run)
-    (wheel,) = (tmp_path / "dist").glob("dmm_bench-*.whl")
-    target, empty = tmp_path / "target", tmp_path / "empty"
-    empty.mkdir()
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", target, wheel], **run)
-    here, there = ({p.relative_to(root) for p in (root / "dmm").rglob("*.*")} for root in (source, target))
-    assert not {p for p in here - there if "__pycache__" not in p.parts}, "pyproject.toml does not name these packages"
-    for words, said in (
-        (("show", "quickstart"), "4 trials"),
-        (("list",), "laptop"),
-        (("data", "list"), "hopper/medium"),
-    ):
-        code = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv[1:] = {words!r}; from dmm.cli import main; main()"
-        env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DMM_HOME")}
-        done = subprocess.run([sys.executable, "-I", "-c", code], cwd=empty, capture_output=True, text=True, env=env)
-        assert done.returncode == 0 and said in done.stdout, done.stderr

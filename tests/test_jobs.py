@@ -60,7 +60,8 @@ def test_status_says_who_stands_where_and_why(results):
     (failed,) = [line for line in lines if line.startswith("failed: ")]
     assert failed.endswith("FloatingPointError: the loss is nan between updates 10 and 20")
     assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
-    assert "no sweep of it is running; `dmm sweep` with the same words continues" in status_lines(handmade.TABLE)[-1]
+    free = status_lines(handmade.TABLE, again="dmm sweep handmade.py")[-1]
+    assert free == f"no sweep of it is running, in {home()}; this continues it: dmm sweep handmade.py"
 
 
 def test_time_left_is_work_over_trials_at_once():

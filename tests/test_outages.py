@@ -210,7 +210,7 @@ def test_a_job_is_submitted_stopped_and_submitted_again(env, tmp_path, undisturb
         done = dmm("submit", "helpers/toy_table.py", "--address", head, "--working-dir", ".", env=env, cwd=code)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "upload of" in done.stdout and "ray job stop" in done.stdout and "helpers/toy_table.py" in done.stdout
-        return done.stdout.split("submitted ")[1].split(";")[0]
+        return done.stdout.split("submitted ")[1].split()[0]
 
     ended = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
     first = submit()

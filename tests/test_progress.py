@@ -90,7 +90,7 @@ def test_the_end_sends_the_rest_and_says_what_stays(clock):
         found.push(trial.returns_id)
     with hold(evaluation_lock(TRIALS[2]), "trial"):
         found.close()
-        assert said[-1] == "4 results are not in MLflow yet; `dmm sync handmade` sends them"
+        assert said[-1] == "not in MLflow yet: 4 results"
         store.away = False
         found.close()
     assert [store.taken[trial.returns_id][0] for trial in TRIALS[:4]] == ["finished", "stopped", "running", "failed"]
@@ -160,5 +160,6 @@ def test_a_line_has_totals_and_time_left(clock):
     none = "handmade: 0/2 done, 0 running, 0 failed, 0 stopped, 2 pending; 0 % of updates, time left unknown, 1 at once"
     assert said[0] == none
     # the other trial has as many updates as the finished one, which took 16.5 seconds
-    half = "handmade: 1/2 done, 0 running, 0 failed, 0 stopped, 1 pending; 50 % of updates, 0.3 min left, 1 at once"
+    half = "handmade: 1/2 done, 0 running, 0 failed, 0 stopped, 1 pending; 50 % of updates, 16 s left, 1 at once; "
+    half += "DT on hopper-medium, seed 0 at 30: loss 0.0333, score 1.0"
     assert said[1] == half

@@ -1,11 +1,12 @@
 """The ground of every other package. Nothing here knows of models, data or trials.
 
-paths.py        DMM_HOME, atomic file writes, names that cannot collide
-checksums.py    JSON and bytes that carry their sha256
-lock.py         locks that name their holder
-errors.py       one clear error for an unknown name
-fields.py       checks of the fields of dataclasses
-seeds.py        seeds derived from a trial's seed
-provenance.py   commit, library versions, machine
-text_tables.py  tables as CSV, Markdown and plain text
+paths.py         DMM_HOME, atomic file writes, names that cannot collide
+checksums.py     JSON and bytes that carry their sha256
+lock.py          locks that name their holder
+errors.py        one clear error for an unknown name
+fields.py        checks of the fields of dataclasses
+seeds.py         seeds derived from a trial's seed
+provenance.py    commit, library versions, machine
+progress_bar.py  a bar for long work
+text_tables.py   tables as CSV, Markdown and plain text
 """

@@ -1,42 +1,65 @@
 """The command line. Each command calls one or two functions of the package.
 
-catalogue.py  dmm list, show
-trials.py     dmm run, evaluate
-sweeps.py     dmm sweep, status, sync, submit
-report.py     dmm report
-data.py       dmm data
-machine.py    dmm bench, doctor
-options.py    arguments and options of several commands
+catalogue.py   dmm list, show
+trials.py      dmm run, evaluate
+sweeps.py      dmm sweep, status, sync, submit
+report.py      dmm report
+data.py        dmm data
+machine.py     dmm bench, doctor
+options.py     arguments and options of several commands, and the commands that hints name
+completion.py  what the shell completes
+mistakes.py    a wrong command or option as one line
 
 Whatever changes a number is a field in a table's Python file. It is never an option of a command.
 Heavy imports are inside the commands: `dmm --help` must be fast.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
-from dmm.cli import catalogue, data, machine, report, sweeps, trials
+from dmm.cli import catalogue, data, machine, mistakes, report, sweeps, trials
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=mistakes.Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
 for group in (catalogue, trials, sweeps, report, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
-app.add_typer(data.app, name="data")
+app.add_typer(data.app, name="data", cls=mistakes.Group)
+
+
+def print_version(wanted: bool) -> None:
+    """Prints the version and ends the command."""
+    if wanted:
+        from dmm import __version__
+
+        print(f"dmm {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def start() -> None:
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Benchmarks offline-RL sequence models on one protocol. Decision Transformer and Decision MetaMamba are among them.
 
-    Begin with `dmm show quickstart`, `dmm sweep quickstart`, `dmm report quickstart`. DMM_HOME (default ./.dmm) keeps
-    data caches, trials and the local MLflow store.
+    Begin with `dmm show quickstart`, `dmm sweep quickstart` and `dmm report quickstart`. DMM_HOME (default `./.dmm`)
+    keeps data caches, trials and the local MLflow store.
     """
 
 
 def main() -> None:
-    """Runs the command line. A user's mistake (ValueError) is printed as one line, with exit code 2."""
+    """Runs the command line. A user's mistake is printed as one line, with exit code 2. Ctrl-C gives 130."""
     try:
-        app()
+        code = app(prog_name="dmm", standalone_mode=False)
+    except typer.TyperException as error:
+        mistakes.end(mistakes.usage(error))
     except ValueError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        mistakes.end(str(error))
+    sys.exit(code if isinstance(code, int) else 0)

@@ -13,13 +13,16 @@ app = typer.Typer()
 @app.command("list")
 def list_(
     models: Annotated[
-        bool, typer.Option("--models", help="Paper, tokens, mixers, size and quirks of each model.")
+        bool, typer.Option("--models", help="Describe each architecture: paper, tokens, mixers, size and quirks.")
     ] = False,
     old: Annotated[
-        bool, typer.Option("--old", help="Results of earlier versions, which are kept and not reused.")
+        bool, typer.Option("--old", help="List the results of earlier versions, which are kept and not reused.")
     ] = False,
 ) -> None:
-    """Lists architectures, tasks, datasets, tables and profiles. Example: `dmm list --models`."""
+    """Lists architectures, tasks, datasets, tables and profiles.
+
+    Example: `dmm list --models`
+    """
     from dmm.catalogue import summaries
     from dmm.trials.storage import old_results
 
@@ -63,7 +66,12 @@ def show(
     columns: COLUMNS = None,
     seeds: SEEDS = "",
 ) -> None:
-    """Shows a table's trials: ids, state, kept weights, cost on this machine. Example: `dmm show quickstart`."""
+    """Shows the trials of a table: ids, status, kept weights and cost.
+
+    The cost is an estimate for this machine.
+
+    Example: `dmm show quickstart`
+    """
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training
@@ -90,7 +98,8 @@ def show(
                         "rollouts": f"< {cost[trial.returns_id].rollout / 60:.1f} min",
                     }
                 )
-    print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
+    part = f" ({found.part})" if found.part else ""
+    print(f"{found.title}{part}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(plain_table(lines))
     kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
     print(f"\nkept weights: {kept:,} bytes")

@@ -5,13 +5,18 @@ from typing import Annotated
 import typer
 
 from dmm.base.text_tables import plain_table
+from dmm.cli import completion
+from dmm.cli.options import stoppable
 
-app = typer.Typer(no_args_is_help=True, help="Datasets, and the behaviour policies that collect them.")
+app = typer.Typer(help="Datasets, and the behaviour policies that collect them.")
 
 
 @app.command("list")
 def list_() -> None:
-    """Lists the datasets on this machine, and those that can be collected. Example: `dmm data list`."""
+    """Lists the datasets on this machine, and those that can be collected.
+
+    Example: `dmm data list`
+    """
     from dataclasses import asdict
 
     from dmm.data.inventory import inventory
@@ -30,36 +35,58 @@ def verify() -> None:
 
 @app.command()
 def collect(
-    dataset: Annotated[str, typer.Argument(help="dmm/TASK/POLICY-v0, e.g. dmm/hopper/medium-v0.")],
+    context: typer.Context,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="The id of a dataset: dmm/TASK/POLICY-v0, for example dmm/hopper/medium-v0.",
+            autocompletion=completion.collectable,
+        ),
+    ],
     steps: Annotated[
-        int | None, typer.Option(help="Smallest number of steps, in whole episodes; default 100,000.")
+        int | None,
+        typer.Option(metavar="NUMBER", help="The smallest number of steps, in whole episodes. Without it, 100,000."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Default 0.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="The seed of the episodes. Without it, 0.")] = None,
 ) -> None:
-    """Collects a Minari dataset with a behaviour policy. Example: `dmm data collect dmm/hopper/medium-v0`."""
+    """Collects a Minari dataset with a behaviour policy.
+
+    Example: `dmm data collect dmm/hopper/medium-v0`
+    """
     from dmm.data import load
     from dmm.data.readers.dmm import with_size
 
-    print(load((with_size(dataset, steps, seed),), say=lambda line: print(line, flush=True)).summary())
+    with stoppable(context):
+        print(load((with_size(dataset, steps, seed),)).summary())
 
 
 @app.command("train-behaviour")
 def train_behaviour(
-    environment: Annotated[str, typer.Argument(help="A Gymnasium id with continuous actions, e.g. Hopper-v5.")],
-    seed: int = 0,
-    steps: Annotated[int, typer.Option(help="Largest number of environment steps.")] = 1_000_000,
+    context: typer.Context,
+    environment: Annotated[
+        str, typer.Argument(help="A Gymnasium environment with continuous actions, for example Hopper-v5.")
+    ],
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="The seed of the training.")] = 0,
+    steps: Annotated[int, typer.Option(metavar="NUMBER", help="The largest number of environment steps.")] = 1_000_000,
     interval: Annotated[
-        int, typer.Option(help="Steps between checkpoints. Each checkpoint is evaluated over 100 episodes.")
+        int, typer.Option(metavar="NUMBER", help="The steps between two evaluations of 100 episodes.")
     ] = 20_000,
-    width: Annotated[int, typer.Option(help="Width of the two hidden layers.")] = 128,
-    batch_size: int = 128,
-    medium: Annotated[tuple[float, float], typer.Option(help="Lowest and highest mean return of a medium policy.")] = (
-        1200,
-        2200,
-    ),
-    expert: Annotated[float, typer.Option(help="Lowest mean return of an expert policy.")] = 2500,
+    width: Annotated[int, typer.Option(metavar="NUMBER", help="The width of the two hidden layers.")] = 128,
+    batch_size: Annotated[int, typer.Option(metavar="NUMBER", help="The steps in a batch.")] = 128,
+    medium: Annotated[
+        tuple[float, float],
+        typer.Option(metavar="LOW HIGH", help="The lowest and the highest mean return of a medium policy."),
+    ] = (1200, 2200),
+    expert: Annotated[float, typer.Option(metavar="NUMBER", help="The lowest mean return of an expert policy.")] = 2500,
 ) -> None:
-    """Trains a SAC behaviour policy. Called again, it continues. Example: `dmm data train-behaviour Hopper-v5 --seed 1`."""
+    """Trains a behaviour policy with SAC.
+
+    The same command continues after a stop. It needs the extra `collect`.
+
+    Example: `dmm data train-behaviour Hopper-v5 --seed 1`
+    """
     from dmm.data.behaviour import Recipe, train
 
-    print(train(Recipe(environment, seed, medium, expert, steps, interval, width, batch_size)))
+    with stoppable(context):
+        folder = train(Recipe(environment, seed, medium, expert, steps, interval, width, batch_size))
+    print(f"policies    {folder}")

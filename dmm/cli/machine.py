@@ -11,13 +11,21 @@ app = typer.Typer()
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(help="sample, scan, train, rollout, trials, growth, or all (without growth).")
+        str,
+        typer.Argument(help="One of sample, scan, train, rollout, trials and growth, or all of them without growth."),
     ] = "all",
-    out: Annotated[Path, typer.Option(help="Folder of bench.md and bench.csv.")] = Path("reports/bench"),
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    quick: Annotated[bool, typer.Option(help="Smoke test: two rounds, small sizes.")] = False,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of bench.md and bench.csv.")] = Path(
+        "reports/bench"
+    ),
+    device: Annotated[str, typer.Option(metavar="NAME", help="The device: cpu or cuda.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="Run two rounds of small sizes only.")] = False,
 ) -> None:
-    """Times this code beside other implementations (extra `bench`), in interleaved rounds. Example: `dmm bench scan`."""
+    """Times this code beside other implementations.
+
+    They take turns in rounds. The other implementations are in the extra `bench`.
+
+    Example: `dmm bench scan`
+    """
     from dmm.bench import bench
 
     paths = bench(what, out, device, quick, say=lambda text: print(text, flush=True))
@@ -26,7 +34,10 @@ def bench(
 
 @app.command()
 def doctor() -> None:
-    """Shows versions, devices, active kernels and DMM_HOME. Example: `dmm doctor`."""
+    """Shows versions, devices, active kernels and DMM_HOME.
+
+    Example: `dmm doctor`
+    """
     import torch
 
     from dmm.base import provenance

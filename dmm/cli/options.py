@@ -1,24 +1,75 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and the commands that hints name."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmm.cli import completion
+
 if TYPE_CHECKING:
     from dmm.config import Table
 
-TABLE = Annotated[str, typer.Argument(help="A table's name (see `dmm list`), or the path of its file.")]
-PROFILE = Annotated[str, typer.Option(help="Resources: a name (see `dmm list`) or a TOML file.")]
+TABLE = Annotated[
+    str,
+    typer.Argument(
+        help="The name of a table (`dmm list` has all), or the path of its file.", autocompletion=completion.tables
+    ),
+]
+PROFILE = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The resources of a trial: a profile's name (`dmm list` has all), or the path of a TOML file.",
+        autocompletion=completion.profiles,
+    ),
+]
 URI = Annotated[
     str | None,
-    typer.Option("--mlflow", envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: sqlite in DMM_HOME."),
+    typer.Option(
+        "--mlflow",
+        metavar="URI",
+        envvar="MLFLOW_TRACKING_URI",
+        help="The MLflow tracking store. Without it, a file in DMM_HOME is used.",
+    ),
 ]
-BUDGET = Annotated[str, typer.Option(help="The table at a budget: smoke, short, medium, or one of its own.")]
-SOURCE = Annotated[str, typer.Option(help="The table on one source of data: d4rl, minari, dmm.")]
-ROWS = Annotated[list[str] | None, typer.Option("--rows", help="Only these rows: labels with commas. Can be repeated.")]
-COLUMNS = Annotated[list[str] | None, typer.Option("--columns", help="Only these columns, as --rows.")]
-SEEDS = Annotated[str, typer.Option(help="Only these seeds: 0,1,2.")]
+BUDGET = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Take the table in a fraction of its updates: smoke, short, medium, or a budget of its own.",
+        autocompletion=completion.budgets,
+    ),
+]
+SOURCE = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Take the columns that have data of this source: d4rl, minari or dmm.",
+        autocompletion=completion.sources,
+    ),
+]
+ROWS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rows",
+        metavar="LABELS",
+        help="Take these rows only. Commas separate labels, and the option can be repeated.",
+        autocompletion=completion.row_list,
+    ),
+]
+COLUMNS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="LABELS",
+        help="Take these columns only. Commas separate labels, and the option can be repeated.",
+        autocompletion=completion.column_list,
+    ),
+]
+SEEDS = Annotated[str, typer.Option(metavar="NUMBERS", help="Take these seeds only, for example 0,1,2.")]
 RETRAIN = Annotated[bool, typer.Option("--retrain", help="Train trials again whose weights are not kept.")]
 
 
@@ -53,13 +104,43 @@ def split_labels(given: Sequence[str], known: set[str]) -> list[str]:
     return [label for labels in parts for label in labels]
 
 
-def as_words(options: Mapping[str, object]) -> list[str]:
-    """The words of a command line that give these options. Options that are not set are left out."""
-    words: list[str] = []
-    for name, value in options.items():
-        for entry in value if isinstance(value, list | tuple) else [value]:
-            if entry is True:
-                words.append(f"--{name}")
-            elif entry:
-                words += [f"--{name}", str(entry)]
-    return words
+def given_words(context: typer.Context, command: str, *without: str) -> list[str]:
+    """The arguments and options that this command was given, as far as another command takes them.
+
+    A value that comes from an environment variable is not among them.
+    """
+    assert context.parent is not None
+    takes = {parameter.name for parameter in context.parent.command.commands[command].params} - set(without)  # pyright: ignore
+    arguments, options = [], []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if parameter.name not in takes or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name]
+        values = value if isinstance(value, list | tuple) else [value]
+        if parameter.param_type_name == "argument":
+            arguments += map(str, values)
+        elif value is True:
+            options.append(parameter.opts[0])
+        elif parameter.nargs > 1:
+            options += [parameter.opts[0], *map(str, values)]
+        else:
+            options += [word for entry in values for word in (parameter.opts[0], str(entry))]
+    return [*arguments, *options]
+
+
+def command_line(context: typer.Context, command: str = "", *more: str) -> str:
+    """A whole command for a hint: this one or another of its group, with the words that this one was given, quoted."""
+    name = command or context.info_name or ""
+    path = context.command_path.split()[:-1]
+    return shlex.join([*path, name, *given_words(context, name), *more])
+
+
+@contextmanager
+def stoppable(context: typer.Context) -> Iterator[None]:
+    """Ctrl-C prints one line, which says how to continue, and ends the command with exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped; the same command continues: {command_line(context)}", flush=True)
+        raise typer.Exit(130) from None

@@ -5,30 +5,42 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, URI, choose_table
+from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, URI, choose_table, command_line
 
 app = typer.Typer()
 
 
 @app.command()
 def report(
+    context: typer.Context,
     table: TABLE,
     budget: BUDGET = "",
     source: SOURCE = "",
     rows: ROWS = None,
     columns: COLUMNS = None,
     seeds: SEEDS = "",
-    out: Annotated[Path, typer.Option(help="Folder. The table's own folder is made in it.")] = Path("reports"),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder in which the table's own folder is made.")
+    ] = Path("reports"),
     mlflow: URI = None,
 ) -> None:
-    """Makes a table's files from MLflow: Markdown, CSV, cost, figure, manifest. Example: `dmm report quickstart`."""
+    """Makes the files of a table from its results in MLflow.
+
+    They are Markdown, CSV, cost, a figure and a manifest.
+
+    Example: `dmm report quickstart`
+    """
     from dmm.results.report import write_report
+    from dmm.results.score import NoFinishedTrial
     from dmm.tracking.mlflow_store import Recorder
 
     found = choose_table(table, budget, source, rows, columns, seeds)
     recorder = Recorder(mlflow)
     folder = out / (f"{found.name}.part" if found.part else found.name)
-    paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
+    try:
+        paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
+    except NoFinishedTrial as error:
+        raise ValueError(f"{error}; `{command_line(context, 'sweep')}` runs them") from None
     if not found.part:  # MLflow keeps the report of the whole table
         recorder.upload(folder, found)
     print((folder / "table.md").read_text())

@@ -1,18 +1,31 @@
 """`dmm sweep`, `status`, `sync`, `submit`: all trials of a table, here or on a cluster."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dmm.cli.options import BUDGET, COLUMNS, PROFILE, RETRAIN, ROWS, SEEDS, SOURCE, TABLE, URI, as_words, choose_table
+from dmm.cli.options import (
+    BUDGET,
+    COLUMNS,
+    PROFILE,
+    RETRAIN,
+    ROWS,
+    SEEDS,
+    SOURCE,
+    TABLE,
+    URI,
+    choose_table,
+    command_line,
+    given_words,
+)
 
 app = typer.Typer()
 
 
 @app.command()
 def sweep(
+    context: typer.Context,
     table: TABLE,
     profile: PROFILE = "laptop",
     budget: BUDGET = "",
@@ -23,48 +36,81 @@ def sweep(
     retrain: RETRAIN = False,
     mlflow: URI = None,
 ) -> None:
-    """Runs a table's trials with Ray Tune. The same command continues after a stop. Example: `dmm sweep quickstart`."""
+    """Runs the trials of a table with Ray Tune.
+
+    The same command continues after a stop. Finished trials are not run again.
+
+    Example: `dmm sweep quickstart`
+    """
     from dmm.sweeps.profile import find_profile
     from dmm.sweeps.sweep import sweep
 
     found = choose_table(table, budget, source, rows, columns, seeds)
-    part = as_words({"budget": budget, "source": source, "rows": rows, "columns": columns, "seeds": seeds})
     counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True), retrain=retrain)
     print(f"{counts.done} of {counts.total} trials done, {counts.failed} failed, {counts.left} left")
+    if counts.unsent:
+        print(f"this sends the results that are not in MLflow yet: {command_line(context, 'sync')}")
     if counts.left:  # Ctrl-C or SIGTERM
-        print("stopped; the same command continues the sweep")
+        print(f"stopped; the same command continues the sweep: {command_line(context)}")
         raise typer.Exit(130)
+    if counts.failed:
+        print(f"the same command runs failed trials again: {command_line(context)}")
     if counts.failed or counts.unsent:
         raise typer.Exit(1)
-    print(f"now: dmm report {shlex.join([table, *part])}")
+    print(f"now: {command_line(context, 'report')}")
 
 
 @app.command()
 def status(
+    context: typer.Context,
     table: TABLE,
     budget: BUDGET = "",
     source: SOURCE = "",
     rows: ROWS = None,
     columns: COLUMNS = None,
     seeds: SEEDS = "",
-    mlflow: Annotated[str | None, typer.Option(help="Read this tracking store, not the files in DMM_HOME.")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Read this tracking store instead of the files in DMM_HOME.")
+    ] = None,
 ) -> None:
-    """Counts a table's trials by status, names failures, estimates the time left. Example: `dmm status quickstart`."""
+    """Counts the trials of a table by status.
+
+    It also names running, stopped and failed trials with the reason, and estimates the time left.
+
+    Example: `dmm status quickstart`
+    """
     from dmm.sweeps.status import status_lines
 
-    print("\n".join(status_lines(choose_table(table, budget, source, rows, columns, seeds), mlflow)))
+    found = choose_table(table, budget, source, rows, columns, seeds)
+    print("\n".join(status_lines(found, mlflow, command_line(context, "sweep"))))
 
 
 @app.command()
-def sync(table: TABLE, budget: BUDGET = "", source: SOURCE = "", mlflow: URI = None) -> None:
-    """Sends a table's results to MLflow, also to a new server. No result is sent twice. Example: `dmm sync quickstart`."""
+def sync(
+    context: typer.Context,
+    table: TABLE,
+    budget: BUDGET = "",
+    source: SOURCE = "",
+    rows: ROWS = None,
+    columns: COLUMNS = None,
+    seeds: SEEDS = "",
+    mlflow: URI = None,
+) -> None:
+    """Sends the results of a table to MLflow, also to a new server.
+
+    No result is sent twice.
+
+    Example: `dmm sync quickstart`
+    """
     from dmm.sweeps.sync import sync
 
-    print(f"{sync(choose_table(table, budget, source), mlflow)} results are in MLflow")
+    print(f"{sync(choose_table(table, budget, source, rows, columns, seeds), mlflow)} results are in MLflow")
+    print(f"now: {command_line(context, 'report')}")
 
 
 @app.command()
 def submit(
+    context: typer.Context,
     table: TABLE,
     profile: PROFILE = "laptop",
     budget: BUDGET = "",
@@ -74,18 +120,24 @@ def submit(
     seeds: SEEDS = "",
     retrain: RETRAIN = False,
     address: Annotated[
-        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The dashboard of the cluster's head.")
+        str,
+        typer.Option(metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The dashboard of the cluster's head."),
     ] = "http://127.0.0.1:8265",
-    working_dir: Annotated[Path, typer.Option(help="The folder that is sent with the job.")] = Path("."),
+    working_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder that is sent with the job.")] = Path(
+        "."
+    ),
     mlflow: URI = None,
 ) -> None:
-    """Submits a sweep as a Ray job. Checks upload, head and MLflow first. Example: `dmm submit quickstart`."""
+    """Submits a sweep as a Ray job on a cluster.
+
+    It checks the upload, the head and MLflow first.
+
+    Example: `dmm submit quickstart`
+    """
     from dmm.sweeps.profile import find_profile
     from dmm.sweeps.submit import submit
 
     find_profile(profile)
     found = choose_table(table, budget, source, rows, columns, seeds)
-    words = [table, "--profile", profile]
-    words += as_words({"budget": budget, "source": source, "rows": rows, "columns": columns, "seeds": seeds})
-    words += as_words({"retrain": retrain})
-    submit(found, words, address=address, folder=working_dir, uri=mlflow)
+    submit(found, given_words(context, "sweep", "mlflow"), address=address, folder=working_dir, uri=mlflow)
+    print(f"the same command continues after any interruption: {command_line(context)}")

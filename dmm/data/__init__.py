@@ -17,7 +17,7 @@ A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+import sys
 from os.path import isfile
 from pathlib import Path
 from typing import Protocol as Interface
@@ -33,8 +33,8 @@ from dmm.data.trajectories import Trajectories, join
 class Reader(Interface):
     """A module of readers/.
 
-    A source that can get an absent dataset has two functions more. `fetch(dataset_id, say)` downloads or makes the
-    dataset. `fetchable_ids()` lists datasets that `fetch` can get.
+    A source that can get an absent dataset has two functions more. `fetch(dataset_id)` downloads or makes the dataset,
+    with a bar. `fetchable_ids()` lists datasets that `fetch` can get.
     """
 
     PREFIXES: tuple[str, ...]  # the part of an id before the first / or :
@@ -93,10 +93,11 @@ def is_present(dataset_id: str) -> bool:
         return False
 
 
-def load(ids: tuple[str, ...], say: Callable[[str], None] = print) -> Trajectories:
-    """Loads a dataset, or several as one. `say` is given lines of progress, and a line if a damaged cache is rebuilt.
+def load(ids: tuple[str, ...]) -> Trajectories:
+    """Loads a dataset, or several as one.
 
-    An absent dataset is fetched if its reader can do so. A source is read once. Later calls open its cache.
+    An absent dataset is fetched, with a bar, if its reader can do so. A source is read once. Later calls open its cache. If
+    that is damaged, it is rebuilt, and a line on stderr says so.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
     folder = cache.folder_of(ids)
@@ -105,28 +106,28 @@ def load(ids: tuple[str, ...], say: Callable[[str], None] = print) -> Trajectori
             return found
     except cache.Damaged as damaged:
         try:
-            found = cache.write(folder, ids, *read_sources(ids, say))
+            found = cache.write(folder, ids, *read_sources(ids))
         except ValueError as error:
             raise ValueError(f"{damaged}, and it cannot be rebuilt: {error}") from None
-        say(f"{damaged}; it is rebuilt from {' + '.join(ids)}")
+        print(f"{damaged}; it is rebuilt from {' + '.join(ids)}", file=sys.stderr, flush=True)
         return found
-    return cache.write(folder, ids, *read_sources(ids, say))
+    return cache.write(folder, ids, *read_sources(ids))
 
 
-def read_sources(ids: tuple[str, ...], say: Callable[[str], None]) -> tuple[Trajectories, list[cache.Stamp]]:
+def read_sources(ids: tuple[str, ...]) -> tuple[Trajectories, list[cache.Stamp]]:
     """Reads datasets as one. Also gives the stamps of their files before, so that later changes are seen."""
     first, *others = ids
     if others:
         for dataset_id in ids:
-            load((dataset_id,), say)  # fetches those that are absent
+            load((dataset_id,))  # fetches those that are absent
         before = stamps(ids)
-        return join([load((dataset_id,), say) for dataset_id in ids]), before
+        return join([load((dataset_id,)) for dataset_id in ids]), before
     reader = find_reader(first)
     if not isfile(reader.path(first)):
         fetch = getattr(reader, "fetch", None)
         if fetch is None:
             raise reader.absent(first)
-        fetch(first, say)
+        fetch(first)
     before = stamps(ids)
     return reader.read(first), before
 

@@ -10,7 +10,7 @@ random generators are not: a continued run is another sample of the same procedu
 """
 
 import io
-import time
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ import torch
 from dmm.base import provenance
 from dmm.base.checksums import dump_json, load_json, seal, unseal
 from dmm.base.paths import home, write_atomic
+from dmm.base.progress_bar import ProgressBar
 from dmm.data.collect import (
     Episode,
     Origin,
@@ -40,6 +41,7 @@ from dmm.schema import from_json, to_json
 EPISODES = 100  # per checkpoint, all in one batch
 LEVELS = ("medium", "expert")
 EVALUATION_SEED = 1_000_003  # different from all seeds that collect data
+LOSS = "train/critic_loss"  # the name in the log of stable-baselines3
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def replay_episodes(replay: Replay) -> list[Episode]:
     return episodes
 
 
-def train(recipe: Recipe, report=print) -> Path:
+def train(recipe: Recipe) -> Path:
     """Trains one seed until the expert bound or the last step. Continues a run that was stopped. Returns its folder.
 
     Raises ValueError for an unknown environment, or if the folder has a run with other settings.
@@ -142,31 +144,45 @@ def train(recipe: Recipe, report=print) -> Path:
         device="cpu",
     )
     curve = resume(model, folder)
-    while model.num_timesteps < recipe.steps and len(reached(folder)) < len(LEVELS):
-        began = time.perf_counter()
-        model.learn(recipe.interval, reset_num_timesteps=False, log_interval=10**9)
-        rate = recipe.interval / (time.perf_counter() - began)
-        space = model.action_space
-        policy = Policy(actor_weights(model), space.low, space.high)
-        episodes = roll_policy(policy, recipe.environment, EVALUATION_SEED, 0, EPISODES)
-        returns = [episode.rewards.sum() for episode in episodes]
-        point = CurvePoint(model.num_timesteps, float(np.mean(returns)), float(np.std(returns)))
-        curve.append(point)
-        done, spread = f"{point.steps:>9,} steps", f"{point.mean:.0f} +- {point.std:.0f}"
-        report(f"{recipe.environment} seed {recipe.seed}: {done}, return {spread}, {rate:.0f} steps/s")
-        low, high = recipe.medium
-        levels = {"medium": low <= point.mean <= high, "expert": point.mean >= recipe.expert}
-        new = [name for name in LEVELS if levels[name] and name not in reached(folder)]
-        if max(curve, key=lambda entry: entry.mean) is point:
-            new.append("best")
-        for name in new:
-            if name == "medium":
-                write_replay(folder / "medium-replay.npz", read_replay(model))
-            write_policy(folder / f"{name}.safetensors", policy, make_card(recipe, point))
-        save(model, folder, curve)
-        publish(folder)
+    evaluations = -(-(recipe.steps - model.num_timesteps) // recipe.interval)
+    bar = ProgressBar(recipe.steps, "steps", f"{recipe.environment} seed {recipe.seed}", evaluations)
+
+    def show_step(*_: object) -> bool:
+        losses = model.logger.name_to_value
+        notes = {"loss": f"{losses[LOSS]:.3g}"} if LOSS in losses else {}
+        bar.advance(model.num_timesteps, notes, evaluates=model.num_timesteps % recipe.interval == 0)
+        return True  # the training continues
+
+    with bar:
+        while model.num_timesteps < recipe.steps and len(reached(folder)) < len(LEVELS):
+            if not bar.started:
+                bar.start(model.num_timesteps)
+            model.learn(recipe.interval, callback=show_step, reset_num_timesteps=False, log_interval=10**9)
+            space = model.action_space
+            policy = Policy(actor_weights(model), space.low, space.high)
+            episodes = roll_policy(policy, recipe.environment, EVALUATION_SEED, 0, EPISODES)
+            returns = [episode.rewards.sum() for episode in episodes]
+            point = CurvePoint(model.num_timesteps, float(np.mean(returns)), float(np.std(returns)))
+            curve.append(point)
+            bar.evaluated({"return": f"{point.mean:,.0f}"})
+            keep_best(recipe, model, policy, curve, folder)
+            save(model, folder, curve)
+            publish(folder)
     publish(folder)
     return folder
+
+
+def keep_best(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder: Path) -> None:
+    """Writes the newest policy for each level that it is the first to reach, and if it is the best so far."""
+    point, (low, high) = curve[-1], recipe.medium
+    levels = {"medium": low <= point.mean <= high, "expert": point.mean >= recipe.expert}
+    new = [name for name in LEVELS if levels[name] and name not in reached(folder)]
+    if max(curve, key=lambda entry: entry.mean) is point:
+        new.append("best")
+    for name in new:
+        if name == "medium":
+            write_replay(folder / "medium-replay.npz", read_replay(model))
+        write_policy(folder / f"{name}.safetensors", policy, make_card(recipe, point))
 
 
 def make_card(recipe: Recipe, point: CurvePoint) -> PolicyCard:
@@ -175,7 +191,7 @@ def make_card(recipe: Recipe, point: CurvePoint) -> PolicyCard:
 
     low, high = recipe.medium
     command = (
-        f"dmm data train-behaviour {recipe.environment} --seed {recipe.seed} --steps {recipe.steps}"
+        f"dmm data train-behaviour {shlex.quote(recipe.environment)} --seed {recipe.seed} --steps {recipe.steps}"
         f" --interval {recipe.interval} --width {recipe.width} --batch-size {recipe.batch_size}"
         f" --medium {low:g} {high:g} --expert {recipe.expert:g}"
     )

@@ -69,7 +69,8 @@ def verify(say: Callable[[str], None]) -> bool:
             cache.check_arrays(folder, manifest, anew=True)
         except ValueError:
             try:
-                data.load(tuple(manifest.ids), say)
+                data.load(tuple(manifest.ids))
+                say(f"{' + '.join(manifest.ids)}: was damaged, and is rebuilt")
             except ValueError as error:
                 say(str(error))
                 good = False

@@ -17,6 +17,10 @@ from dmm.tasks import Target, Task
 ERROR_LENGTH = 2000  # characters of a failed trial's reason in its summary
 
 
+class NoFinishedTrial(ValueError):
+    """A table that cannot be reported yet."""
+
+
 @dataclass(frozen=True)
 class Score:
     """A cell's number under a Reading, D4RL-normalised. It is nan without a finished trial."""
@@ -154,7 +158,7 @@ class Cell:
 def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Cell]:
     """A table's cells, column by column, from its trials' summaries by second id.
 
-    Raises ValueError if no trial is finished, or if the trials of a column learnt from different data.
+    Raises NoFinishedTrial if no trial is finished, and ValueError if the trials of a column learnt from different data.
     """
     cells = []
     for column in table.columns:
@@ -174,8 +178,7 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
     if not any(cell.finished for cell in cells):
         errors = {failure_reason(s.error) for cell in cells for s in cell.summaries if s and s.error}
         failed = f"; failed: {'; '.join(sorted(errors))}" if errors else ""
-        raise ValueError(f"table {table.name} has no finished trial among {len(table.trials())} yet{failed}. "
-                         "`dmm sweep` with the same words runs them")  # fmt: skip
+        raise NoFinishedTrial(f"table {table.name} has no finished trial among {len(table.trials())} yet{failed}")
     return cells
 
 

@@ -7,14 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from operator import itemgetter
 
 from dmm.base.paths import home
+from dmm.base.text_tables import counted
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrialResult
 from dmm.sweeps.status import SweepStatus
 from dmm.tracking.mlflow_store import Recorder, TrackingError
+from dmm.trials.progress import newest_numbers
 from dmm.trials.run import fail
 from dmm.trials.storage import load_result, load_status, load_training, trial_folder
 
@@ -39,6 +42,16 @@ class SweepProgress:
         self.unsent: dict[str, TrialResult] = {}  # trial -> the result that MLflow has not taken
         self.away_since: float | None = None  # when MLflow last failed
         self.last_line: float | None = None  # when a line was last printed
+        self.newest = ""  # loss and score of the trial that reported last
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The names of the table's trials."""
+        return self.table.names()
+
+    def name(self, trial_id: str) -> str:
+        """The name of a trial: `DT on hopper-medium, seed 0`."""
+        return self.names.get(trial_id, trial_id)
 
     def start(self) -> list[Trial]:
         """Reads the results of earlier sweeps. Returns the trials that are not finished."""
@@ -71,6 +84,9 @@ class SweepProgress:
         self.status.record(trial_id, found)
         if found.status == "failed":
             self.failed[trial_id] = failure_reason(found.error)
+        if numbers := newest_numbers(found):
+            values = ", ".join(f"{name} {value}" for name, value in numbers.items())
+            self.newest = f"; {self.name(trial_id)} at {found.update:,}: {values}"
         self.unsent[trial_id] = found
         if self.away_since is None or time.monotonic() - self.away_since > MLFLOW_RETRY_SECONDS:
             self.send()
@@ -101,11 +117,11 @@ class SweepProgress:
             self.record(trial_id, fail(self.trials[trial_id], error))
 
     def line(self, always: bool = False) -> None:
-        """Prints the sweep's status, at most once a second."""
+        """Prints the sweep's status, and the newest loss and score, at most once a second."""
         now = time.monotonic()
         if always or self.last_line is None or now - self.last_line >= LINE_SECONDS:
             self.last_line = now
-            self.say(self.status.line())
+            self.say(self.status.line() + self.newest)
 
     def close(self) -> None:
         """Sends the remaining results, marks interrupted trials as stopped in MLflow, and prints the end of the sweep."""
@@ -119,7 +135,6 @@ class SweepProgress:
         self.line(always=True)
         for trial_id, why in self.failed.items():
             if self.status.statuses[trial_id] == "failed":
-                trial = self.trials[trial_id]
-                self.say(f"failed: {trial.arch} seed {trial.seed} ({trial_folder(trial)}): {why}")
+                self.say(f"failed: {self.name(trial_id)} ({trial_folder(self.trials[trial_id])}): {why}")
         if self.unsent:
-            self.say(f"{len(self.unsent)} results are not in MLflow yet; `dmm sync {self.table.name}` sends them")
+            self.say(f"not in MLflow yet: {counted(len(self.unsent), 'result')}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
+from dmm.base.progress_bar import spell_duration
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
@@ -117,11 +118,12 @@ class SweepStatus:
     def line(self) -> str:
         """quickstart: 1/4 done, 2 running, 0 failed, 0 stopped, 1 pending; 50 % of updates, 2.8 min left, 2 at once"""
         count, left = self.count, self.seconds_left()
+        name = f"{self.table.name} ({self.table.part})" if self.table.part else self.table.name
         done = f"{count['finished']}/{len(self.trials)} done"
         others = ", ".join(f"{count[status]} {status}" for status in STATUSES[1:])
-        time_left = "time left unknown" if left is None else f"{left / 60:.1f} min left"
+        time_left = "time left unknown" if left is None else f"{spell_duration(left)} left"
         return (
-            f"{self.table.name}: {done}, {others}; {100 * self.updates_done / self.updates_total:.0f} % of updates, "
+            f"{name}: {done}, {others}; {100 * self.updates_done / self.updates_total:.0f} % of updates, "
             f"{time_left}, {max(count['running'], 1)} at once"
         )
 
@@ -130,8 +132,11 @@ class SweepStatus:
         return ", ".join(f"{self.stages[stage]} {stage}" for stage in ("trained", "partly evaluated", "evaluated"))
 
 
-def status_lines(table: Table, uri: str | None = None) -> list[str]:
-    """The status of a table's trials in words, from the files in DMM_HOME or, with a URI, from a tracking store."""
+def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[str]:
+    """The status of a table's trials in words, from the files in DMM_HOME or, with a URI, from a tracking store.
+
+    `again` is the command that continues the sweep.
+    """
     status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
     found: Mapping[str, TrialResult | TrialSummary]
     if uri:
@@ -152,8 +157,9 @@ def status_lines(table: Table, uri: str | None = None) -> list[str]:
                 problems[trial_id] = str(error)
         lock = table_lock(table)
         held = f"swept by {describe(lock)}"
-        free = "no sweep of it is running; `dmm sweep` with the same words continues"
-        where = f"{held if is_held(lock) else free}, in {home()}"
+        where = f"{held if is_held(lock) else 'no sweep of it is running'}, in {home()}"
+        if again and not is_held(lock) and status.count["finished"] < len(status.trials):
+            where += f"; this continues it: {again}"
     for trial_id, result in found.items():
         status.record(trial_id, result)
         if result.status == "failed":

@@ -101,7 +101,7 @@ def submit(
         runtime_env={"working_dir": str(folder), "env_vars": variables},
         metadata={"table": table.name},
     )
-    say(f"submitted {job}; the same command continues after any interruption. With RAY_API_SERVER_ADDRESS={address}:")
-    for command in ("logs --follow", "status", "stop"):
-        say(f"  ray job {command} {job}")
+    say(f"submitted {job}")
+    for command in (["logs", "--follow"], ["status"], ["stop"]):
+        say(f"  {shlex.join(['ray', 'job', *command, '--address', address, job])}")
     return job

@@ -66,7 +66,7 @@ def sweep(
             repair(trial)
         to_train = {trial.weights_id: trial for trial in trials if must_train(trial)}
         for ids in {trial.dataset: None for trial in to_train.values()}:
-            say(f"data: {data.load(ids, say).summary()}")  # here, before all workers could collect it at once
+            say(f"data: {data.load(ids).summary()}")  # here, before all workers could collect it at once
         for trial in trials:
             check(trial)
         progress = SweepProgress(table, trials, recorder, say)

@@ -23,6 +23,7 @@ LOSS_POINTS = 100  # of the loss curve, at equal distances
 SAVE_SECONDS = 60  # between two checkpoints at most. Resuming is exact, so this moves no number
 
 Visit = Callable[[DecisionModel, TrainingState], object]
+OnUpdate = Callable[[int, float | None], None]  # updates done, and the newest loss of the curve, if there is one
 
 
 def init_model(trial: Trial) -> DecisionModel:
@@ -110,6 +111,7 @@ def fit(
     *,
     wanted: Callable[[int], bool] = lambda update: False,
     save: Callable[[TrainingState], None] = lambda state: None,
+    on_update: OnUpdate = lambda update, loss: None,
     state: TrainingState | None = None,
     device: str = "cpu",
 ) -> tuple[DecisionModel, TrainingState]:
@@ -117,7 +119,8 @@ def fit(
 
     `visit(model, state)` is called after the last update, and after each update of which `wanted(updates done)` is true. It
     keeps and evaluates the weights. `save(state)` is called once a minute between visits. A run that starts from such a
-    state gives the same bits as a run that was never interrupted. Neither of them moves a number.
+    state gives the same bits as a run that was never interrupted. `on_update` is called before the first update and after
+    each. None of them moves a number.
     Every worker of a group calls this function alike. Only the first worker visits and saves.
     Raises FloatingPointError once the loss is not finite.
     """
@@ -150,6 +153,7 @@ def fit(
         make = make_update(trial, trajectories, model, optimizer, sampler)
         loss_interval = max(1, training.updates // LOSS_POINTS)
         began = saved = time.perf_counter()
+        on_update(done, losses[-1].loss if losses else None)
         for update in range(done, training.updates):
             loss_sum += make(update)
             done = update + 1
@@ -161,6 +165,7 @@ def fit(
                     raise FloatingPointError(f"the loss is {mean} between updates {before} and {done}")
                 losses.append(LossPoint(done, mean))
                 loss_sum.zero_()
+            on_update(done, losses[-1].loss if losses else None)
             is_visit = is_last or wanted(done)
             if is_visit or time.perf_counter() - saved > SAVE_SECONDS:
                 seconds += time.perf_counter() - began

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -18,6 +18,7 @@ from dmm.models import DecisionModel, acting_config
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
 from dmm.schema import Provenance, ReturnsResult, TrialResult, WeightsCard
 from dmm.tasks import Task
+from dmm.training.fit import OnUpdate
 from dmm.trials.storage import (
     append_log,
     evaluation_lock,
@@ -73,6 +74,10 @@ class HeldTrial:
 Execute = Callable[[HeldTrial, RolloutBackend, OnProgress], TrialResult]  # trains and evaluates, here or elsewhere
 
 
+class WeightsNotKept(ValueError):
+    """A trial that would have to be trained again."""
+
+
 def check(trial: Trial) -> None:
     """Raises ValueError before any work if data or environment do not fit the trial.
 
@@ -98,6 +103,7 @@ def run(
     roll: RolloutBackend = rollout_in_process,
     device: str = "cpu",
     on_progress: OnProgress = lambda result: None,
+    on_update: OnUpdate = lambda update, loss: None,
     execute: Execute | None = None,
     keep: Keep = "all",
     retrain: bool = False,
@@ -105,9 +111,9 @@ def run(
     """Runs a trial from its last checkpoint to its end and returns its result. Finished work is not done again.
 
     `roll` rolls out batches of episodes, in this process or elsewhere. `on_progress` receives the result after every
-    checkpoint and every evaluation. If another process trains or evaluates the trial, this one waits for it. `keep` names
-    the weights that stay in the end.
-    Raises ValueError if the training is beyond weights that are missing, unless `retrain` allows to train them again.
+    checkpoint and every evaluation. `on_update` is called as in `fit` if this process trains. If another process trains or
+    evaluates the trial, this one waits for it. `keep` names the weights that stay in the end.
+    Raises WeightsNotKept if the training is beyond weights that are missing, unless `retrain` allows to train them again.
     """
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
     repair(trial)
@@ -115,7 +121,7 @@ def run(
     if found := finished(trial):
         return found
     note(trial)
-    work = execute or train_and_evaluate
+    work = execute or partial(train_and_evaluate, on_update=on_update)
     with hold(evaluation_lock(trial), f"evaluation {trial.returns_id}", wait=True) as assert_evaluation_held:
         held = HeldTrial(trial, device, assert_evaluation_held)
         if found := finished(trial):  # another process finished it in the meantime
@@ -155,21 +161,23 @@ def repair(trial: Trial) -> None:
 
 
 def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:
-    """Raises ValueError if the training is beyond missing weights and must not start over."""
+    """Raises WeightsNotKept if the training is beyond missing weights and must not start over."""
     found = load_training(trial)
     passed = [update for update in missing if found and update <= found.update]
     if not passed:
         return
     if not retrain:
         note_path(trial).unlink(missing_ok=True)  # refused, so it must not keep weights from being deleted
-        raise ValueError(
+        raise WeightsNotKept(
             f"trial {trial.weights_id} is trained up to update {found.update if found else 0:,}, and its weights at update "
             f"{', '.join(f'{update:,}' for update in passed)} are not kept; --retrain trains the trial again"
         )
     start_over(trial)
 
 
-def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
+def train_and_evaluate(
+    held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress, on_update: OnUpdate = lambda update, loss: None
+) -> TrialResult:
     """Trains a held trial if its weights are missing, and rolls out all missing episodes, in this process."""
     trial, device = held.trial, held.device
     source = provenance_here(device if roll is rollout_in_process else "cpu")
@@ -206,7 +214,7 @@ def train_and_evaluate(held: HeldTrial, roll: RolloutBackend, on_progress: OnPro
     write()
     try:
         if held.assert_training_held:
-            train(trial, device, held.assert_training_held, roll_out, progress)
+            train(trial, device, held.assert_training_held, roll_out, progress, on_update)
         for update in missing_entries(trial, result):
             roll_out(*load_weights(weights_folder(trial, update), device, acting_config(trial.config)))
         write(status="finished")

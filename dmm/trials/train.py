@@ -1,5 +1,6 @@
 """Training of a trial in this process, from its checkpoint to its end. It keeps the weights that evaluations want."""
 
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ from dmm.data.trajectories import Trajectories
 from dmm.models import DecisionModel
 from dmm.schema import DataRecord, Provenance, TrainingProgress, TrainingResult, WeightsCard, to_json
 from dmm.training import ddp
-from dmm.training.fit import fit
+from dmm.training.fit import OnUpdate, fit
 from dmm.training.state import TrainingState
 from dmm.trials.storage import (
     CHECKPOINTS,
@@ -39,6 +40,7 @@ def dataset(ids: tuple[str, ...]) -> Trajectories:
         print(
             f"{found.id}: state dimensions {', '.join(map(str, still))} never change in these data. They are divided by "
             "Training.std_offset, so a small change of one in a rollout is a large input of the model",
+            file=sys.stderr,
             flush=True,
         )
     return found
@@ -65,12 +67,18 @@ def start_over(trial: Trial) -> None:
 
 
 def train(
-    trial: Trial, device: str, assert_lock_held: Callable[[], None], on_weights: OnWeights, on_save: Callable[[], None]
+    trial: Trial,
+    device: str,
+    assert_lock_held: Callable[[], None],
+    on_weights: OnWeights,
+    on_save: Callable[[], None],
+    on_update: OnUpdate,
 ) -> None:
     """Trains a trial to its end. The caller holds its training lock, which is asserted before each write.
 
     `on_weights` is called with weights that an evaluation wants, once they and a checkpoint are on disk. `on_save` is called
-    after other checkpoints. Raises ValueError if data or checkpoint are not those with which the training began.
+    after other checkpoints. `on_update` is called as in `fit`.
+    Raises ValueError if data or checkpoint are not those with which the training began.
     """
     trajectories, state, before = training_data(trial), load_checkpoint(trial), load_training(trial)
     if state and state.data_sha256 != trajectories.sha256:
@@ -109,7 +117,10 @@ def train(
     write()
     append_log(trial, f"training from update {result.update} on {device}")
     try:
-        fit(trial, trajectories, visit, wanted=wanted_updates(trial), save=save, state=state, device=device)
+        fit(
+            trial, trajectories, visit, wanted=wanted_updates(trial), save=save, on_update=on_update, state=state,
+            device=device,
+        )  # fmt: skip
     except LockLost:  # the files are another process's
         raise
     except Exception as error:

@@ -5,7 +5,6 @@ The files are Minari datasets in Minari's own folder, under the whole id.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from dmm.base.errors import unknown_name
+from dmm.base.progress_bar import ProgressBar
 from dmm.data import collect
 from dmm.data.readers import minari
 from dmm.data.trajectories import Trajectories
@@ -98,18 +98,20 @@ def absent(dataset_id: str) -> ValueError:
     return unknown_name("dataset", dataset_id, {*local_ids(), *fetchable_ids()})
 
 
-def fetch(dataset_id: str, say: Callable[[str], None]) -> None:
+def fetch(dataset_id: str) -> None:
     """Collects a dataset. Rolls whole batches until there are enough steps, and keeps as few whole episodes as have them."""
     collection = parse(dataset_id)
     torch.set_num_threads(1)  # the number of threads moves float bits, and so the data
     policy, card = collect.load_policy(collect.policies()[collection.policy_name])
     episodes, lengths = [], []
-    while sum(lengths) < collection.steps:
-        episodes += collect.roll_policy(
-            policy, card.environment, collection.seed, len(episodes), count=EPISODES_PER_BATCH
-        )
-        lengths = [len(episode.rewards) for episode in episodes]
-        say(f"{dataset_id}: {min(sum(lengths), collection.steps):,} of {collection.steps:,} steps")
+    with ProgressBar(collection.steps, "steps", f"collecting {dataset_id}") as bar:
+        bar.start()
+        while sum(lengths) < collection.steps:
+            episodes += collect.roll_policy(
+                policy, card.environment, collection.seed, len(episodes), count=EPISODES_PER_BATCH
+            )
+            lengths = [len(episode.rewards) for episode in episodes]
+            bar.advance(min(sum(lengths), collection.steps), {})
     enough = int(np.searchsorted(np.cumsum(lengths), collection.steps)) + 1
     origin = collect.Origin(
         policy=collection.policy_name,

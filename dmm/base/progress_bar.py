@@ -1,0 +1,112 @@
+"""A bar for long work. On a terminal it is one line that is redrawn. In a pipe or a log it is a plain line now and then."""
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+DRAW_SECONDS = 0.1  # between two drawings of the bar
+LINE_SECONDS = 10  # between two plain lines, at least
+LINE_SHARE = 0.05  # of the time so far, between two plain lines, at least. So a day of work has about 150 lines
+
+
+def spell_duration(seconds: float) -> str:
+    """12 s, 3.2 min, 2.1 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class Clock:
+    """Counts things and the seconds that they took."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """So many more things took so many seconds."""
+        self.count += count
+        self.seconds += seconds
+
+    def seconds_for(self, count: int) -> float:
+        """The seconds that so many things will take. 0 before the first one."""
+        return count * self.seconds / self.count if self.count else 0.0
+
+
+class ProgressBar(AbstractContextManager):
+    """How far some work is: units done, units a second, notes such as the newest loss, and the time left.
+
+    The work has `total` units. Evaluations between them take time of their own. The bar is written to standard error, so
+    that standard output has the result alone. Nothing is written before `start`.
+    """
+
+    def __init__(self, total: int, unit: str, name: str = "", evaluations: int = 0) -> None:
+        self.total, self.unit, self.name, self.evaluations_left = total, unit, name, evaluations
+        self.done, self.notes, self.evaluating, self.started = 0, dict[str, str](), False, False
+        self.unit_clock, self.evaluation_clock = Clock(), Clock()
+        self.bar = None  # of tqdm, on a terminal
+
+    def __exit__(self, *_: object) -> None:
+        if self.unit_clock.count or self.evaluation_clock.count:
+            self._show()
+        if self.bar is not None:
+            self.bar.close()
+
+    def start(self, done: int = 0) -> None:
+        """The work begins, or continues where so many units are done. Time counts from here."""
+        self.started, self.done = True, done
+        if sys.stderr.isatty() or "ipykernel" in sys.modules:  # a notebook redraws a line too
+            from tqdm import tqdm
+
+            shape = "{percentage:3.0f} %|{bar}| {desc}"
+            self.bar = tqdm(total=self.total, initial=done, bar_format=shape, dynamic_ncols=True, desc=self.text())
+        self.began = self.last_call = self.last_shown = time.perf_counter()
+
+    def advance(self, done: int, notes: Mapping[str, str], evaluates: bool = False) -> None:
+        """So many units are done. The time since the last call went into the new ones. An evaluation may begin now."""
+        now = time.perf_counter()
+        self.unit_clock.add(done - self.done, now - self.last_call)
+        self.done, self.evaluating = done, evaluates
+        self._take(now, notes)
+
+    def evaluated(self, notes: Mapping[str, str]) -> None:
+        """An evaluation has ended. The time since the last call went into it."""
+        now = time.perf_counter()
+        self.evaluation_clock.add(1, now - self.last_call)
+        self.evaluations_left, self.evaluating = self.evaluations_left - 1, False
+        self._take(now, notes)
+
+    def text(self) -> str:
+        """500/2,000, 41 updates/s, loss 0.123, score 33.1, 2.1 min left"""
+        parts = [f"{self.done:,}/{self.total:,}"]
+        if self.evaluating:
+            parts.append("evaluating")
+        elif self.unit_clock.seconds:
+            rate = self.unit_clock.count / self.unit_clock.seconds
+            parts.append(f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2g} {self.unit}/s")
+        parts += [f"{name} {value}" for name, value in self.notes.items()]
+        left = self.unit_clock.seconds_for(self.total - self.done)
+        left += self.evaluation_clock.seconds_for(self.evaluations_left)
+        if self.unit_clock.count:
+            parts.append(f"{spell_duration(left)} left")
+        return ", ".join(parts)
+
+    def _take(self, now: float, notes: Mapping[str, str]) -> None:
+        """Takes the newest notes, and shows the state if that is due."""
+        self.last_call = now
+        self.notes |= notes
+        due = max(LINE_SECONDS, LINE_SHARE * (now - self.began)) if self.bar is None else DRAW_SECONDS
+        if now - self.last_shown >= due or (self.evaluating and self.bar is not None):
+            self._show()
+
+    def _show(self) -> None:
+        """Redraws the bar, or prints a line."""
+        self.last_shown = self.last_call
+        if self.bar is None:
+            name = f"{self.name}: " if self.name else ""
+            print(f"{name}{self.done / self.total:.0%}, {self.text()}", file=sys.stderr, flush=True)
+        else:
+            self.bar.n = min(self.done, self.total)
+            self.bar.set_description_str(self.text())

@@ -1,0 +1,101 @@
+"""What the shell completes: tables, their rows, columns, budgets and sources, and datasets and profiles.
+
+A function returns all words that begin as the given one, and the shell shows them. A table that cannot be read gives none.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from dmm.config import Table
+
+
+def quoted(words: Iterable[str]) -> list[str]:
+    """The words as they must stand on the command line. Bash takes them as they are, other shells quote them themselves."""
+    if not os.environ.get("_DMM_COMPLETE", "").endswith("bash"):
+        return list(words)
+    return [word if shlex.quote(word) == word else "".join(escaped(letter) for letter in word) for word in words]
+
+
+def escaped(letter: str) -> str:
+    """A letter, with a backslash before it if the shell would read it as more than a letter."""
+    return letter if letter.isalnum() or letter in "@%+=:,./-_" else f"\\{letter}"
+
+
+def of_table(context: typer.Context, names: Callable[["Table"], Iterable[str]]) -> list[str]:
+    """Names that the table on the command line has."""
+    from dmm.tables import find_table
+
+    with suppress(ValueError):
+        return list(dict.fromkeys(names(find_table(context.params.get("table") or ""))))
+    return []
+
+
+def listed(incomplete: str, labels: list[str]) -> list[str]:
+    """Labels that can come next in a list with commas."""
+    before = incomplete.rpartition(",")[0]
+    given = before.split(",") if before else []
+    return quoted(",".join([*given, label]) for label in labels if label not in given)
+
+
+def tables() -> list[str]:
+    """The names of all tables."""
+    from dmm.tables import tables
+
+    return list(tables())
+
+
+def profiles() -> list[str]:
+    """The names of all profiles."""
+    from dmm.sweeps.profile import profiles
+
+    return list(profiles())
+
+
+def datasets() -> list[str]:
+    """The ids of the datasets that are here or can be collected."""
+    from dmm.data import fetchable_ids, local_ids
+
+    return sorted({*local_ids(), *fetchable_ids()})
+
+
+def collectable() -> list[str]:
+    """The ids of the datasets that can be collected."""
+    from dmm.data import fetchable_ids
+
+    return fetchable_ids()
+
+
+def rows(ctx: typer.Context) -> list[str]:
+    """The labels of the table's rows that have trials."""
+    return quoted(of_table(ctx, lambda table: (row.label for row in table.rows if not row.cited)))
+
+
+def columns(ctx: typer.Context) -> list[str]:
+    """The labels of the table's columns."""
+    return quoted(of_table(ctx, lambda table: (column.label for column in table.columns)))
+
+
+def row_list(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Rows, separated by commas."""
+    return listed(incomplete, of_table(ctx, lambda table: (row.label for row in table.rows)))
+
+
+def column_list(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Columns, separated by commas."""
+    return listed(incomplete, of_table(ctx, lambda table: (column.label for column in table.columns)))
+
+
+def budgets(ctx: typer.Context) -> list[str]:
+    """The budgets of the table."""
+    return of_table(ctx, lambda table: table.budgets)
+
+
+def sources(ctx: typer.Context) -> list[str]:
+    """The sources of data of the table's columns."""
+    return of_table(ctx, lambda table: (source for column in table.columns for source in column.sources))

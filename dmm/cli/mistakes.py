@@ -1,0 +1,43 @@
+"""A wrong command, option or argument as one line, in the form of every other error."""
+
+import sys
+from typing import NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from dmm.base.errors import unknown_name
+
+
+class Group(TyperGroup):
+    """A group of commands. Alone it prints its help. For an unknown command it names those that exist."""
+
+    def parse_args(self, ctx, args):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Reads the words behind the group's name."""
+        if not args and not ctx.resilient_parsing:
+            args = ["--help"]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx, args):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The command that the first word names. Raises ValueError if there is none."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            raise unknown_name("command", args[0], self.commands, ctx.command_path)
+        return super().resolve_command(ctx, args)
+
+
+def usage(error: typer.TyperException) -> str:
+    """What is wrong with the words of a command."""
+    context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
+    message = f"{message[:1].lower()}{message[1:]}"
+    if context is None:
+        return message
+    if hasattr(error, "possibilities"):  # of an unknown option
+        known = [name for parameter in context.command.get_params(context) for name in parameter.opts if name[0] == "-"]
+        return str(unknown_name("option", error.option_name, known, context.command_path))  # pyright: ignore
+    return f"{message}; `{context.command_path} --help` shows what it takes"
+
+
+def end(message: str) -> NoReturn:
+    """Prints a mistake as one line, and ends the command."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
