@@ -74,6 +74,34 @@ def test_without_a_policy_the_error_names_what_can_be_collected():
         data.load(("dmm/hoper/medium-v0",))
 
 
+def test_data_of_another_source_are_not_collected(policy):
+    for steps in (None, 10):
+        with pytest.raises(ValueError, match="'minari/mujoco/x-v0' is not collected.*: minari download mujoco/x-v0"):
+            with_size("minari/mujoco/x-v0", steps, None)
+        with pytest.raises(ValueError, match="'d4rl/hopper-medium-v2' is not collected"):
+            with_size("d4rl/hopper-medium-v2", steps, None)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_damaged_policy_collects_nothing(policy, suffix):
+    path = home() / "policies" / f"reacher-random{suffix}"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"reacher-random{suffix} is damaged"):
+        data.load(("dmm/reacher/random-n50-s1-v0",))
+    path.unlink()
+    if suffix == ".json":
+        with pytest.raises(ValueError, match="reacher-random.json is not there"):
+            data.load(("dmm/reacher/random-n50-s1-v0",))
+
+
+@pytest.mark.parametrize("path", sorted(collect.policy_folders()[0].glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_policies_of_the_package_are_whole(path):
+    weights, card = collect.read_policy(path)
+    assert card.environment == "Hopper-v5" and weights["mean.bias"].shape == (3,)
+
+
 def test_other_steps_or_another_seed_are_another_id(policy):
     assert with_size("dmm/reacher/random-v0", None, None) == "dmm/reacher/random-v0"
     assert with_size("dmm/reacher/random-v0", 50, None) == "dmm/reacher/random-n50-s0-v0"
@@ -200,4 +228,16 @@ def test_behaviour_training_publishes_its_policies_and_replay(capsys):
     assert np.array_equal(replay.actions, buffer.actions[:100])
     card = collect.read_card(home() / "policies" / "reacher-medium.json")
     assert card.command.startswith("dmm data train-behaviour Reacher-v5 --seed 0") and card.steps == 120
+    (folder / "progress.json").rename(folder / "kept")
+    (folder / "progress.json").write_bytes((folder / "kept").read_bytes().replace(b"120", b"121", 1))
+    with pytest.raises(ValueError, match="progress.json is damaged or gone .*Move its folder away"):
+        train(recipe)
+    (folder / "kept").rename(folder / "progress.json")
+    for path in (folder / "model-120.pt", folder / "replay-120.npz"):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        with pytest.raises(ValueError, match=f"{path.name} is damaged or gone"):
+            train(recipe)
+        path.write_bytes(content)
+    capsys.readouterr()
     assert train(recipe) == folder and not capsys.readouterr().err  # finished: nothing is left to do

@@ -1,6 +1,9 @@
 """Readers and the cache: what a source gives, what it is refused for, and when it is read again."""
 
+import fcntl
+import json
 import os
+import random
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from helpers.spaces import box
 
 from dmm import data
 from dmm.base.paths import home
-from dmm.data import cache
+from dmm.data import cache, readers
 from dmm.data.readers import d4rl
 from dmm.data.trajectories import check_task
 from dmm.data.windows import read_windows
@@ -73,14 +76,16 @@ def test_d4rl_v2_extras_change_nothing(tmp_path):
 
 
 BAD = {
-    "no timeouts": ({"timeouts": None}, ["timeouts", "observations, rewards, terminals"]),
+    "no timeouts": ({"timeouts": None}, ["timeouts", "observations, rewards, terminals", "@horizon=1000"]),
     "no rewards": ({"rewards": None}, ["rewards"]),
     "short actions": ({"actions": np.zeros((5, 1), np.float32)}, ["actions", "row 5", "observations", "6 rows"]),
     "nan state": ({"observations": with_value("observations", 3, np.nan)}, ["observations", "row 3", "nan"]),
     "infinite action": ({"actions": with_value("actions", 1, np.inf)}, ["actions", "row 1", "inf"]),
     "nan reward": ({"rewards": with_value("rewards", 0, np.nan)}, ["rewards", "row 0"]),
-    "discrete": ({"actions": np.zeros(6, np.int64)}, ["actions", "int64", "(6,)", "come later"]),
-    "pixels": ({"observations": np.zeros((6, 4, 4), np.uint8)}, ["observations", "uint8", "(6, 4, 4)", "come later"]),
+    "discrete": ({"actions": np.zeros(6, np.int64)}, ["actions", "int64", "(6,)", "discrete ones come later"]),
+    "pixels": ({"observations": np.zeros((6, 4, 4), np.uint8)}, ["observations", "(6, 4, 4)", "pixels come later"]),
+    "whole numbers": ({"observations": np.zeros((6, 2), np.int64)}, ["int64 of shape (6, 2)", "to float32"]),
+    "flat": ({"observations": np.zeros(6, np.float32)}, ["float32 of shape (6,)", "no vector a step"]),
     "two rewards": ({"rewards": np.zeros((6, 2), np.float32)}, ["rewards", "(6, 2)", "one number a step"]),
     "flags in words": ({"terminals": np.array([b"no"] * 6)}, ["terminals", "one number a step"]),
     "no end": ({"terminals": np.zeros(6, bool), "timeouts": np.zeros(6, bool)}, ["no complete episode", "6 rows"]),
@@ -97,6 +102,88 @@ def test_bad_d4rl_files_are_one_clear_error(tmp_path, overrides, said):
     for word in (str(tmp_path / "bad.hdf5"), *said):
         assert word in str(error.value)
     assert "\n" not in str(error.value) and not (home() / "cache").exists()
+
+
+def test_episodes_of_a_file_without_timeouts_are_cut_at_a_horizon(tmp_path):
+    """Rows 0 to 1 terminate. Rows 2 to 3 and 4 to 5 have two steps each; the last two terminate at the horizon."""
+    terminals = np.array([0, 1, 0, 0, 0, 1, 0], bool)
+    seven = {"observations": np.zeros((7, 2), np.float32), "actions": np.zeros((7, 1), np.float32)}
+    name = write(tmp_path / "a.hdf5", **seven, rewards=np.ones(7, np.float32), terminals=terminals, timeouts=None)
+    found = data.load((f"{name}@horizon=2",))
+    assert found.offsets.tolist() == [0, 2, 4, 6] and found.terminated.tolist() == [True, False, True]
+    assert data.load((f"{name}@horizon=3",)).offsets.tolist() == [0, 2, 5, 6]
+    assert data.load((f"{name}@horizon=1",)).lengths.tolist() == [1] * 7
+    assert data.load((f"{name}@horizon=9",)).offsets.tolist() == [0, 2, 6]
+    for wrong in ("0", "", "x", "2.5", "-1", "1000000000000"):
+        with pytest.raises(ValueError, match=f"the horizon is '{wrong}'; it takes a number of steps"):
+            data.load((f"{name}@horizon={wrong}",))
+
+
+def test_a_horizon_is_refused_where_the_file_has_timeouts_and_where_no_episode_ends(tmp_path):
+    with pytest.raises(ValueError, match="has 'timeouts'.*leave out @horizon=2"):
+        data.load((write(tmp_path / "a.hdf5") + "@horizon=2",))
+    name = write(tmp_path / "b.hdf5", timeouts=None, terminals=np.zeros(6, bool))
+    with pytest.raises(ValueError, match="no complete episode in 6 rows: .* no episode has 7 steps"):
+        data.load((f"{name}@horizon=7",))
+
+
+def with_link(kind: str, file: h5py.File, other: str) -> None:
+    """Puts values that lie in another file into a file."""
+    shape, name = (6, 2), "observations"
+    if kind == "external link":
+        file[name] = h5py.ExternalLink(other, name)
+    elif kind == "link to an external link":
+        file["infos/there"] = h5py.ExternalLink(other, name)
+        file[name] = h5py.SoftLink("/infos/there")
+    elif kind == "external storage":
+        file.create_dataset(name, shape, "f4", external=[(other, 0, 48)])
+    else:
+        layout = h5py.VirtualLayout(shape, "f4")
+        layout[:] = h5py.VirtualSource(other, name, shape)
+        file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("kind", ["external link", "link to an external link", "external storage", "virtual"])
+def test_values_in_other_files_are_not_read(tmp_path, kind):
+    write(tmp_path / "other.hdf5")
+    dataset_id = write(tmp_path / "a.hdf5", observations=None)
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        with_link(kind, file, str(tmp_path / "other.hdf5"))
+    with pytest.raises(ValueError, match="a.hdf5: '.*other file.*Only files that are whole in themselves are read"):
+        data.load((dataset_id,))
+
+
+def test_values_in_other_files_are_not_read_by_minari(tmp_path):
+    write(tmp_path / "other.hdf5")
+    make_minari("toy/linked-v0")
+    with h5py.File(Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/linked-v0/data/main_data.hdf5", "a") as file:
+        file["episode_0/infos/more"] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), "rewards")
+    with pytest.raises(ValueError, match="main_data.hdf5: 'episode_0/infos/more' is a link to another file"):
+        data.load(("minari/toy/linked-v0",))
+
+
+def test_a_locked_file_is_not_called_damaged(tmp_path):
+    dataset_id = write(tmp_path / "a.hdf5")
+    with open(tmp_path / "a.hdf5", "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as HDF5 does while it writes
+        with pytest.raises(ValueError, match="Another process has the file open for writing") as error:
+            data.load((dataset_id,))
+    assert "damaged" not in str(error.value)
+    assert data.load((dataset_id,)).episodes == 2
+
+
+@pytest.mark.parametrize("prefix", ["d4rl/", "d4rl:", "minari/", "dmm/hopper/"])
+@pytest.mark.parametrize("length", [245, 300])
+def test_long_names_are_one_error(prefix, length):
+    with pytest.raises(ValueError, match="not there|unknown dataset") as error:
+        data.load((prefix + "x" * length,))
+    assert "\n" not in str(error.value)
+
+
+def test_a_long_name_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("DMM_D4RL", str(tmp_path))
+    write(tmp_path / f"{'x' * 245}.hdf5")
+    assert data.load((f"d4rl/{'x' * 245}",)).episodes == 2
 
 
 def test_damaged_files(tmp_path):
@@ -283,6 +370,30 @@ def test_bad_minari_datasets():
         for word in (f"toy/{name}-v0", *said):
             assert word in str(error.value)
     assert not (home() / "cache").exists()
+
+
+@pytest.mark.parametrize("name", ["main_data.hdf5", "metadata.json"])
+def test_a_damaged_minari_dataset_is_read_or_is_one_error(name):
+    make_minari("toy/flipped-v0")
+    file = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/flipped-v0/data" / name
+    whole, generator = file.read_bytes(), random.Random(0)
+    for _ in range(100):
+        content = bytearray(whole)
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        file.write_bytes(content)
+        try:
+            readers()["minari"].read("minari/toy/flipped-v0")
+        except ValueError as error:
+            assert "\n" not in str(error) and "toy/flipped-v0" in str(error)
+
+
+def test_a_minari_dataset_without_spaces_is_one_error():
+    make_minari("toy/bare-v0")
+    file = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/bare-v0/data/metadata.json"
+    kept = {key: value for key, value in json.loads(file.read_text()).items() if "space" not in key}
+    file.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="minari/toy/bare-v0: .* cannot be read"):
+        data.load(("minari/toy/bare-v0",))
 
 
 # the real files, where they are
