@@ -1,48 +1,26 @@
 """Readers and the cache: what a source gives, what it is refused for, and when it is read again."""
 
-import fcntl
 import json
 import os
-import random
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
+from helpers.data_files import arrays, make_minari, write
 from helpers.reacher import REACHER, TINY
 from helpers.spaces import box
 
 from dmm import data
 from dmm.base.paths import home
-from dmm.data import cache, readers
+from dmm.data import cache
 from dmm.data.readers import d4rl
 from dmm.data.trajectories import check_task
 from dmm.data.windows import read_windows
 
 # D4RL files
-
-
-def arrays(**overrides) -> dict[str, np.ndarray | None]:
-    """Six rows: an episode that terminates, one that times out, a piece that does neither. None leaves a key out."""
-    return {
-        "observations": np.arange(12, dtype=np.float32).reshape(6, 2),
-        "actions": np.linspace(-1, 1, 6, dtype=np.float32)[:, None],
-        "rewards": np.arange(6, dtype=np.float32),
-        "terminals": np.array([0, 1, 0, 0, 0, 0], bool),
-        "timeouts": np.array([0, 0, 0, 0, 1, 0], bool),
-        **overrides,
-    }
-
-
-def write(path: Path, **overrides) -> str:
-    with h5py.File(path, "w") as file:
-        for key, value in arrays(**overrides).items():
-            if value is not None:
-                file[key] = value
-    return f"d4rl:{path}"
 
 
 def with_value(key: str, row: int, value: float) -> np.ndarray:
@@ -125,51 +103,6 @@ def test_a_horizon_is_refused_where_the_file_has_timeouts_and_where_no_episode_e
     name = write(tmp_path / "b.hdf5", timeouts=None, terminals=np.zeros(6, bool))
     with pytest.raises(ValueError, match="no complete episode in 6 rows: .* no episode has 7 steps"):
         data.load((f"{name}@horizon=7",))
-
-
-def with_link(kind: str, file: h5py.File, other: str) -> None:
-    """Puts values that lie in another file into a file."""
-    shape, name = (6, 2), "observations"
-    if kind == "external link":
-        file[name] = h5py.ExternalLink(other, name)
-    elif kind == "link to an external link":
-        file["infos/there"] = h5py.ExternalLink(other, name)
-        file[name] = h5py.SoftLink("/infos/there")
-    elif kind == "external storage":
-        file.create_dataset(name, shape, "f4", external=[(other, 0, 48)])
-    else:
-        layout = h5py.VirtualLayout(shape, "f4")
-        layout[:] = h5py.VirtualSource(other, name, shape)
-        file.create_virtual_dataset(name, layout)
-
-
-@pytest.mark.parametrize("kind", ["external link", "link to an external link", "external storage", "virtual"])
-def test_values_in_other_files_are_not_read(tmp_path, kind):
-    write(tmp_path / "other.hdf5")
-    dataset_id = write(tmp_path / "a.hdf5", observations=None)
-    with h5py.File(tmp_path / "a.hdf5", "a") as file:
-        with_link(kind, file, str(tmp_path / "other.hdf5"))
-    with pytest.raises(ValueError, match="a.hdf5: '.*other file.*Only files that are whole in themselves are read"):
-        data.load((dataset_id,))
-
-
-def test_values_in_other_files_are_not_read_by_minari(tmp_path):
-    write(tmp_path / "other.hdf5")
-    make_minari("toy/linked-v0")
-    with h5py.File(Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/linked-v0/data/main_data.hdf5", "a") as file:
-        file["episode_0/infos/more"] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), "rewards")
-    with pytest.raises(ValueError, match="main_data.hdf5: 'episode_0/infos/more' is a link to another file"):
-        data.load(("minari/toy/linked-v0",))
-
-
-def test_a_locked_file_is_not_called_damaged(tmp_path):
-    dataset_id = write(tmp_path / "a.hdf5")
-    with open(tmp_path / "a.hdf5", "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as HDF5 does while it writes
-        with pytest.raises(ValueError, match="Another process has the file open for writing") as error:
-            data.load((dataset_id,))
-    assert "damaged" not in str(error.value)
-    assert data.load((dataset_id,)).episodes == 2
 
 
 @pytest.mark.parametrize("prefix", ["d4rl/", "d4rl:", "minari/", "dmm/hopper/"])
@@ -311,34 +244,6 @@ def test_datasets_of_different_dimensions_are_not_one(tmp_path):
 # Minari
 
 
-def make_minari(name: str, states: int = 2, action_space=None, **overrides) -> None:
-    """Three episodes by Minari's own means: terminated, unfinished, truncated."""
-    import gymnasium as gym
-    import minari
-
-    ends = [(True, False), (False, False), (False, True)]
-    buffers = [
-        minari.data_collector.EpisodeBuffer(
-            observations=np.full((length + 1, states), float(length)),
-            actions=np.zeros((length, 1), np.float32) if action_space is None else np.zeros(length, np.int64),
-            rewards=overrides.get("rewards", np.arange(length, dtype=float)),
-            terminations=np.array([False] * (length - 1) + [end[0]]),
-            truncations=np.array([False] * (length - 1) + [end[1]]),
-            infos={},
-        )
-        for length, end in zip((2, 3, 4), ends, strict=True)
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        minari.create_dataset_from_buffers(
-            name,
-            buffers,
-            observation_space=gym.spaces.Box(-np.inf, np.inf, (states,)),
-            action_space=action_space or gym.spaces.Box(-1, 1, (1,)),
-            data_format="hdf5",
-        )
-
-
 def test_minari_datasets_are_read():
     make_minari("mujoco/toy/medium-v0")
     found = data.load(("minari/mujoco/toy/medium-v0",))
@@ -370,21 +275,6 @@ def test_bad_minari_datasets():
         for word in (f"toy/{name}-v0", *said):
             assert word in str(error.value)
     assert not (home() / "cache").exists()
-
-
-@pytest.mark.parametrize("name", ["main_data.hdf5", "metadata.json"])
-def test_a_damaged_minari_dataset_is_read_or_is_one_error(name):
-    make_minari("toy/flipped-v0")
-    file = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/flipped-v0/data" / name
-    whole, generator = file.read_bytes(), random.Random(0)
-    for _ in range(100):
-        content = bytearray(whole)
-        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
-        file.write_bytes(content)
-        try:
-            readers()["minari"].read("minari/toy/flipped-v0")
-        except ValueError as error:
-            assert "\n" not in str(error) and "toy/flipped-v0" in str(error)
 
 
 def test_a_minari_dataset_without_spaces_is_one_error():
