@@ -3,7 +3,7 @@ BIN = .venv/bin
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install quickstart test test-slow test-faults lint
+.PHONY: install quickstart test test-slow test-faults pin lint
 
 install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ test-slow: .venv/tested
 
 test-faults: .venv/tested
 	$(BIN)/python -m pytest -m faults
+
+pin: .venv/tested  # after an edit of code that moves no number
+	$(BIN)/python -m pytest tests/test_golden.py
+	$(BIN)/python -m dmm.base.code_hash
 
 lint: .venv/tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

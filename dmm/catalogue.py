@@ -42,7 +42,7 @@ class ArchitectureSummary:
         return max(in_words + in_numbers, default="")
 
     def text(self) -> str:
-        """One paragraph."""
+        """One paragraph. A heading that is missing is left out."""
         counts = "; ".join(f"{preset} {count.text()}" for preset, count in parameters(self.arch).items())
         lines = {
             "year": self.year,
@@ -52,7 +52,9 @@ class ArchitectureSummary:
             "quirks": self.quirk,
             "parameters": f"{counts} (on Hopper, at the paper's default size)",
         }
-        return "\n".join([f"{self.arch}: {self.title}"] + [f"  {key:<11}{value}" for key, value in lines.items()])
+        return "\n".join(
+            [f"{self.arch}: {self.title}", *(f"  {key:<11}{value}" for key, value in lines.items() if value)]
+        )
 
 
 def summary(arch: str) -> ArchitectureSummary:

@@ -5,14 +5,17 @@ Returns are undiscounted and in the environment's units. Scores are D4RL-normali
 """
 
 import dataclasses
+import hashlib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import field_types, shown
+from dmm.base.source_code import SourceCode
 from dmm.batch import Spaces
 from dmm.tasks import Target, Task
 
@@ -59,11 +62,26 @@ class Seconds:
         return self.train + self.rollout
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """An architecture from outside of dmm: its name, and the source code that makes its class in any process."""
+
+    name: str  # of the architecture
+    class_name: str
+    code: SourceCode
+    distribution: str = ""  # name and version of the installed package that offers it
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 of the class's name and of the source code."""
+        return hashlib.sha256(f"{self.class_name} {self.code.sha256}".encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightsRecord:
     """All that can move a weight of a trial. Its hash is the trial's first id.
 
-    A field that comes later is left out at its default, so that ids stay.
+    A field that has a default is left out of the hash at its default, so that ids stay when a field is added.
     """
 
     results_version: int
@@ -74,6 +92,9 @@ class WeightsRecord:
     return_scale: float  # returns-to-go are divided by it
     dataset: list[str]  # ids
     seed: int
+    source_sha256: str = ""  # of an architecture from outside
+    distribution: str = ""  # the installed package that offers it: name and version
+    code: str = ""  # a hash of the files of dmm that were edited since they were pinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +160,7 @@ class Provenance:
     device: str  # cpu or cuda
     scan: str  # the kernel of the selective scan, which moves float bits
     workers: str  # how many processes trained the model
+    code: str = ""  # a hash of all of dmm's code that can move a number of the trial. Results of dmm 0.1.0 have none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +202,7 @@ class WeightsCard:
     state_std: list[float]  # with Training.std_offset
     provenance: Provenance
     sha256: str  # of the file of weights
+    source: ModelSource | None = None  # of an architecture from outside
 
 
 @dataclass(frozen=True, kw_only=True)

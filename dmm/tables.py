@@ -15,6 +15,7 @@ from types import ModuleType
 
 from dmm.base.errors import unknown_name
 from dmm.config import Table
+from dmm.models import table_file
 
 
 def shipped() -> Path:
@@ -64,11 +65,14 @@ def read_table(path: Path) -> Table:
     assert spec and spec.loader, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    reading = table_file.set(path)  # paths of models are relative to its folder
     try:
         with imports_of_a_table(path.resolve().parent):
             spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    finally:
+        table_file.reset(reading)
     table = getattr(module, "TABLE", None)
     if not isinstance(table, Table):
         raise ValueError(f"{path} does not define TABLE = Table(...)")

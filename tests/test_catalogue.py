@@ -43,4 +43,6 @@ def test_a_docstring_without_headings_is_no_error(docstring, monkeypatch):
     monkeypatch.setattr(sys.modules[find_model("bc").__module__], "__doc__", docstring)
     found = catalogue.summary("bc")
     assert found.title == ("Mine." if docstring else "bc") and found.year == found.paper == ""
-    assert found.text().startswith(f"bc: {found.title}\n")
+    text = found.text()
+    assert text.startswith(f"bc: {found.title}\n") and "  parameters " in text
+    assert not {"year", "paper", "mixers", "quirks"} & {line.split()[0] for line in text.splitlines()[1:]}

@@ -20,10 +20,11 @@ LEVELS = [
     {"layers", "environments", "schema"},
     {"models", "data", "config"},
     {"training", "rollouts", "tables", "catalogue"},
-    {"trials"},
+    {"trials", "contract"},
     {"results"},
     {"tracking"},
     {"sweeps", "bench"},
+    {"api"},
     {"cli"},
 ]
 LEVEL = {package: number for number, packages in enumerate(LEVELS) for package in packages}

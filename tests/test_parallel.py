@@ -1,13 +1,12 @@
 """Two workers that train as one: the same curve, the same weights on both, an exact resume; without Ray, over gloo."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
-from helpers.models import CASES, batch, make
+from helpers.models import batch
 from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
@@ -79,20 +78,6 @@ def test_two_workers_resume_exactly(learnt):
     for *_, whole, again in learnt[1]:
         assert again.progress.loss == whole.progress.loss
         assert all(torch.equal(again.model[name], value) for name, value in whole.model.items())
-
-
-@pytest.mark.parametrize("name, overrides", CASES)
-def test_a_loss_is_a_mean_over_real_steps(name, overrides):
-    """What lets workers share a batch: the parts' losses, each by its share of the real steps, are the whole's."""
-    model, data = make(name, overrides).eval(), batch()
-    counts = data.mask.sum(1)
-    assert len(set(counts.tolist())) > 1, "all rows are alike"
-    whole = model.loss(model(data), data)
-    total = torch.zeros(())
-    for rows in (slice(0, 1), slice(1, None)):
-        part = replace(data, **{name: value[rows] for name, value in data.tensors().items()})
-        total += model.loss(model(part), part) * part.mask.sum() / data.mask.sum()
-    torch.testing.assert_close(total, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_a_batch_of_one_worker_is_left_alone():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dmm.api.episodes import Episodes
 from dmm.batch import Batch
 from dmm.bench.baselines import PeerMixer
 from dmm.data.goals import goal_steps
@@ -36,6 +37,7 @@ def scan_with_two_widths():
 
 
 WRONG = {  # package or module -> a call with a wrong shape
+    "api": lambda: Episodes(returns=np.zeros((2, 3)), lengths=np.zeros(2, np.int64), score=0.0, asked=0.0),
     "batch": batch_of_two_lengths,
     "bench": lambda: PeerMixer(LinearMixer(4, 3, 1))(torch.zeros(2, 4)),
     "data": lambda: goal_steps(np.zeros((2, 3), np.float32)),

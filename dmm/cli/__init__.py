@@ -1,9 +1,11 @@
 """The command line. Each command calls one or two functions of the package.
 
 catalogue.py   dmm list, show
+models.py      dmm check, new
 trials.py      dmm run, evaluate
 sweeps.py      dmm sweep, status, sync, submit
 report.py      dmm report
+export.py      dmm export
 data.py        dmm data
 machine.py     dmm bench, doctor
 options.py     arguments and options of several commands, and the commands that hints name
@@ -19,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from dmm.cli import catalogue, data, machine, mistakes, report, sweeps, trials
+from dmm.cli import catalogue, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
     cls=mistakes.Group,
@@ -27,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (catalogue, trials, sweeps, report, machine):  # the order of `dmm --help`
+for group in (catalogue, models, trials, sweeps, report, export, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
 app.add_typer(data.app, name="data", cls=mistakes.Group)
 

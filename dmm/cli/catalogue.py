@@ -33,20 +33,19 @@ def list_(
     if models:
         print("\n\n".join(summary.text() for summary in summaries()))
         return
-    from dmm.data import fetchable_ids, local_ids
+    from dmm.api.names import list_datasets, list_tables, list_tasks
     from dmm.models import find_model
     from dmm.sweeps.profile import profiles
-    from dmm.tables import tables
-    from dmm.tasks import TASKS
+    from dmm.tasks import find_task
 
     rows = [
         {"architecture": found.arch, "presets": "; ".join(find_model(found.arch).presets), "name": found.title}
         for found in summaries()
     ]
     print(plain_table(rows))
-    print("\ntasks:    " + ", ".join(f"{task.name} ({task.environment})" for task in TASKS.values()))
-    print("datasets: " + ", ".join(sorted({*local_ids(), *fetchable_ids()})) + " (more with `dmm data list`)")
-    print("tables:   " + ", ".join(tables()))
+    print("\ntasks:    " + ", ".join(f"{name} ({find_task(name).environment})" for name in list_tasks()))
+    print("datasets: " + ", ".join(list_datasets()) + " (more with `dmm data list`)")
+    print("tables:   " + ", ".join(list_tables()))
     print("profiles: " + ", ".join(profiles()))
     if before := old_results():
         kept = (
@@ -72,6 +71,7 @@ def show(
 
     Example: `dmm show quickstart`
     """
+    from dmm.config import edited_code
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training
@@ -101,6 +101,8 @@ def show(
     part = f" ({found.part})" if found.part else ""
     print(f"{found.title}{part}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
     print(plain_table(lines))
+    if edited := edited_code(found.trials()):
+        print(f"\n{edited}")
     kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
     print(f"\nkept weights: {kept:,} bytes")
     training = {trial.weights_id: cost[trial.returns_id].train for trial in found.trials()}

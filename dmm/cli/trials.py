@@ -86,13 +86,15 @@ def evaluate(
 
 def choose_trial(table: str, row: str, seed: int, column: str, budget: str, source: str) -> tuple["Trial", str]:
     """The trial that a command's words name, and its own name, said in a line."""
-    from dmm.config import cell_name
+    from dmm.config import cell_name, edited_code
 
     found = choose_table(table, budget, source)
     part = found.select([row], [column or found.columns[0].label])
     trial = part.trial(part.rows[0], part.columns[0], seed)
     name = f"{cell_name(part.rows[0], part.columns[0])}, seed {seed}"
     print(f"trial {trial.weights_id}, evaluation {trial.returns_id}: {name}", flush=True)
+    if edited := edited_code([trial]):
+        print(edited, flush=True)
     return trial, name
 
 
@@ -107,7 +109,7 @@ def finish(context: typer.Context, trial: "Trial", name: str, retrain: bool) -> 
     print(scores(result))
     print(f"episodes    {returns_path(trial)}")
     print(f"model       {weights_folder(trial, trial.training.updates)}")
-    print(f'in Python   dmm.load("{trial.weights_id}")')
+    print(f'in Python   dmm.load("{trial.returns_id}")')
 
 
 def scores(result: "TrialResult") -> str:

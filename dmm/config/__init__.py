@@ -24,4 +24,5 @@ from dmm.config.table import Table as Table
 from dmm.config.table import cell_name as cell_name
 from dmm.config.trial import RESULTS_VERSION as RESULTS_VERSION
 from dmm.config.trial import Trial as Trial
+from dmm.config.trial import edited_code as edited_code
 from dmm.tasks import Target as Target

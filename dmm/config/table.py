@@ -10,8 +10,9 @@ from dmm.base.fields import check_fields, check_value
 from dmm.config.budget import BUDGETS, Budget
 from dmm.config.protocol import EVALUATION, TRAINING, Protocol
 from dmm.config.reading import BEST, LAST, PAPER_MAX, Reading
-from dmm.config.trial import Trial
+from dmm.config.trial import Trial, settle_arch
 from dmm.models import find_model
+from dmm.schema import ModelSource
 from dmm.tasks import Target, Task
 
 
@@ -24,16 +25,19 @@ class Row:
     """
 
     label: str
-    arch: str = ""
+    arch: Any = ""  # given as a name, the path of a file or a class. Afterwards the name
     preset: str = ""  # a paper's name for a variant of the architecture. Overrides are applied on top
     overrides: Mapping[str, Any] = field(default_factory=dict)
     per_column: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # column label -> more overrides
     published: Mapping[str, float] = field(default_factory=dict)  # column label -> score
     note: str = ""
     axes: Mapping[str, Any] = field(default_factory=dict)  # where the row stands in a grid. `grid` fills it
+    source: ModelSource | None = None  # of an architecture from outside. Found by `arch`
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not self.cited:
+            settle_arch(self)
         if self.cited and (self.preset or self.overrides or self.per_column or not self.published):
             raise ValueError(
                 f"row {self.label!r} has no architecture, so it is cited: it takes published numbers and no overrides"
@@ -42,7 +46,7 @@ class Row:
     @property
     def cited(self) -> bool:
         """Whether the row has published numbers and no trials."""
-        return not self.arch
+        return self.arch == ""
 
     def settings(self, column: str) -> dict[str, Any]:
         """All overrides in one column, without those of the preset."""
@@ -50,9 +54,10 @@ class Row:
 
     def config_overrides(self, column: str) -> dict[str, Any]:
         """Overrides of Config in one column. Raises ValueError for an unknown preset, or a field that exists nowhere."""
-        model = find_model(self.arch)
+        model = find_model(self.source or self.arch)
         if self.preset and self.preset not in model.presets:
-            raise unknown_name("preset", self.preset, model.presets, f"dmm/models/{self.arch}.py")
+            where = self.source.code.path if self.source else f"dmm/models/{self.arch}.py"
+            raise unknown_name("preset", self.preset, model.presets, where)
         changes = {key: value for key, value in self.settings(column).items() if key not in TRAINING | EVALUATION}
         known = {entry.name for entry in fields(model.Config)}
         for key in changes:
@@ -183,6 +188,7 @@ class Table:
         try:
             return Trial(
                 arch=row.arch,
+                source=row.source,
                 task=column.task,
                 dataset=column.dataset,
                 training=protocol.training,

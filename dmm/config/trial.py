@@ -6,13 +6,23 @@ all that can move a return. So tables share weights and returns, and nothing is 
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from dmm.base.code_hash import ModelCode, model_code
 from dmm.config.protocol import Evaluation, Training
-from dmm.models import acting_config, find_model, list_models, make_config, training_config
-from dmm.schema import ReturnsRecord, TrialRecord, WeightsRecord, to_json
+from dmm.models import (
+    DecisionModel,
+    acting_config,
+    find_model,
+    list_models,
+    make_config,
+    resolve,
+    training_config,
+)
+from dmm.schema import ModelSource, ReturnsRecord, TrialRecord, WeightsRecord, to_json
 from dmm.tasks import Task
 
 RESULTS_VERSION = 5  # raised by any change of code that can move a number. Every id changes with it
@@ -22,30 +32,46 @@ RESULTS_VERSION = 5  # raised by any change of code that can move a number. Ever
 class Trial:
     """One training run and one evaluation of its weights."""
 
-    arch: str
+    arch: Any  # given as a name, the path of a file or a class. Afterwards the name
     task: Task
     dataset: tuple[str, ...]  # one id, or several that are read as one (medium-expert)
     training: Training
     evaluation: Evaluation
     seed: int
     overrides: tuple[tuple[str, Any], ...] = ()  # of the architecture's Config, sorted by field
+    source: ModelSource | None = None  # of an architecture from outside. Found by `arch`
 
     def __post_init__(self) -> None:
+        settle_arch(self)
         object.__setattr__(self, "overrides", tuple(sorted(dict(self.overrides).items())))
         if self.seed < 0:
             raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
         self.updates  # noqa: B018  raises if the evaluations do not divide the updates
-        if self.evaluation.rollout == "recurrent" and not find_model(self.arch).recurrent:
+        if self.evaluation.rollout == "recurrent" and not self.model.recurrent:
             able = ", ".join(name for name in list_models() if find_model(name).recurrent)
             raise ValueError(
                 f"{self.arch} has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone. A Config of an architecture from outside could not be unpickled before its class is made."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def model(self) -> type[DecisionModel]:
+        """The class of the architecture. It is made once a process."""
+        return find_model(self.source or self.arch)
+
     @cached_property
     def config(self) -> Any:
         """The architecture's Config of this trial."""
-        return make_config(self.arch, dict(self.overrides))
+        return make_config(self.source or self.arch, dict(self.overrides))
+
+    @property
+    def code(self) -> ModelCode:
+        """The code of dmm that can move a number of this trial, as it is in this process."""
+        return model_code(self.source.code if self.source else self.arch)
 
     @cached_property
     def updates(self) -> tuple[int, ...]:
@@ -55,7 +81,7 @@ class Trial:
     @property
     def kind(self) -> tuple:
         """Trials of one kind cost the same. They differ only in seed and data."""
-        return self.arch, self.overrides, self.task, self.training, self.evaluation
+        return self.arch, self.source, self.overrides, self.task, self.training, self.evaluation
 
     @cached_property
     def weights_record(self) -> WeightsRecord:
@@ -69,6 +95,9 @@ class Trial:
             return_scale=self.task.return_scale,
             dataset=list(self.dataset),
             seed=self.seed,
+            source_sha256=self.source.sha256 if self.source else "",
+            distribution=self.source.distribution if self.source else "",
+            code=self.code.edited_sha256,
         )
 
     @cached_property
@@ -96,7 +125,22 @@ class Trial:
         return short_hash(self.record().returns)
 
 
+def settle_arch(value: Any) -> None:
+    """Puts the name of an architecture in the field `arch` of a frozen dataclass, and its source in the field `source`."""
+    if value.source is None or value.arch != value.source.name:  # else it is a copy
+        name, source = resolve(value.arch)
+        object.__setattr__(value, "arch", name)
+        object.__setattr__(value, "source", source)
+
+
+def edited_code(trials: Iterable[Trial]) -> str:
+    """A line that names the files of dmm that were edited, or "" if there is none."""
+    files = sorted({path for trial in trials for path in trial.code.edited})
+    return f"edited since the pins: {', '.join(files)}; results get their own ids" if files else ""
+
+
 def short_hash(record: WeightsRecord | ReturnsRecord) -> str:
-    """Sixteen hex digits: the start of the sha256 of a record as JSON."""
-    text = json.dumps(to_json(record), sort_keys=True, separators=(",", ":"))
+    """Sixteen hex digits: the start of the sha256 of a record as JSON. A field at its default is left out."""
+    content = {f.name: to_json(getattr(record, f.name)) for f in fields(record) if getattr(record, f.name) != f.default}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -103,6 +103,12 @@ class Trajectories:
             f"{returns.std():.0f} [{returns.min():.0f}, {returns.max():.0f}], sha256 {self.sha256[:12]}"
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"Trajectories({self.summary()}, states [{self.steps}, {self.state_dim}], "
+            f"actions [{self.steps}, {self.action_dim}])"
+        )
+
     def best_episodes(self, fraction: float) -> "Trajectories":
         """The episodes of highest return whose steps fit into a fraction of all steps. At least one, in their old order.
 

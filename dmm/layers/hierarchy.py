@@ -22,6 +22,10 @@ class HierarchicalModel:
         """The two levels: the gradient of each is clipped by its own norm."""
         return self.high, self.low
 
+    def sees(self) -> dict[str, int]:
+        """What an action reads. The action before a step comes after its state."""
+        return {"states": 0, "goals": 0, "previous_actions": 1}
+
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
         """Actions and goals. The low level reads the goals of the batch, not those of the high level."""
         return self.low(batch), self.high(batch)

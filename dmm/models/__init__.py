@@ -1,23 +1,32 @@
-"""The contract of an architecture, and the registry of architectures: the name of a file is the name of its architecture.
+"""The contract of an architecture, and where architectures are found: the name of a file is the name of its architecture.
 
-`find_model("metamamba")` imports dmm/models/metamamba.py and returns its one DecisionModel. A new architecture is one new file.
+`find_model("metamamba")` imports dmm/models/metamamba.py and returns its one DecisionModel. A new architecture is one new file,
+here or anywhere else. `resolve("./gru.py")` reads such a file, and the class is made from its text in every process.
 """
 
 import dataclasses
 import functools
-import importlib
+import importlib.util
+import inspect
 import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextvars import ContextVar
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_value, field_types
+from dmm.base.fields import check_value, field_types, shown
+from dmm.base.source_code import SourceCode, dotted
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import masked_mse
+from dmm.schema import ModelSource
 
 
 def acting(default: Any) -> Any:
@@ -51,10 +60,12 @@ class DecisionModel(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
-        config = cls.__dict__.get("Config")
-        assert config is not None, f"{cls.__name__} has no Config of its own"
-        proper = config.__dataclass_params__.frozen and all(field.kw_only for field in dataclasses.fields(config))
-        assert proper, f"{cls.__name__}.Config is not a frozen, keyword-only dataclass"
+        config: Any = cls.__dict__.get("Config")
+        proper = dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen
+        if not proper or not all(field.kw_only for field in dataclasses.fields(config)):
+            raise ValueError(
+                f"{cls.__name__} needs a Config of its own: a nested @dataclass(frozen=True, kw_only=True)"
+            )
 
     def __init__(self, config, spaces: Spaces, context_length: int) -> None:
         super().__init__()
@@ -63,6 +74,10 @@ class DecisionModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, state: RecurrentState | None = None):
         """Predicts the action of every step [B K A]. With a RecurrentState the batch is one new step, and so is the output."""
+
+    def sees(self) -> Mapping[str, int]:
+        """What a prediction may read: field of Batch -> the steps back to the latest entry. 0 is the step itself."""
+        return {"states": 0, "returns_to_go": 0, "actions": 1}
 
     def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
         """Modules whose gradients are clipped separately, each by its own norm. Hierarchical models return two."""
@@ -106,28 +121,170 @@ class DecisionModel(nn.Module, ABC):
         return self(now, state)[:, 0]
 
 
+SHIPPED = frozenset(module.name for module in pkgutil.iter_modules(__path__))
+MADE: dict[type, ModelSource] = {}  # classes that were made from carried source code
+table_file: ContextVar[Path | None] = ContextVar("table_file", default=None)  # the table's file that is read now
+
+
 def list_models() -> list[str]:
-    """Names of all architectures."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Names of the architectures that ship with dmm."""
+    return sorted(SHIPPED)
 
 
 @functools.cache
-def find_model(name: str) -> type[DecisionModel]:
-    """Returns the architecture of that name. Raises ValueError for an unknown name."""
-    if name not in list_models():
-        raise unknown_name("architecture", name, list_models(), "dmm/models")
-    module = importlib.import_module(f"dmm.models.{name}")
-    (found,) = [
+def entry_points() -> tuple[metadata.EntryPoint, ...]:
+    """The architectures that installed packages offer, by name. They are looked up once a process."""
+    return tuple(sorted(metadata.entry_points(group="dmm.models"), key=lambda offer: (offer.name, distribution(offer))))
+
+
+def resolve(arch: Any, folder: Path | None = None) -> tuple[str, ModelSource | None]:
+    """The name of an architecture, and its source. The source of a shipped one is None.
+
+    `arch` is a name, the path of a file, or a class. A text is a path if it has a slash or ends with .py. A path is relative
+    to `folder`, by default that of the table's file that is read now, else the current one. A name is that of a shipped
+    architecture, or of one that an installed package offers as an entry point of the group dmm.models.
+    Raises ValueError for an unknown name, a name that is offered twice, a file that is absent or has not one model, and a
+    class that is no DecisionModel or does not come from a file.
+    """
+    if isinstance(arch, type):
+        return resolve_class(arch)
+    if isinstance(arch, Path) or (isinstance(arch, str) and ("/" in arch or arch.endswith(".py"))):
+        table = table_file.get()
+        return resolve_file((folder or (table.parent if table else Path())) / Path(arch).expanduser())
+    if isinstance(arch, str):
+        return resolve_name(arch)
+    raise ValueError(f"an architecture is a name, the path of a file, or a class; it is {shown(arch)}")
+
+
+def resolve_name(name: str) -> tuple[str, ModelSource | None]:
+    """`resolve` for a name."""
+    offers = [offer for offer in entry_points() if offer.name == name]
+    said = [f"dmm/models/{name}.py"] if name in SHIPPED else []
+    said += [f"{distribution(offer)} ({offer.value})" for offer in offers]
+    if len(said) > 1:
+        raise ValueError(f"architecture {name!r} is offered by {' and by '.join(said)}; give a file's path instead")
+    if not said:
+        raise unknown_name("architecture", name, [*SHIPPED, *(offer.name for offer in entry_points())], "dmm/models")
+    if not offers:
+        return name, None
+    (offer,) = offers
+    if not (path := installed_file(offer.module)):
+        raise ValueError(f"{distribution(offer)} offers architecture {name!r} in {offer.value}, which is not there")
+    code = SourceCode.read(path, only_package=True)
+    return made(ModelSource(name, offer.attr or only_model(code), code, distribution(offer)))
+
+
+def installed_file(module: str) -> Path | None:
+    """The file of an installed module, which is not imported. None if there is none."""
+    top, *parts = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.submodule_search_locations is None:
+        return Path(spec.origin) if spec and spec.origin and not parts else None
+    places = [Path(place).joinpath(*parts) for place in spec.submodule_search_locations]
+    files = (file for place in places for file in (place / "__init__.py", place.with_suffix(".py")))
+    return next((file for file in files if file.is_file()), None)
+
+
+def distribution(offer: metadata.EntryPoint) -> str:
+    """The name and version of the installed package that has an entry point."""
+    return f"{offer.dist.name} {offer.dist.version}" if offer.dist else "a package without a name"
+
+
+def resolve_file(path: Path) -> tuple[str, ModelSource | None]:
+    """`resolve` for the path of a file."""
+    if path.resolve().parent == Path(__file__).resolve().parent and path.stem in SHIPPED:
+        return path.stem, None
+    refuse_table(path, f"the model of {path}")
+    code = SourceCode.read(path)
+    return made(ModelSource(architecture_name(code), only_model(code), code))
+
+
+def architecture_name(code: SourceCode) -> str:
+    """The name of the file, or of its folder if the file is an `__init__.py`."""
+    return dotted(code.path).split(".")[-1]
+
+
+def only_model(code: SourceCode) -> str:
+    """The name of the one model of a module. Raises ValueError if there is none, or more than one."""
+    found = [kind.__name__ for kind in models_of(code.load())]
+    if len(found) != 1:
+        there = " and ".join(found) if found else "none"
+        raise ValueError(
+            f"{code.path} must define one model, a class that is a dmm.models.DecisionModel; it has {there}. "
+            + (
+                "A file has one model; of several, give the class"
+                if found
+                else "Its class must have DecisionModel as a base"
+            )
+        )
+    return found[0]
+
+
+def models_of(module: ModuleType) -> list[type[DecisionModel]]:
+    """The models that a module defines. Abstract classes count if there is no other."""
+    found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, DecisionModel) and value.__module__ == module.__name__
     ]
+    return [kind for kind in found if not inspect.isabstract(kind)] or found
+
+
+def resolve_class(kind: type) -> tuple[str, ModelSource | None]:
+    """`resolve` for a class. The class itself is not used: its file is read, and every process makes it from the text."""
+    name, module = kind.__qualname__, kind.__module__
+    if not issubclass(kind, DecisionModel):
+        raise ValueError(f"{name} is no DecisionModel; an architecture is a subclass of dmm.models.DecisionModel")
+    if kind in MADE:
+        return MADE[kind].name, MADE[kind]
+    if module.startswith("dmm.models."):
+        return module.split(".")[-1], None
+    path = getattr(sys.modules.get(module), "__file__", None)
+    if module == "__main__" or not path:
+        raise ValueError(f"{name} is defined in a notebook or a script, so no other process could make it; put it in a "
+                         "file of its own")  # fmt: skip
+    refuse_table(Path(path), name)
+    code = SourceCode.read(Path(path))
+    return made(ModelSource(architecture_name(code), name, code))
+
+
+def made(source: ModelSource) -> tuple[str, ModelSource]:
+    """The name of an architecture and its source, once its class is made here. Raises ValueError if it cannot be made."""
+    find_model(source)
+    return source.name, source
+
+
+def refuse_table(path: Path, model: str) -> None:
+    """Raises ValueError if a model's file is that of the table which is read now."""
+    table = table_file.get()
+    if table and table.resolve() == path.resolve():
+        raise ValueError(f"{model} is defined in the table's own file, so an edit of the table would change the model; "
+                         "put it in a file of its own")  # fmt: skip
+
+
+@functools.cache
+def find_model(arch: str | ModelSource) -> type[DecisionModel]:
+    """Returns the class of an architecture, by its name or its source. It is made once a process.
+
+    Raises ValueError for an unknown name, and for source code that cannot be run here or has no such model.
+    """
+    source = resolve_name(arch)[1] if isinstance(arch, str) else arch
+    if source is None:
+        (found,) = models_of(importlib.import_module(f"dmm.models.{arch}"))
+        return found
+    known = {kind.__name__: kind for kind in models_of(source.code.load())}
+    if source.class_name not in known:
+        raise unknown_name("model", source.class_name, known, source.code.path)
+    found = known[source.class_name]
+    if missing := sorted(found.__abstractmethods__):
+        raise ValueError(f"{source.class_name} of {source.code.path} does not define {', '.join(missing)}")
+    MADE[found] = source
     return found
 
 
-def make_config(name: str, overrides: Mapping[str, object]):
+def make_config(arch: str | ModelSource, overrides: Mapping[str, object]):
     """Returns the Config of an architecture with some fields changed. Raises ValueError for a wrong field, type or value."""
-    config = find_model(name).Config
+    config, name = find_model(arch).Config, arch if isinstance(arch, str) else arch.name
     types = field_types(config)
     for key in overrides:
         if key not in types:
@@ -135,9 +292,11 @@ def make_config(name: str, overrides: Mapping[str, object]):
     return config(**{key: check_value(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
 
 
-def build_model(name: str, overrides: Mapping[str, object], spaces: Spaces, context_length: int) -> DecisionModel:
+def build_model(
+    arch: str | ModelSource, overrides: Mapping[str, object], spaces: Spaces, context_length: int
+) -> DecisionModel:
     """Builds an architecture with new weights, drawn from torch's global generator. Raises ValueError like `make_config`."""
-    return find_model(name)(make_config(name, overrides), spaces, context_length)
+    return find_model(arch)(make_config(arch, overrides), spaces, context_length)
 
 
 def count_parameters(model: nn.Module) -> int:

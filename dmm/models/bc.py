@@ -40,5 +40,8 @@ class BehaviourCloning(DecisionModel):
         hidden = [layer for size in inputs for layer in (nn.Linear(size, config.width), nn.ReLU())]
         self.mlp = nn.Sequential(*hidden, nn.Linear(config.width, spaces.action_dim))
 
+    def sees(self) -> dict[str, int]:
+        return {"states": 0}
+
     def forward(self, batch: Batch) -> Float[Tensor, "B K A"]:
         return torch.tanh(self.mlp(batch.states))

@@ -56,6 +56,9 @@ class DecisionConvFormer(DecisionModel):
         last = f"blocks.{len(self.blocks) - 1}.mixer"
         return {name: self.get_parameter(name)[1:].numel() for name in (f"{last}.weight", f"{last}.bias")}
 
+    def sees(self) -> dict[str, int]:
+        return {"states": 0, "returns_to_go": 0} | ({"actions": 1} if self.config.action_tokens else {})
+
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, state)  # B T H, T = 3 K - 1, or 2 K without action tokens
         return self.head(self.blocks(x, state, read=self.embed.state_tokens(state)))

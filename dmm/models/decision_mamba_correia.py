@@ -72,6 +72,11 @@ class DecisionMambaCorreia(DecisionModel):
     def unused_parameters(self) -> tuple[str, ...]:
         return ("state_head", "return_head") if self.config.unused_heads else ()
 
+    def sees(self) -> dict[str, int]:
+        """The action before a step comes after its state."""
+        seen = {"states": 0, "previous_actions": 1}
+        return seen | {"returns_to_go": 0} if self.config.return_tokens else seen
+
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         tokens = [self.embed_states(batch.states), self.embed_actions(batch.previous_actions)]
         if self.config.return_tokens:

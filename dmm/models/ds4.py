@@ -74,6 +74,9 @@ class DecisionS4(DecisionModel):
             return ()
         return tuple(f"blocks.{layer}.s4.{name}" for layer in range(self.config.layers) for name in DYNAMICS)
 
+    def sees(self) -> dict[str, int]:
+        return {"states": 0, "returns_to_go": 0, "previous_actions": 0}
+
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         returns = rearrange(batch.returns_to_go, "b k -> b k 1")
         parts = self.embed_states(batch.states), self.embed_actions(batch.previous_actions), self.embed_returns(returns)

@@ -156,8 +156,10 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
             "device": {source.device for source in sources},
             "workers": {source.workers for source in sources},
             "scan": {source.scan for source in sources},
+            "code of dmm": {source.code or "not recorded" for source in sources},
             "rollouts on device": {source.device for source in rollouts},
             "rollouts with scan": {source.scan for source in rollouts},
+            "rollouts with code of dmm": {source.code or "not recorded" for source in rollouts},
         }.items():
             if len(values) > 1 or any(", then " in value for value in values):
                 lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")

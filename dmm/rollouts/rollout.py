@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
 from dmm.schema import EvaluationResult
 from dmm.tasks import Task
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 SUB_ENVS: defaultdict[Task, list[SubEnv]] = defaultdict(list)  # of this process; made once, reset for every episode
 
@@ -56,11 +59,13 @@ def rollout(
     statistics: StateStatistics,
     targets: Sequence[float],
     seeds: Sequence[int],
+    watch: Callable[["gym.Env"], object] = lambda env: None,
 ) -> RolloutResult:
     """Rolls one episode for each target and seed. Targets are undiscounted returns in the environment's units.
 
     Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
-    task's horizon at the latest. The model keeps its mode (training or evaluation).
+    task's horizon at the latest. The model keeps its mode (training or evaluation). `watch` is given the environment of the
+    first episode when it begins and after each of its steps.
     Raises ValueError for a state, an action or a reward that is not finite.
     """
     task = trial.task
@@ -75,6 +80,7 @@ def rollout(
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     episodes = np.arange(len(seeds))  # those that are running
     states = np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(sub_envs, seeds, strict=True)])
+    watch(sub_envs[0].env)
 
     def check_finite(what: str, values: np.ndarray) -> None:
         if not (finite := np.isfinite(values)).all():
@@ -97,6 +103,8 @@ def rollout(
             returns[episodes] += rewards
             lengths[episodes] += 1
             history.record_rewards(rewards)
+            if episodes[0] == 0:
+                watch(sub_envs[0].env)
             if finished.all() or step == task.horizon - 1:
                 break
             if finished.any():

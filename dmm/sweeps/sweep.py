@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from dmm import data
 from dmm.base.paths import check_writable, home
-from dmm.config import Table, Trial
+from dmm.config import Table, Trial, edited_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import SweepProgress
-from dmm.sweeps.workers import ENVIRONMENT, train_trial
+from dmm.sweeps.workers import ENVIRONMENT, check_nodes, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check, repair
 from dmm.trials.storage import hold_table
@@ -61,6 +61,8 @@ def sweep(
     check_writable(home(), "results (DMM_HOME)")
     with hold_table(table):
         recorder = Recorder(uri)
+        if edited := edited_code(trials):
+            say(edited)
         for trial in trials:
             note(trial)  # all of them, before any is trained
             repair(trial)
@@ -107,6 +109,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
     stop_at_sigterm()  # with Ray's own handler the sweep would not close
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     at_once = trials_at_once(profile, nodes)
+    check_nodes(trials)
     progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)

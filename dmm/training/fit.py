@@ -28,9 +28,10 @@ OnUpdate = Callable[[int, float | None], None]  # updates done, and the newest l
 
 def init_model(trial: Trial) -> DecisionModel:
     """The trial's model before its first update. Torch's global generator is left unchanged."""
+    arch = trial.source or trial.arch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(trial.seed, "weights"))
-        return build_model(trial.arch, dict(trial.overrides), trial.task.spaces, trial.training.context_length)
+        return build_model(arch, dict(trial.overrides), trial.task.spaces, trial.training.context_length)
 
 
 def init_optimizer(model: DecisionModel, training: Training) -> torch.optim.Optimizer:

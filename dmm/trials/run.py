@@ -180,7 +180,7 @@ def train_and_evaluate(
 ) -> TrialResult:
     """Trains a held trial if its weights are missing, and rolls out all missing episodes, in this process."""
     trial, device = held.trial, held.device
-    source = provenance_here(device if roll is rollout_in_process else "cpu")
+    source = provenance_here(trial, device if roll is rollout_in_process else "cpu")
     result = load_returns(trial) or blank_returns(trial, source)
     if result.evaluations:
         source = merge_provenance(result.provenance, source)
@@ -216,7 +216,8 @@ def train_and_evaluate(
         if held.assert_training_held:
             train(trial, device, held.assert_training_held, roll_out, progress, on_update)
         for update in missing_entries(trial, result):
-            roll_out(*load_weights(weights_folder(trial, update), device, acting_config(trial.config)))
+            folder, acting = weights_folder(trial, update), acting_config(trial.config)
+            roll_out(*load_weights(folder, device, acting, trust_code=True))  # the trial itself names the code
         write(status="finished")
     except LockLost:  # the files are another process's
         raise
@@ -247,7 +248,7 @@ def blank_returns(trial: Trial, source: Provenance) -> ReturnsResult:
 
 def fail(trial: Trial, reason: str) -> TrialResult:
     """Marks a trial as failed whose own process could not do so. Returns the result, even if it cannot be written."""
-    returns = replace(blank_returns(trial, provenance_here("cpu")), status="failed", error=reason)
+    returns = replace(blank_returns(trial, provenance_here(trial, "cpu")), status="failed", error=reason)
     training = None
     with suppress(OSError, ValueError):  # a damaged file is left to the user
         training = load_training(trial)

@@ -148,6 +148,7 @@ def make_card(trial: Trial, trajectories: Trajectories, progress: TrainingResult
         state_std=(trajectories.state_std + trial.training.std_offset).tolist(),
         provenance=progress.provenance,
         sha256="",
+        source=trial.source,
     )
 
 
@@ -170,11 +171,12 @@ def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
         device=merged(before.device, now.device),
         workers=merged(before.workers, now.workers),
         scan=merged(before.scan, now.scan),
+        code=merged(before.code or "not recorded", now.code),
     )
 
 
-def provenance_here(device: str) -> Provenance:
-    """The provenance of work in this process."""
+def provenance_here(trial: Trial, device: str) -> Provenance:
+    """The provenance of work on a trial in this process."""
     return Provenance(
         commit=provenance.commit(),
         versions=provenance.versions(),
@@ -182,6 +184,7 @@ def provenance_here(device: str) -> Provenance:
         device=device,
         scan=kernels.path(device),
         workers=str(ddp.workers()),
+        code=trial.code.sha256,
     )
 
 
@@ -203,6 +206,6 @@ def blank_training(
             return_mean=float(returns.mean()),
             return_max=float(returns.max()),
         ),
-        provenance=provenance_here(device),
+        provenance=provenance_here(trial, device),
         **vars(progress or TrainingProgress(parameters=0, live_parameters=0)),
     )

@@ -116,17 +116,26 @@ def read_weights(folder: Path) -> tuple[WeightsCard, bytes]:
 
 
 def load_weights(
-    folder: Path, device: str = "cpu", acting: Mapping[str, Any] | None = None
+    folder: Path, device: str = "cpu", acting: Mapping[str, Any] | None = None, trust_code: bool = False
 ) -> tuple[DecisionModel, WeightsCard]:
-    """The model of a folder of kept weights, in training mode, and its card. Raises ValueError if a file is damaged.
+    """The model of a folder of kept weights, in training mode, and its card.
 
     `acting` has other values of the Config fields that only acting reads. Without it the model acts as it was trained.
+    `trust_code` allows to run the source code of an architecture from outside of dmm, which is in the folder.
+    Raises ValueError if a file is damaged, and if the model needs such code and it is not trusted.
     """
     card, data = read_weights(folder)
-    record = card.weights
+    record, source = card.weights, card.source
+    if record.source_sha256 != (source.sha256 if source else ""):
+        raise ValueError(f"{folder / CARD} is damaged: its source code does not have the sha256 of its record")
+    if source and not trust_code:
+        raise ValueError(
+            f"the model {source.name} of {folder} brings its own source code, of {source.code.path}; pass trust_code=True to "
+            "run it, if you know where the folder comes from"
+        )
     config = {**card.config, **(acting or {})}
     with torch.random.fork_rng(devices=[]):  # a new model draws weights, which are replaced
-        model = build_model(record.arch, config, record.spaces, record.training["context_length"])
+        model = build_model(source or record.arch, config, record.spaces, record.training["context_length"])
     model.load_state_dict(load(data))
     return model.to(device), card
 

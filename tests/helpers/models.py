@@ -1,14 +1,15 @@
-"""Every architecture with every preset and switch, at small sizes, and a random batch."""
+"""Every architecture with every preset and switch, at small sizes, and the batches of the contract."""
 
 import pytest
 import torch
 
-from dmm.batch import Batch
+from dmm.contract.subject import SPACES as SPACES
+from dmm.contract.subject import A as A
+from dmm.contract.subject import K, random_batch
+from dmm.contract.subject import S as S
 from dmm.models import build_model, find_model, list_models
-from helpers.spaces import box
 
-S, A, K = 5, 3, 6
-SPACES = box(S, A)
+batch = random_batch
 SMALL = {"width": 16}
 EXTRAS = {  # beyond defaults and presets: what no table row would otherwise build
     "dc": {"no action tokens": {"action_tokens": False}},
@@ -30,30 +31,12 @@ EXTRAS = {  # beyond defaults and presets: what no table row would otherwise bui
 CASES = [
     pytest.param(name, {**overrides, **SMALL}, id=f"{name} {label}".strip())
     for name in list_models()
-    for label, overrides in ({"": {}} | dict(find_model(name).presets) | EXTRAS.get(name, {})).items()
+    for label, overrides in ((dict(find_model(name).presets) or {"": {}}) | EXTRAS.get(name, {})).items()
 ]
+assert {name for name, _ in (case.values for case in CASES)} == set(list_models())
 EVERY = pytest.mark.parametrize("name, overrides", CASES)
 
 
 def make(name, overrides, seed=0):
     torch.manual_seed(seed)
     return build_model(name, overrides, SPACES, K).eval()
-
-
-def batch(rows=4, padding="left", seed=1) -> Batch:
-    """Windows with 0, 1, ... padded steps and random values."""
-    torch.manual_seed(seed)
-    steps = torch.arange(K).expand(rows, K)
-    mask = steps >= torch.arange(rows).unsqueeze(1)
-    mask = mask if padding == "left" else mask.flip(1)
-    values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    extras = {name: torch.randn(rows, K, S) for name in ("next_states", "goals", "previous_goals")}
-    return Batch(
-        *values,
-        steps=steps,
-        mask=mask,
-        rewards=torch.randn(rows, K),
-        previous_actions=torch.rand(rows, K, A) * 2 - 1,
-        **extras,
-        uniform_samples=torch.rand(rows, K),
-    )

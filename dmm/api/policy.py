@@ -1,0 +1,175 @@
+"""A trained model that acts in one's own loop. It gives the actions of dmm's own rollouts, bit for bit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+
+from dmm.config import Target, Trial
+from dmm.models import DecisionModel
+from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch for the block, because the number of threads moves float bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass
+class Lanes:
+    """Episodes that began together, so they are at the same step. Each is a lane of a vector environment."""
+
+    history: WindowedHistory | RecurrentHistory
+    indices: Int64[np.ndarray, " lanes"]
+
+
+class Policy:
+    """Acts step by step, for one environment or for B environments at once. `TrainedModel.policy` makes one.
+
+        policy.reset()
+        observation, _ = env.reset(seed=0)
+        reward = None
+        while not ended:
+            action = policy(observation, reward)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+
+    With a vector environment observations are [B S] and rewards are [B]. `reset(mask)` begins new episodes where the mask is
+    True. It comes before the first observation of these episodes. With gymnasium's AutoresetMode.SAME_STEP that is
+    `policy.reset(terminated | truncated)` after each step. With NEXT_STEP, gymnasium's default, it is the mask of the step
+    before, because an ended environment restarts one step later.
+    """
+
+    def __init__(
+        self,
+        model: DecisionModel,
+        trial: Trial,
+        statistics: StateStatistics,
+        target: Target | float,
+        highest_return: float,  # of the data. A target that is a share of it needs it
+    ) -> None:
+        self.model, self.trial, self.statistics, self.highest_return = model, trial, statistics, highest_return
+        self.target = target if isinstance(target, Target) else Target(target)
+        self.asked = self.target.resolve(trial.task, highest_return)  # undiscounted, in the environment's units
+        # with NEXT_STEP an episode that was cut is observed once more
+        self._trial = replace(trial, task=replace(trial.task, horizon=trial.task.horizon + 1))
+        self.reset()
+
+    def with_target(self, target: Target | float) -> "Policy":
+        """The same policy with another return asked for, before its first step. A number is a multiple of the task's."""
+        return Policy(self.model, self.trial, self.statistics, target, self.highest_return)
+
+    def reset(self, mask: Bool[np.ndarray, " B"] | Sequence[bool] | None = None, *, seed: int | None = None) -> None:
+        """Begins new episodes: in all environments, or where the mask is True.
+
+        Only a model that draws random numbers uses the seed. Environment i has the seed `seed + i`, as in gymnasium.
+        Without a seed each episode draws other numbers. Raises ValueError for a mask of another length than the observations.
+        """
+        self._seed = seed
+        if mask is None:
+            self._lanes: list[Lanes] = []
+            self._count = 0
+            return
+        ended = np.asarray(mask)
+        if ended.dtype != bool or ended.shape != (self._count,):
+            raise ValueError(
+                f"policy.reset takes a mask of {self._count} booleans, one for each environment so far; it was given "
+                f"{ended.dtype} of shape {ended.shape}"
+            )
+        for lanes in self._lanes:
+            running = ~ended[lanes.indices]
+            lanes.history.drop_finished(running)
+            lanes.indices = lanes.indices[running]
+        self._lanes = [lanes for lanes in self._lanes if len(lanes.indices)]
+
+    def __call__(
+        self,
+        observation: Float[np.ndarray, "*B S"] | Sequence,
+        reward: Float[np.ndarray, " B"] | Sequence[float] | float | None = None,
+    ) -> Float[np.ndarray, "*B A"]:
+        """The action for an observation [S], or the actions for B observations [B S]. Actions have the environment's units.
+
+        The reward is that of the step before, which the last call's action gave. At the first step of an episode it is
+        ignored. Raises ValueError for other shapes, for a missing reward where the model reads returns-to-go, and for an
+        episode that is longer than the task's horizon.
+        """
+        observations = np.asarray(observation, float)
+        size = self.trial.task.spaces.state_dim
+        if observations.ndim not in (1, 2) or observations.shape[-1] != size:
+            raise ValueError(
+                f"an observation of {self.trial.task.environment} is [{size}], or [B, {size}] for B environments; it was "
+                f"given {list(observations.shape)}"
+            )
+        states = np.atleast_2d(observations)
+        if self._count not in (0, len(states)):
+            raise ValueError(
+                f"the policy was given {self._count} observations before and {len(states)} now; policy.reset() begins anew"
+            )
+        rewards = self._read_rewards(reward, len(states))
+        self._begin(len(states))
+        if any(lanes.history.length == self._trial.task.horizon for lanes in self._lanes):
+            raise ValueError(
+                f"an episode of task {self.trial.task.name} ends after {self.trial.task.horizon:,} steps; policy.reset() "
+                "begins a new one"
+            )
+        actions = np.empty((len(states), self.trial.task.spaces.action_dim), np.float32)
+        with torch.inference_mode(), one_thread():
+            for lanes in self._lanes:
+                if lanes.history.length:
+                    lanes.history.record_rewards(rewards[lanes.indices])
+                lanes.history.observe(states[lanes.indices])
+                actions[lanes.indices] = lanes.history.act(self.model)
+        return actions.reshape(*observations.shape[:-1], -1)
+
+    def _read_rewards(self, reward: object, count: int) -> Float[np.ndarray, " B"]:
+        """The rewards of the step before, one for each environment."""
+        if reward is None:
+            if any(lanes.history.length for lanes in self._lanes) and self.reads_returns_to_go:
+                raise ValueError(
+                    f"{self.trial.arch} reads returns-to-go, so it needs the reward of the step before: write "
+                    "`action = policy(observation, reward)`; a new episode begins with policy.reset()"
+                )
+            return np.zeros(count)
+        rewards = np.atleast_1d(np.asarray(reward, float))
+        if rewards.shape != (count,):
+            raise ValueError(f"{count} observations come with {count} rewards; there are {rewards.size}")
+        return rewards
+
+    @property
+    def reads_returns_to_go(self) -> bool:
+        """Whether the model reads returns-to-go, so that it must know the rewards."""
+        return True
+
+    def _begin(self, count: int) -> None:
+        """Begins an episode in each environment that has none."""
+        self._count = count
+        known = [lanes.indices for lanes in self._lanes]
+        new = np.setdiff1d(np.arange(count), np.concatenate(known) if known else [])
+        if not len(new):
+            return
+        targets = [self.asked] * len(new)
+        if self.trial.evaluation.rollout == "recurrent":
+            history = RecurrentHistory(self.trial.task, self.statistics, targets)
+        else:
+            seeds = (
+                new + self._seed if self._seed is not None else np.random.default_rng().integers(2**32, size=len(new))
+            )
+            history = WindowedHistory(self._trial, self.statistics, targets, self.model.needs, seeds.tolist())
+        self._lanes.append(Lanes(history, new))
+        self._seed = None
+
+    def __repr__(self) -> str:
+        trial = self.trial
+        return (
+            f"Policy({trial.arch} in {trial.task.environment}, target {self.target.label}: return {self.asked:g} asked for, "
+            f"{trial.evaluation.rollout}, K = {trial.training.context_length})"
+        )

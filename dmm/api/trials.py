@@ -1,0 +1,183 @@
+"""train: one trial in this process, under the same ids and in the same folder as a table's trials."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from dmm.api.names import dataset_ids
+from dmm.api.policy import Policy, one_thread
+from dmm.api.results import evaluation_rows
+from dmm.api.trained import TrainedModel, choose_update, load_folder
+from dmm.base.errors import unknown_name
+from dmm.base.fields import check_value
+from dmm.config import BUDGETS, Protocol, Row, Target, Trial
+from dmm.config.protocol import EVALUATION, TRAINING
+from dmm.models import DecisionModel
+from dmm.schema import EvaluationResult, TrialResult
+from dmm.tasks import TASKS, Task, find_task
+from dmm.trials.progress import run_with_bar
+from dmm.trials.run import WeightsNotKept
+from dmm.trials.storage import returns_path, trial_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULTS = Protocol(name="dmm.train")  # that of the DT family's gym scripts
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FinishedTrial:
+    """A trial that was trained and evaluated."""
+
+    trial: Trial
+    result: TrialResult
+
+    @property
+    def id(self) -> str:
+        """The id of the returns, which names the weights and their evaluation. `dmm.load` takes it."""
+        return self.result.id
+
+    @property
+    def last(self) -> EvaluationResult:
+        """The last evaluation, at the first target."""
+        label = self.trial.evaluation.targets[0].label
+        return [entry for entry in self.result.evaluations if entry.target == label][-1]
+
+    @property
+    def returns(self) -> Float[np.ndarray, " episodes"]:
+        """The undiscounted return of each episode of the last evaluation at the first target."""
+        return np.array(self.last.returns)
+
+    @property
+    def score(self) -> float:
+        """D4RL's normalised score of their mean."""
+        return self.trial.task.normalised_score(fmean(self.last.returns))
+
+    @property
+    def curve(self) -> "pd.DataFrame":
+        """All evaluations: update, target, asked, mean_return, std_return, score, episodes."""
+        import pandas as pd
+
+        return pd.DataFrame(evaluation_rows(self.result.evaluations, self.trial.task))
+
+    @property
+    def loss(self) -> "pd.DataFrame":
+        """The loss curve: after how many updates, and the mean training loss since the row before."""
+        import pandas as pd
+
+        return pd.DataFrame(self.result.training.loss, columns=["update", "loss"])
+
+    def model(self, update: int | None = None, *, device: str = "cpu") -> TrainedModel:
+        """The model after so many updates, by default after all. Raises ValueError for weights that are not kept."""
+        return load_folder(choose_update(trial_folder(self.trial), update), returns_path(self.trial), device)
+
+    def policy(
+        self, target: Target | float | None = None, *, rollout: Literal["windowed", "recurrent"] | None = None
+    ) -> Policy:
+        """The trained model as a policy for one's own loop: `TrainedModel.policy`."""
+        return self.model().policy(target, rollout=rollout)
+
+    def __repr__(self) -> str:
+        trial, last = self.trial, self.last
+        return (
+            f"FinishedTrial({trial.arch} on {' + '.join(trial.dataset)}, seed {trial.seed}, {last.update:,} updates: score "
+            f"{self.score:.1f}, return {fmean(last.returns):.1f} over {len(last.returns)} episodes at {last.target}, "
+            f"id {self.id})"
+        )
+
+
+def train(
+    arch: str | Path | type[DecisionModel],
+    data: str | Sequence[str],
+    *,
+    task: str | Task | None = None,
+    preset: str = "",
+    seed: int = 0,
+    device: str = "cpu",
+    budget: str | None = None,
+    updates: int | None = None,
+    protocol: Protocol = DEFAULTS,
+    retrain: bool = False,
+    **overrides: Any,
+) -> FinishedTrial:
+    """Trains and evaluates a model in this process. A trial that is finished already is returned at once.
+
+    `arch` is a name, the path of a file, or a class of a file. `data` is the id of a dataset, or a list of ids that are read
+    as one. The task is the one that the id names. `preset` is a paper's variant of the architecture. `overrides` are fields of
+    the architecture's Config, of Training and of Evaluation, as in a Row: `width=64, learning_rate=1e-3`.
+
+    The default protocol is that of the DT family's gym scripts. By default it runs at budget "short": 2 % of the updates and
+    of the warm-up, 4 evaluations of 20 episodes. With `updates` there is no budget. Then the warm-up is scaled as the updates
+    are. What is given in words of its own (`warmup`, `num_evaluations`, `episodes_per_evaluation`) is never scaled.
+
+    The files are in DMM_HOME, under the trial's ids. After an interrupt the same call continues. Weights that are not kept any
+    more are trained again only with `retrain`.
+    Raises ValueError for a wrong name, value, device or dataset, and FloatingPointError once the loss is not finite.
+    """
+    ids = dataset_ids(data)
+    row = Row(label=str(arch), arch=arch, preset=preset, overrides=overrides)
+    changes = {name: value for name, value in overrides.items() if name in TRAINING | EVALUATION}
+    if updates is not None:
+        changes["updates"] = updates
+    config = row.config_overrides("")
+    settings = with_budget(protocol, budget, changes)
+    trial = Trial(
+        arch=arch,
+        task=task if isinstance(task, Task) else find_task(task) if task else task_of(ids),
+        dataset=ids,
+        training=settings.training,
+        evaluation=settings.evaluation,
+        seed=seed,
+        overrides=tuple(config.items()),
+    )
+    check_device(device)
+    try:
+        with one_thread():
+            return FinishedTrial(trial, run_with_bar(trial, row.label, device=device, retrain=retrain))
+    except WeightsNotKept as error:
+        raise WeightsNotKept(f"{error}: dmm.train(..., retrain=True)") from None
+
+
+def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]) -> Protocol:
+    """The protocol with the values that are given. Without `updates` a budget chooses the rest of its fields."""
+    if "updates" in given:
+        if budget:
+            raise ValueError(
+                f"budget {budget!r} sets the updates, and updates={given['updates']} does too; give one of them"
+            )
+        updates, full = check_value("Training.updates", given["updates"], int), protocol.training
+        return protocol.with_overrides({"warmup": round(full.warmup * updates / full.updates), **given})
+    if (name := budget or "short") not in BUDGETS:
+        raise unknown_name("budget", name, BUDGETS)
+    own = {name: given[name] for name in ("num_evaluations", "episodes_per_evaluation") if name in given}
+    unscaled = {name: given[name] for name in ("warmup",) if name in given}
+    rest = {name: value for name, value in given.items() if name not in unscaled}
+    return replace(BUDGETS[name], **own).apply(protocol.with_overrides(rest)).with_overrides(unscaled)
+
+
+def task_of(ids: Sequence[str]) -> Task:
+    """The task that datasets are named after: hopper of dmm/hopper/medium-v0. Raises ValueError unless there is one."""
+    named = [re.split(r"[/:]", dataset_id, maxsplit=1)[-1] for dataset_id in ids]
+    words = [set(re.split(r"[\W_]+", Path(name).name if ":" in full else name)) for name, full in zip(named, ids)]
+    fitting = [sorted(TASKS.keys() & found) for found in words]
+    if len(set(map(tuple, fitting))) == 1 and len(fitting[0]) == 1:
+        return TASKS[fitting[0][0]]
+    raise ValueError(
+        f"data {', '.join(ids)} names {', '.join(sorted({name for names in fitting for name in names})) or 'no task'}; say "
+        f"which task it is of: task={' or task='.join(map(repr, TASKS))}, or a dmm.tasks.Task"
+    )
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError for a device that is not here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None

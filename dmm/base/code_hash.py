@@ -1,0 +1,153 @@
+"""The code of dmm under a result: which of its files can move a number of a trial, and a hash of each.
+
+A hash is one of the syntax tree without docstrings, so comments and layout do not count. dmm/models/code.json pins the hashes
+of the code with which the golden curves were made. `python -m dmm.base.code_hash` writes it anew. `make pin` runs the golden
+curves first.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dmm.base.source_code import SourceCode, imports
+
+PACKAGE = Path(__file__).parent.parent  # the folder dmm
+PINS = "models/code.json"
+LOOP = (("dmm.training.fit", ""), ("dmm.rollouts.rollout", ""))  # what trains and rolls out every model
+COMPILES = "dmm.kernels.build"  # the module that builds the C++ files beside it
+SEEDS = "dmm.base.seeds"  # else nothing in dmm.base can move a number: it has errors, files and locks
+
+
+@dataclass(frozen=True)
+class ModelCode:
+    """The files of dmm that can move a number of a model."""
+
+    sha256: str  # of all of them, sixteen hex digits
+    edited: tuple[str, ...]  # those that are not as they were pinned
+    edited_sha256: str  # of these, sixteen hex digits. "" if there is none
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """What a Python file of dmm does, and what it imports."""
+
+    sha256: str
+    imports: tuple[tuple[str, str], ...]  # module and name
+    exports: dict[str, tuple[str, str]]  # a name that it takes from elsewhere -> module and name there
+
+
+@cache
+def model_code(model: str | SourceCode, package: Path = PACKAGE) -> ModelCode:
+    """The code of dmm under a model: a name of a shipped one, or source code from outside. Looked up once a process."""
+    if isinstance(model, str):
+        first = ((f"dmm.models.{model}", ""),)
+    else:
+        trees = (ast.parse(text) for _, text in model.files)
+        first = tuple(found for tree in trees for found in imports(tree, ""))
+    files = hashes((*LOOP, *first), package)
+    pinned = pins(package)
+    edited = {path: sha for path, sha in files.items() if pinned.get(path) != sha}
+    return ModelCode(short(files), tuple(edited), short(edited) if edited else "")
+
+
+def hashes(first: Iterable[tuple[str, str]], package: Path = PACKAGE) -> dict[str, str]:
+    """The hash of each file that some imports run, by path: dmm/batch.py. Imports are a module and a name, or "".
+
+    A name that a package takes from one of its modules leads to this module alone. C++ files count with what builds them.
+    """
+    found: dict[str, str] = {}
+    waiting = list(first)
+    while waiting:
+        module, path = defined_in(*waiting.pop(), package)
+        if path is None or module == "dmm" or (module.startswith("dmm.base") and module != SEEDS):
+            continue
+        name = path.relative_to(package.parent).as_posix()
+        if name not in found:
+            file = parsed(path)
+            found[name] = file.sha256
+            waiting += file.imports
+            if module == COMPILES:
+                for source in path.parent.glob("*.cpp"):
+                    text = source.read_text().encode()
+                    found[source.relative_to(package.parent).as_posix()] = hashlib.sha256(text).hexdigest()[:16]
+    return dict(sorted(found.items()))
+
+
+def defined_in(module: str, name: str, package: Path) -> tuple[str, Path | None]:
+    """The module of dmm that defines a name, and its file. The file is None if it is no module of dmm."""
+    if name and (path := module_file(f"{module}.{name}", package)):
+        return f"{module}.{name}", path
+    path = module_file(module, package)
+    if name and path and path.name == "__init__.py" and name in parsed(path).exports:
+        return defined_in(*parsed(path).exports[name], package)
+    return module, path
+
+
+def module_file(module: str, package: Path) -> Path | None:
+    """The file of a module of dmm. None if there is none."""
+    library, *parts = module.split(".")
+    place = package.joinpath(*parts)
+    files = (place / "__init__.py", place.with_suffix(".py")) if library == "dmm" else ()
+    return next((path for path in files if path.is_file()), None)
+
+
+@cache
+def parsed(path: Path) -> ParsedFile:
+    """Parses a file of dmm, once a process."""
+    tree = ast.parse(path.read_bytes())
+    sha256 = hashlib.sha256("\n".join(canonical(tree, [])).encode()).hexdigest()[:16]
+    return ParsedFile(
+        sha256=sha256,
+        imports=tuple(imports(tree, "")),
+        exports={
+            alias.asname or alias.name: (node.module, alias.name)
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dmm.")
+            for alias in node.names
+        },
+    )
+
+
+def canonical(value: Any, lines: list[str]) -> list[str]:
+    """Adds the lines of a syntax tree, the same in every version of Python. Docstrings are left out, and what is empty."""
+    if isinstance(value, ast.AST):
+        lines.append(type(value).__name__)
+        for field, entry in ast.iter_fields(value):
+            if entry is not None and entry != [] and field not in ("ctx", "kind", "type_comment"):
+                lines.append(f".{field}")
+                canonical(entry, lines)
+        lines.append(")")
+    elif isinstance(value, list):
+        for entry in value:
+            text = isinstance(entry, ast.Expr) and isinstance(entry.value, ast.Constant)
+            if not (text and isinstance(entry.value.value, str)):
+                canonical(entry, lines)
+    else:
+        lines.append(ascii(value))
+    return lines
+
+
+def pins(package: Path = PACKAGE) -> dict[str, str]:
+    """The pinned hashes, by path."""
+    return json.loads((package / PINS).read_text())
+
+
+def to_pin(package: Path = PACKAGE) -> dict[str, str]:
+    """The hashes of all code under the shipped models as it is now."""
+    models = [(f"dmm.models.{path.stem}", "") for path in (package / "models").glob("[!_]*.py")]
+    return hashes((*LOOP, *models), package)
+
+
+def short(files: dict[str, str]) -> str:
+    """Sixteen hex digits for the hashes of some files."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    (PACKAGE / PINS).write_text(json.dumps(to_pin(), indent=1) + "\n")
+    print(f"the code that can move a number is pinned in dmm/{PINS}")

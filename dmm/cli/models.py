@@ -1,0 +1,106 @@
+"""`dmm check` and `dmm new`: architectures of one's own."""
+
+import ast
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dmm.contract.subject import Subject
+
+app = typer.Typer()
+new = typer.Typer(no_args_is_help=True, help="Writes a file to begin with.")
+app.add_typer(new, name="new")
+WIDTH = 80  # columns of text
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A model's file, or the name of an architecture (see `dmm list`).")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of its Config: width=32. Can be repeated.")
+    ] = None,
+) -> None:
+    """Checks the contract on a model and says in words what is wrong. Example: `dmm check ./gru.py --set width=32`."""
+    from dmm.contract import check
+    from dmm.contract.subject import Subject
+    from dmm.models import resolve
+
+    name, source = resolve(model)
+    subject = Subject(source or name, parse_overrides(set_ or ()))
+    subject.require_build()
+    print(describe(subject, model) + "\n", flush=True)
+    count = failed = 0
+    for outcome in check(subject.arch, subject.overrides):
+        count, failed = count + 1, failed + bool(outcome.failure)
+        if outcome.failure:
+            print(wrapped("failed", [f"{outcome.rule}: {outcome.failure}", f"The rule: {outcome.asks}"]), flush=True)
+        else:
+            print("ok      " + outcome.rule + (f" ({outcome.note})" if outcome.note else ""), flush=True)
+    print(f"\n{failed} of {count} rules failed" if failed else f"\nall {count} rules hold")
+    raise typer.Exit(1 if failed else 0)
+
+
+@new.command("model")
+def new_model(
+    name: Annotated[str, typer.Argument(help="The architecture's name: that of its file, without .py.")],
+    folder: Annotated[Path, typer.Option(help="Where the file goes.")] = Path("."),
+) -> None:
+    """Writes a file with a small working model, to be changed. Example: `dmm new model gru`."""
+    from dmm.contract.writing import write_model
+
+    path = write_model(name, folder)
+    given = path if path.is_absolute() else f"./{path}"
+    print(f"{path} is a working model. Change it, then check it:\n\n    dmm check {given}\n")
+    print(f"A row of a table names the file, by a path from the table's folder:\n\n    {example_row(name)}")
+
+
+def example_row(name: str) -> str:
+    """A row of a table that has this model."""
+    return f'Row(label="{name}", arch="./{name}.py", overrides={{"width": 64}})'
+
+
+def parse_overrides(entries: Iterable[str]) -> dict[str, Any]:
+    """Overrides of a Config from words such as width=32. Raises ValueError for a word without =."""
+    found = {}
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        if not equals:
+            raise ValueError(f"--set is {entry!r}; it takes a field and its value: width=32")
+        try:
+            found[name.strip()] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        except (ValueError, SyntaxError):
+            found[name.strip()] = text  # a word, such as mixer=conv
+    return found
+
+
+def describe(subject: "Subject", given: str) -> str:
+    """What a model is: its class, Config, size on Hopper, and what it declares."""
+    from dataclasses import asdict
+
+    from dmm.models import build_model, count_parameters
+    from dmm.tasks import find_task
+
+    kind, size = (
+        subject.model,
+        count_parameters(build_model(subject.arch, subject.overrides, find_task("hopper").spaces, 20)),
+    )
+    steps = {0: "of the step", 1: "of the step before"}
+    sees = [f"{field} {steps.get(back, f'of {back} steps before')}" for field, back in subject.build().sees().items()]
+    lines = {
+        "Config": ", ".join(f"{key}={value!r}" for key, value in asdict(subject.config).items()),
+        "parameters": f"{size:,} on Hopper",
+        "sees": ", ".join(sees) + ", and earlier ones",
+        "recurrent": "yes" if kind.recurrent else "no",
+        "needs": ", ".join(sorted(kind.needs)) or "no optional field of a batch",
+    }
+    return "\n".join([f"{kind.__name__} of {given}", *(wrapped(f"  {key}", [text], 13) for key, text in lines.items())])
+
+
+def wrapped(first: str, paragraphs: Sequence[str], indent: int = 8) -> str:
+    """Paragraphs beside a word, in lines of WIDTH columns."""
+    body = [textwrap.fill(text, WIDTH - indent, break_on_hyphens=False) for text in paragraphs]
+    return first.ljust(indent) + textwrap.indent("\n".join(body), " " * indent).lstrip()

@@ -1,0 +1,246 @@
+"""Rules of what a model reads and predicts."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dmm.base.errors import unknown_name
+from dmm.batch import Batch
+from dmm.contract.subject import (
+    OPTIONAL,
+    A,
+    K,
+    RuleBroken,
+    S,
+    Subject,
+    as_tuple,
+    keep_optional,
+    random_batch,
+    take_rows,
+)
+from dmm.models import DecisionModel
+
+ENTRY = {  # field of Batch -> its entry of one step, in words
+    "states": "state",
+    "returns_to_go": "return-to-go",
+    "actions": "action",
+    "rewards": "reward",
+    "next_states": "next state",
+    "previous_actions": "previous action",
+    "goals": "goal",
+    "previous_goals": "previous goal",
+}
+LATEST = {"actions": 1, "rewards": 1, "next_states": 1}  # steps back to the latest entry that is known. Else 0
+STILL, SEEN = 1e-6, 1e-5  # a prediction that moves by less is the same, and one that moves by more has changed
+
+
+def run(model: DecisionModel, data: Batch) -> None:
+    """Predicts, computes the loss and acts, as training and rollouts do."""
+    predicted = model(data)
+    if isinstance(predicted, tuple) and DecisionModel.act is type(model).act:
+        raise RuleBroken(
+            "`forward` returns a tuple. So the class defines `loss` and `act` too: the default takes a tensor."
+        )
+    model.loss(predicted, data)
+    model.act(replace(data, rewards=None, next_states=None))
+
+
+def the_model_runs_on_what_it_needs(subject: Subject) -> str:
+    """`forward`, `loss` and `act` run on a batch that has only the optional fields which `needs` names.
+
+    `act` has neither rewards nor next states, because a rollout does not know them yet.
+    """
+    needs = subject.model.needs
+    for name in needs:
+        if name not in OPTIONAL:
+            raise RuleBroken(str(unknown_name("field in `needs`", name, OPTIONAL, "as optional fields, Batch")))
+    if runs(subject, needs) is None:
+        return ""
+    missing = sorted(name for name in OPTIONAL - needs if runs(subject, OPTIONAL - {name}))
+    if missing and not runs(subject, OPTIONAL):
+        raise RuleBroken(
+            f"The model reads batch.{missing[0]}, which is None because `needs` does not name it. Write needs = frozenset("
+            f"{{{', '.join(map(repr, sorted({*needs, *missing})))}}}) in the class."
+        )
+    raise runs(subject, needs) or AssertionError
+
+
+def runs(subject: Subject, optional: frozenset[str]) -> Exception | None:
+    """The error of a model that is given these optional fields. None if it runs."""
+    try:
+        run(subject.build(), keep_optional(random_batch(), optional))
+    except Exception as error:
+        return error
+    return None
+
+
+def every_preset_can_be_built(subject: Subject) -> str:
+    """Each entry of `presets` is a valid set of overrides of the Config."""
+    for label, overrides in subject.model.presets.items():
+        try:
+            Subject(subject.arch, overrides).build()
+        except Exception as error:
+            raise RuleBroken(f"The preset {label!r} cannot be built: {type(error).__name__}: {error}.") from error
+    return "" if subject.model.presets else "there are no presets"
+
+
+def shapes_are_right(subject: Subject) -> str:
+    """Actions are [B K A], finite and in [-1, 1], for windows padded on the left and on the right.
+
+    The loss is one finite number. `act` gives [B A], and goals [B S] beside them if it gives two tensors.
+    """
+    for padding in ("left", "right"):
+        model, data = subject.build(), subject.batch(padding=padding)
+        whole = model(data)
+        require_actions("forward", as_tuple(whole)[0], (4, K, A), "[B K A], one action for each step")
+        loss = model.loss(whole, data)
+        if tuple(loss.shape) or not loss.isfinite():
+            raise RuleBroken(
+                f"The loss is {loss.detach()} of shape {tuple(loss.shape)}, with padding on the {padding}. It must be one "
+                "finite number: take the mean over real steps, as dmm.layers.masked_mse does."
+            )
+        acted = as_tuple(model.act(data))
+        require_actions("act", acted[0], (4, A), "[B A], the action of the last real step")
+        if len(acted) > 1 and tuple(acted[1].shape) != (4, S):
+            raise RuleBroken(
+                f"The goals of `act` have shape {tuple(acted[1].shape)}. They must be [B S], here {(4, S)}."
+            )
+    return ""
+
+
+def require_actions(what: str, actions: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+    """Raises RuleBroken if actions have another shape, are not finite or are outside the box."""
+    if tuple(actions.shape) != shape:
+        raise RuleBroken(
+            f"`{what}` gives actions of shape {tuple(actions.shape)}. They must be {meaning}: here {shape}."
+        )
+    if not actions.isfinite().all():
+        raise RuleBroken(f"`{what}` gives actions that are not finite. Look for a division by zero, or a row of -inf.")
+    if actions.abs().max() > 1:
+        raise RuleBroken(
+            f"`{what}` gives an action of {float(actions.abs().max()):.3g}. Models see actions scaled to [-1, 1]: end with "
+            "torch.tanh, or clip out of training."
+        )
+
+
+def rows_do_not_mix(subject: Subject) -> str:
+    """The prediction for one row of a batch does not depend on the other rows."""
+    model, data = subject.build_perturbed(), subject.batch()
+    together = as_tuple(model(data))[0]
+    for row in range(len(together)):
+        alone = as_tuple(model(take_rows(data, slice(row, row + 1))))[0]
+        if differs(alone[0], together[row], SEEN):
+            raise RuleBroken(
+                f"The prediction for row {row} changes when the other rows of the batch are left out. Look for a layer that "
+                "takes the batch for time: nn.GRU, nn.LSTM and nn.MultiheadAttention need batch_first=True."
+            )
+    return ""
+
+
+def differs(one: Tensor, other: Tensor, limit: float) -> bool:
+    """Whether two tensors differ by more than a limit."""
+    return bool((one - other).abs().max() > limit)
+
+
+def influence(subject: Subject) -> dict[str, Tensor]:
+    """How much the action of step k moves when the entry of step j changes: [j k] for each field. Absent fields have 0."""
+    model, data = subject.build_perturbed(), subject.batch(rows=3, padding="none")
+    before, found = as_tuple(model(data))[0], {}
+    for field in ENTRY:
+        moved = torch.zeros(K, K)
+        for step in range(K):
+            if (value := getattr(data, field)) is not None:
+                value = value.clone()
+                value[:, step] += 1
+                after = as_tuple(model(replace(data, **{field: value})))[0]
+                moved[step] = (after - before).abs().amax((0, 2)).detach()
+        found[field] = moved
+    return found
+
+
+def no_step_sees_the_future(subject: Subject) -> str:
+    """The prediction for step k may read states and returns-to-go up to step k, and actions up to step k - 1."""
+    for field, moved in influence(subject).items():
+        for step in range(K):
+            for later in range(step + 1 - LATEST.get(field, 0), K):
+                if moved[later, step] > STILL:
+                    entry = f"the {ENTRY[field]} of step {later}"
+                    if later == step:
+                        raise RuleBroken(
+                            f"The prediction for step {step} changes when {entry} changes. It is not known yet when the model "
+                            "acts. For the action before a step, read batch.previous_actions and name it in `needs`."
+                        )
+                    raise RuleBroken(
+                        f"The prediction for step {step} changes when {entry} changes. A model may not read the future: look "
+                        "for a mixer that is not causal, or a missing shift."
+                    )
+    return ""
+
+
+def every_step_sees_what_the_class_says(subject: Subject) -> str:
+    """An action reads the entries that `sees` names, up to the latest one, and no field that it does not name."""
+    said, found = subject.build().sees(), influence(subject)
+    for field in said:
+        if field not in ENTRY:
+            raise RuleBroken(str(unknown_name("field in `sees`", field, ENTRY, "Batch")))
+        if getattr(subject.batch(), field) is None:
+            raise RuleBroken(f"`sees` names {field}, and `needs` does not. Name it in both, or in neither.")
+    for field, moved in found.items():
+        entry = ENTRY[field]
+        for step in range(K):
+            for back in range(step + 1):
+                sees, place = float(moved[step - back, step]), step - back
+                if field not in said and sees > STILL:
+                    raise RuleBroken(
+                        f"The prediction for step {step} changes when the {entry} of step {place} changes, and `sees` does not "
+                        f"name {field}. Let `sees` return {{..., {field!r}: {back}}}, or do not read it."
+                    )
+                if field in said and back < said[field] and sees > STILL:
+                    raise RuleBroken(
+                        f"`sees` says {field!r}: {said[field]}, so the latest {entry} is {said[field]} steps back. The "
+                        f"prediction for step {step} changes when the {entry} of step {place} changes: write {back}."
+                    )
+                if field in said and back == said[field] and sees < SEEN:
+                    raise RuleBroken(
+                        f"`sees` says {field!r}: {said[field]}. But the prediction for step {step} does not change when the "
+                        f"{entry} of step {place} changes. Look for a shift that is one step too long, or correct `sees`."
+                    )
+    return ""
+
+
+def padding_is_not_in_the_loss(subject: Subject) -> str:
+    """A padded step does not count in the loss, neither what is predicted there nor what the batch has there."""
+    for padding in ("left", "right"):
+        model, data = subject.build(), subject.batch(padding=padding)
+        predicted = model(data)
+        before = model.loss(predicted, data)
+
+        def moved(value: Tensor, pads: Tensor = ~data.mask) -> Tensor:
+            return value + pads.view(*pads.shape, *[1] * (value.ndim - 2))
+
+        float_fields = {name: value for name, value in data.tensors().items() if value.is_floating_point()}
+        changed = {name: moved(value) for name, value in float_fields.items()}
+        other = tuple(map(moved, as_tuple(predicted)))
+        cases = {
+            "the batch": model.loss(predicted, replace(data, **changed)),
+            "the prediction": model.loss(other if isinstance(predicted, tuple) else other[0], data),
+        }
+        for what, loss in cases.items():
+            if differs(loss, before, STILL):
+                raise RuleBroken(
+                    f"The loss changes when {what} changes at padded steps, with padding on the {padding}. Take the mean over "
+                    "the steps where batch.mask is True: dmm.layers.masked_mse does so."
+                )
+    return ""
+
+
+RULES = (
+    the_model_runs_on_what_it_needs,
+    every_preset_can_be_built,
+    shapes_are_right,
+    rows_do_not_mix,
+    no_step_sees_the_future,
+    every_step_sees_what_the_class_says,
+    padding_is_not_in_the_loss,
+)

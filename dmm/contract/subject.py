@@ -1,0 +1,120 @@
+"""A model that is checked: how it is built, and the batches that it is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmm.batch import Batch, Spaces
+from dmm.data.windows import NEEDS
+from dmm.models import DecisionModel, build_model, find_model, make_config
+
+S, A, K = (
+    5,
+    3,
+    6,
+)  # state and action dimensions, and the context length. They differ, so that no axis passes for another
+SPACES = Spaces(states=(S,), actions=A)
+OPTIONAL = frozenset(NEEDS | {"uniform_samples"})  # the fields of Batch that a model may need
+KEY = torch.tensor(7)  # of dropout
+
+
+class RuleBroken(Exception):
+    """A rule that a model does not keep. The message says what was seen and what to change."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the overrides of its Config."""
+
+    arch: Any  # what `find_model` takes
+    overrides: Mapping[str, Any]
+
+    @property
+    def model(self) -> type[DecisionModel]:
+        """The class."""
+        return find_model(self.arch)
+
+    @cached_property
+    def config(self) -> Any:
+        """The Config. Raises ValueError for a wrong one."""
+        return make_config(self.arch, self.overrides)
+
+    def require_build(self) -> None:
+        """Raises ValueError if the model cannot be built, or if its Config is wrong."""
+        name = self.model.__name__
+        try:
+            self.config  # noqa: B018
+        except TypeError as error:
+            raise ValueError(f"{name}.Config cannot be made: {error}. Give every field of it a default") from error
+        try:
+            self.build()
+        except Exception as error:
+            raise ValueError(
+                f"{name} cannot be built: {type(error).__name__}: {error}. A model takes (config, spaces, context_length), "
+                "passes them to super().__init__, and takes its sizes from them"
+            ) from error
+
+    def build(self, seed: int = 0, context_length: int = K, **changes: Any) -> DecisionModel:
+        """A new model out of training, with some fields of its Config changed."""
+        torch.manual_seed(seed)
+        return build_model(self.arch, {**self.overrides, **changes}, SPACES, context_length).eval()
+
+    def build_perturbed(self, seed: int = 0, context_length: int = K) -> DecisionModel:
+        """A model whose weights are all moved a little. An initial value of zero hides what a model reads."""
+        model = self.build(seed, context_length)
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter) * 0.1)
+        return model
+
+    def batch(self, rows: int = 4, padding: str = "left", seed: int = 1) -> Batch:
+        """A random batch with a key of dropout and with the optional fields that the model needs."""
+        return keep_optional(replace(random_batch(rows, padding, seed), dropout_key=KEY), self.model.needs)
+
+
+def random_batch(rows: int = 4, padding: str = "left", seed: int = 1) -> Batch:
+    """Windows of random values, with every optional field. The first has no padded step, the second one, and so on.
+
+    `padding` is left, right or none.
+    """
+    torch.manual_seed(seed)
+    steps = torch.arange(K).expand(rows, K)
+    mask = steps >= (torch.arange(rows).unsqueeze(1) if padding != "none" else 0)
+    mask = mask.flip(1) if padding == "right" else mask
+    values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
+    extras = {name: torch.randn(rows, K, S) for name in ("next_states", "goals", "previous_goals")}
+    return Batch(
+        *values,
+        steps=steps,
+        mask=mask,
+        rewards=torch.randn(rows, K),
+        previous_actions=torch.rand(rows, K, A) * 2 - 1,
+        **extras,
+        uniform_samples=torch.rand(rows, K),
+    )
+
+
+def keep_optional(batch: Batch, kept: frozenset[str]) -> Batch:
+    """The batch without the optional fields that are not kept."""
+    return replace(batch, **dict.fromkeys(OPTIONAL - kept))
+
+
+def take_rows(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch, as one of several workers has them."""
+    taken: dict[str, Any] = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
+    taken["first_row"] = rows.start
+    return replace(batch, **taken)
+
+
+def as_tuple(value: Any) -> tuple[Tensor, ...]:
+    """What a model predicts, or how it acts: actions first."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def words(names: Any) -> str:
+    """Names with commas, the first few of many."""
+    names = sorted(names)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

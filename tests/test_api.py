@@ -1,0 +1,529 @@
+"""The public API: cheap to import, the same trials as a table's, and policies that act as dmm's own rollouts do."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from helpers import handmade_results as handmade
+from helpers.reacher import REACHER, TINY, parts
+from helpers.uneven_env import UNEVEN
+from PIL import Image
+
+import dmm
+from dmm.api.export import export_model
+from dmm.api.policy import Policy
+from dmm.api.trained import locate
+from dmm.api.trials import task_of, with_budget
+from dmm.base.paths import home
+from dmm.base.seeds import derive_seed
+from dmm.config import Column, Protocol, Row, Table, Target, Trial
+from dmm.rollouts.history import StateStatistics
+from dmm.rollouts.rollout import rollout
+from dmm.tasks import find_task
+from dmm.training.fit import init_model
+from dmm.trials import run
+from dmm.trials.weights import load_weights
+
+ROOT = Path(__file__).parent.parent
+NAMES = [
+    "list_datasets",
+    "list_models",
+    "list_tables",
+    "list_tasks",
+    "load",
+    "load_dataset",
+    "load_results",
+    "rollout",
+    "train",
+]
+SMALL = {"width": 16, "layers": 1}
+SETTINGS = {  # of helpers.reacher.TINY, as words of a call
+    "updates": 8, "num_evaluations": 2, "episodes_per_evaluation": 5, "rollout_batch_size": 3, "batch_size": 8,
+    "context_length": 4, "warmup": 2, "learning_rate": 1e-3, "targets": (1.0, 2.0), **SMALL,
+}  # fmt: skip
+
+
+def python(code: str, cwd: Path = ROOT) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained_home(reacher_file, tmp_path_factory) -> Path:
+    """A DMM_HOME with the trained `tiny_trial`."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DMM_HOME", str(folder))
+        dmm.train("dt", f"d4rl:{reacher_file}", task=REACHER, **SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def trained(tiny_trial, trained_home) -> Trial:
+    """A trial that is finished in this test's own DMM_HOME."""
+    shutil.copytree(trained_home, home(), dirs_exist_ok=True)
+    return tiny_trial
+
+
+def untrained(arch: str, task=UNEVEN, overrides=None, **settings) -> Policy:
+    """A policy with new weights, K = 3."""
+    chosen = parts(Protocol(name="x").with_overrides(context_length=3, warmup=0, **settings))
+    trial = Trial(
+        arch=arch, task=task, dataset=("none",), seed=0, **chosen, overrides=tuple((overrides or SMALL).items())
+    )
+    statistics = StateStatistics(np.full(task.spaces.state_dim, 0.1), np.full(task.spaces.state_dim, 0.7))
+    return Policy(init_model(trial).eval(), trial, statistics, 1.0, 5.0)
+
+
+def own_loop(policy: Policy, seed: int, policy_seed: int | None = None) -> list[float]:
+    """The rewards of an episode, stepped as a user would."""
+    env = policy.trial.task.make()
+    observation, _ = env.reset(seed=seed)
+    policy.reset(seed=policy_seed)
+    reward, rewards, ended = None, [], False
+    while not ended:
+        observation, reward, terminated, truncated, _ = env.step(policy(observation, reward))
+        rewards.append(float(reward))
+        ended = terminated or truncated
+    return rewards
+
+
+def test_importing_dmm_loads_nothing_heavy_and_offers_every_name():
+    out = python(
+        "import sys, dmm; heavy = {'torch', 'numpy', 'pandas', 'gymnasium', 'ray', 'mlflow', 'typer'};"
+        "print(sorted(heavy & set(sys.modules)));"
+        "print(sorted(set(dmm.__all__) & set(dir(dmm))))"
+    )
+    assert out.splitlines() == ["[]", repr(NAMES)]
+
+
+def test_training_and_loading_import_neither_ray_nor_mlflow():
+    out = python(
+        "import sys, dmm; dmm.train, dmm.load, dmm.rollout, dmm.load_results; print({'ray', 'mlflow'} & set(sys.modules))"
+    )
+    assert out.strip() == "set()"
+
+
+def test_public_names_are_functions_after_every_submodule_is_imported(tmp_path):
+    code = f"""
+import importlib, pkgutil, dmm
+for module in pkgutil.walk_packages(dmm.__path__, "dmm."):
+    if module.name != "dmm.__main__":
+        importlib.import_module(module.name)
+assert "dt" in dmm.list_models() and "hopper" in dmm.list_tasks() and "quickstart" in dmm.list_tables()
+assert "dmm/hopper/medium-v0" in dmm.list_datasets()
+wrong = dict(load="abcdef", load_dataset="nothing", load_results="nothing", rollout=None)
+for name, value in wrong.items():
+    try:
+        getattr(dmm, name)(value)
+    except ValueError as error:
+        print(name)
+try:
+    dmm.train("dtt", "dmm/hopper/medium-v0")
+except ValueError as error:
+    print("train", "Did you mean 'dt'?" in str(error))
+assert {NAMES!r} == sorted(dmm.__all__)
+"""
+    assert python(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + code, tmp_path).splitlines() == [
+        "load", "load_dataset", "load_results", "rollout", "train True",
+    ]  # fmt: skip
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(AttributeError, match="no attribute 'fit'; it has .*train"):
+        dmm.fit  # noqa: B018
+
+
+def test_a_dataset_shows_its_shapes_and_returns(reacher_file):
+    found = dmm.load_dataset(f"d4rl:{reacher_file}")
+    assert found.states.shape == (600, 10) and found.lengths.tolist() == [50] * 12
+    for part in (
+        f"d4rl:{reacher_file}",
+        "12 episodes",
+        "600 steps",
+        f"return {found.episode_returns.mean():.0f}",
+        "[600, 10]",
+    ):
+        assert part in repr(found)
+    both = dmm.load_dataset([f"d4rl:{reacher_file}"] * 2)
+    assert both.episodes == 24
+
+
+@pytest.mark.parametrize("wrong", [[], "", ["x", ""]])
+def test_data_that_are_no_ids_are_refused(wrong):
+    with pytest.raises(ValueError, match="takes the id of a dataset"):
+        dmm.load_dataset(wrong)
+
+
+def test_train_is_the_trial_of_a_table_and_runs_once(tiny_trial, monkeypatch, capsys):
+    data = tiny_trial.dataset[0]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = dmm.train("dt", data, task=REACHER, **SETTINGS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert (found.id, found.result.training.weights_id) == (tiny_trial.returns_id, tiny_trial.weights_id)
+    assert "8/8" in capsys.readouterr().err
+    monkeypatch.setattr(run, "train_and_evaluate", None)  # nothing may call it
+    assert dmm.train("dt", data, task=REACHER, **SETTINGS).result == found.result
+    assert run.run(tiny_trial) == found.result
+
+
+def test_a_finished_trial_shows_its_last_evaluation_at_the_first_target(trained):
+    found = dmm.train("dt", trained.dataset[0], task=REACHER, **SETTINGS)
+    last = found.result.evaluations[2]
+    assert (last.update, last.target) == (8, "x1")
+    assert found.returns.tolist() == last.returns
+    assert found.score == pytest.approx(100 * (np.mean(last.returns) + 60) / 56)
+    assert found.curve[["update", "target"]].values.tolist() == [[4, "x1"], [4, "x2"], [8, "x1"], [8, "x2"]]
+    assert found.curve.score[2] == found.score and found.curve.std_return[2] == pytest.approx(
+        np.std(last.returns, ddof=1)
+    )
+    assert found.loss["update"].tolist() == list(range(1, 9))
+    assert f"score {found.score:.1f}" in repr(found) and found.id in repr(found)
+
+
+def test_the_default_budget_is_that_of_a_table():
+    table = Table(
+        name="t", title="t", rows=(Row(label="DT", arch="dt", overrides={"context_length": 4}),), seeds=(0,),
+        columns=(Column(label="hopper", task=find_task("hopper"), dataset="dmm/hopper/medium-v0"),), protocol=TINY,
+    )  # fmt: skip
+    for budget in ("short", "smoke"):
+        trial = table.at(budget).trials()[0]
+        found = with_budget(TINY, budget, {"context_length": 4})
+        assert (found.training, found.evaluation) == (trial.training, trial.evaluation)
+    assert with_budget(TINY, None, {}) == with_budget(TINY, "short", {})
+
+
+def test_what_is_given_is_not_scaled_and_updates_replace_the_budget():
+    full = Protocol(name="full")  # 100,000 updates, a warm-up of 10,000, 10 evaluations of 100 episodes
+    given = with_budget(full, "short", {"warmup": 70, "num_evaluations": 3, "episodes_per_evaluation": 7})
+    assert (given.training.updates, given.training.warmup) == (2001, 70)
+    assert (given.evaluation.num_evaluations, given.evaluation.episodes_per_evaluation) == (3, 7)
+    fewer = with_budget(full, None, {"updates": 500})
+    assert (fewer.training.updates, fewer.training.warmup, fewer.evaluation.num_evaluations) == (500, 50, 10)
+    assert with_budget(full, None, {"updates": 500, "warmup": 0}).training.warmup == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"budget": "shrot"}, "Did you mean 'short'"),
+        ({"budget": "short", "updates": 8}, "budget 'short' sets the updates"),
+        ({"updates": 0}, "Training.updates is 0; it must be at least 1"),
+        ({"widht": 8}, "unknown field 'widht'.*Did you mean 'width'"),
+        ({"preset": "DTT"}, "unknown preset 'DTT'"),
+        ({"task": "hoper"}, "Did you mean 'hopper'"),
+        ({"task": None}, "names no task; say which task it is of: task='hopper' or"),
+        ({"device": "cudda"}, "device 'cudda' cannot be used"),
+        ({"seed": -1}, "0 or more"),
+    ],
+)
+def test_wrong_words_of_train_are_refused_before_anything_runs(reacher_file, changes, said):
+    with pytest.raises(ValueError, match=said):
+        dmm.train("dt", f"d4rl:{reacher_file}", **{"task": REACHER, **changes})
+    assert not (home() / "trials").exists()
+
+
+@pytest.mark.parametrize(
+    ("ids", "name"),
+    [
+        (["dmm/hopper/medium-v0"], "hopper"),
+        (["minari/mujoco/walker2d/expert-v0"], "walker2d"),
+        (["d4rl/halfcheetah-medium-v2"], "halfcheetah"),
+        (["d4rl:/hopper/files/walker2d_x.hdf5"], "walker2d"),
+        (["d4rl/hopper-medium-v2", "d4rl/hopper-expert-v2"], "hopper"),
+    ],
+)
+def test_the_task_is_the_one_that_the_data_are_named_after(ids, name):
+    assert task_of(ids).name == name
+
+
+@pytest.mark.parametrize(
+    "ids", [["d4rl/pen-v0"], ["d4rl/hopper-v2", "d4rl/walker2d-v2"], ["d4rl:hopper-walker2d.hdf5"]]
+)
+def test_data_of_no_task_or_of_two_need_one_named(ids):
+    with pytest.raises(ValueError, match="say which task it is of: task='hopper' or task='walker2d'"):
+        task_of(ids)
+
+
+@pytest.mark.parametrize("rollout_mode", ["windowed", "recurrent"])
+def test_an_own_loop_gives_the_stored_returns(tiny_trial, rollout_mode):
+    """Episodes one by one in both, because the size of a batch moves float bits."""
+    settings = replace(tiny_trial.evaluation, rollout_batch_size=1, rollout=rollout_mode)
+    trial = replace(tiny_trial, evaluation=settings)
+    done = run.run(trial)
+    for target, entry in zip((1.0, 2.0), done.evaluations[2:], strict=True):
+        policy = dmm.load(trial.returns_id).policy(target)
+        assert policy.asked == entry.asked == -5.0 * target
+        totals = [sum(own_loop(policy, derive_seed(0, "episode", 0, index))) for index in range(5)]
+        assert totals == entry.returns
+
+
+def test_rollout_gives_the_returns_of_the_last_evaluation(trained):
+    trial = replace(trained, evaluation=replace(trained.evaluation, targets=(2.0,)))
+    stored = run.run(trial).evaluations[-1]
+    found = dmm.rollout(dmm.load(trial.returns_id).policy(), episodes=5, seed=0)
+    assert found.returns.tolist() == stored.returns and found.lengths.tolist() == [50] * 5
+    assert found.score == pytest.approx(REACHER.normalised_score(np.mean(stored.returns)))
+    other = dmm.rollout(dmm.load(trial.returns_id).policy(), episodes=5, seed=0, target=Target(-7.0, "return"))
+    assert other.asked == -7.0 and other.returns.tolist() != stored.returns
+
+
+def test_actions_are_scaled_to_the_box_and_an_own_loop_equals_a_rollout_of_one():
+    policy = untrained("dt")
+    rolled = [rollout(policy.model, policy.trial, policy.statistics, [3.0], [seed]) for seed in range(4)]
+    assert len({lengths[0] for _, lengths in rolled}) > 1
+    for seed, (returns, lengths) in enumerate(rolled):
+        rewards = own_loop(policy, seed)
+        assert ([sum(rewards)], [len(rewards)]) == (returns, lengths)
+
+
+def test_a_model_that_draws_random_numbers_is_seeded_like_its_episode():
+    sampled = {"width": 16, "layers": 1, "inverse_temperature": 25.0, "return_low": -3.0, "return_high": 3.0}
+    policy = untrained("edt", overrides=sampled, sampling="episodes", padding="right")
+    for seed in range(3):
+        returns, _ = rollout(policy.model, policy.trial, policy.statistics, [3.0], [seed])
+        assert [sum(own_loop(policy, seed, policy_seed=seed))] == returns
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
+@pytest.mark.parametrize("rollout_mode", ["windowed", "recurrent"])
+def test_lanes_of_a_vector_environment_restart_by_themselves(mode, rollout_mode):
+    count, policy, single = 3, *(untrained("dt", rollout=rollout_mode) for _ in range(2))
+    envs = gym.make_vec(
+        UNEVEN.environment, num_envs=count, vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode[mode]},
+    )  # fmt: skip
+    observation, _ = envs.reset(seed=4)
+    reward, ended = None, np.zeros(count, bool)
+    finished: list[list[list[float]]] = [[[]] for _ in range(count)]  # lane -> episodes -> rewards
+    for _ in range(20):
+        observation, reward, terminated, truncated, _ = envs.step(policy(observation, reward))
+        restarted = ended if mode == "NEXT_STEP" else terminated | truncated
+        for lane in range(count):
+            if not (mode == "NEXT_STEP" and ended[lane]):  # else nothing was stepped
+                finished[lane][-1].append(float(reward[lane]))
+        ended = terminated | truncated
+        for lane in np.flatnonzero(ended):
+            finished[lane].append([])
+        policy.reset(restarted)
+    for lane in range(count):
+        env = UNEVEN.make()
+        for number, rewards in enumerate(finished[lane][:-1]):
+            single.reset()
+            seen, _ = env.reset(seed=4 + lane if number == 0 else None)
+            before, again, over = None, [], False
+            while not over:
+                seen, before, over, _, _ = env.step(single(seen, before))
+                again.append(float(before))
+            assert again == pytest.approx(rewards, abs=1e-5)
+        assert len(finished[lane]) > 2
+    assert len({len(episodes[0]) for episodes in finished}) > 1
+
+
+def test_a_second_step_without_a_reward_says_what_to_write():
+    policy = untrained("dt")
+    policy(np.zeros(2))
+    with pytest.raises(ValueError, match=r"dt reads returns-to-go.*action = policy\(observation, reward\)"):
+        policy(np.zeros(2))
+    policy.reset()
+    policy(np.zeros(2))
+
+
+def test_a_policy_says_what_is_wrong_with_its_input():
+    policy = untrained("dt")
+    with pytest.raises(ValueError, match=r"is \[2\], or \[B, 2\] for B environments; it was given \[3\]"):
+        policy(np.zeros(3))
+    policy(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="given 2 observations before and 3 now"):
+        policy(np.zeros((3, 2)), np.zeros(3))
+    with pytest.raises(ValueError, match="2 observations come with 2 rewards; there are 1"):
+        policy(np.zeros((2, 2)), 0.0)
+    with pytest.raises(ValueError, match="takes a mask of 2 booleans"):
+        policy.reset(np.zeros(3, bool))
+    for _ in range(UNEVEN.horizon):
+        policy(np.zeros((2, 2)), np.zeros(2))
+    with pytest.raises(ValueError, match=r"ends after 7 steps; policy.reset\(\)"):
+        policy(np.zeros((2, 2)), np.zeros(2))
+
+
+def test_the_mode_of_a_rollout_can_be_chosen_where_the_model_has_it(trained):
+    model = dmm.load(trained.returns_id)
+    assert "windowed" in repr(model.policy()) and "recurrent" in repr(model.policy(rollout="recurrent"))
+    bc = dmm.train("bc", trained.dataset[0], task=REACHER, **SETTINGS)
+    with pytest.raises(ValueError, match="bc has no recurrent rollout"):
+        bc.policy(rollout="recurrent")
+
+
+def test_an_id_or_its_beginning_loads_the_latest_weights_or_those_of_an_update(trained):
+    for name in (trained.returns_id, trained.weights_id, trained.returns_id[:6], trained.weights_id[:8]):
+        found = dmm.load(name)
+        assert (found.card.update, found.trial.returns_id) == (8, trained.returns_id)
+    assert dmm.load(trained.returns_id, update=4).card.update == 4
+    with pytest.raises(ValueError, match="no kept weights at update 5; it has 4, 8"):
+        dmm.load(trained.returns_id, update=5)
+    assert "update 8 of 8" in repr(found) and f"score {found.score:.1f} at x1" in repr(found)
+
+
+def test_weights_with_two_evaluations_ask_which(trained):
+    other = replace(trained, evaluation=replace(trained.evaluation, targets=(0.5,)))
+    run.run(other)
+    with pytest.raises(ValueError, match="need one evaluation") as error:
+        dmm.load(trained.weights_id)
+    assert trained.returns_id in str(error.value) and other.returns_id in str(error.value)
+    assert dmm.load(other.returns_id).policy().asked == -2.5
+
+
+def test_an_unknown_or_ambiguous_id_names_those_that_are_near(trained, tmp_path, monkeypatch):
+    last = "0" if trained.returns_id[5] != "0" else "1"
+    with pytest.raises(ValueError, match=f"near it: .*{trained.returns_id}"):
+        dmm.load(trained.returns_id[:5] + last)
+    shutil.copytree(home() / "trials" / trained.weights_id, home() / "trials" / (trained.weights_id[:8] + "0" * 8))
+    with pytest.raises(ValueError, match="is the beginning of .*write more digits"):
+        locate(trained.weights_id[:7])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facade").mkdir()
+    with pytest.raises(ValueError, match="no trial facade .*; the folder of that name is ./facade"):
+        dmm.load("facade")
+    with pytest.raises(ValueError, match="neither an id of a trial .* nor a folder"):
+        dmm.load("abc")
+
+
+def test_an_exported_folder_loads_without_the_trial(trained, tmp_path, monkeypatch):
+    expected = dmm.rollout(dmm.load(trained.returns_id, update=4).policy(), 3).returns
+    folder = tmp_path / "best"
+    folder.mkdir()  # an empty folder is taken
+    assert export_model(trained.returns_id, folder, update=4) == folder
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "elsewhere"))
+    found = dmm.load(folder)
+    assert found.card.update == 4 and found.trial.returns_id == trained.returns_id
+    assert dmm.rollout(found.policy(), 3).returns.tolist() == expected.tolist()
+    code = [line.strip() for line in (folder / "README.txt").read_text().splitlines() if line.startswith("    ")]
+    assert python("\n".join([f"import sys; sys.path.insert(0, {str(ROOT)!r})", *code, "print(policy)"]), tmp_path) == (
+        "Policy(dt in Reacher-v5, target x1: return -5 asked for, windowed, K = 4)\n"
+    )
+    with pytest.raises(ValueError, match="leave `update` out"):
+        dmm.load(folder, update=4)
+
+
+def test_an_export_is_whole_or_not_there_and_replaces_nothing(trained, tmp_path, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="is not an empty folder"):
+        export_model(trained.returns_id, tmp_path / "full")
+    monkeypatch.setattr("dmm.api.export.write_atomic", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_model(trained.returns_id, tmp_path / "half")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "card.json", "evaluation.json"])
+@pytest.mark.parametrize("how", ["absent", "altered"])
+def test_an_exported_folder_that_is_incomplete_or_altered_is_refused(trained, tmp_path, name, how):
+    folder = export_model(trained.returns_id, tmp_path / "best")
+    path = folder / name
+    if how == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] + b"0" + path.read_bytes()[-8:])
+    with pytest.raises(ValueError, match=f"has no {name}" if how == "absent" else f"{name} is damaged"):
+        dmm.load(folder)
+
+
+def test_files_of_two_trials_in_one_folder_are_refused(trained, tmp_path):
+    other = replace(trained, seed=1)
+    run.run(other)
+    folder = export_model(trained.returns_id, tmp_path / "best")
+    shutil.copy(export_model(other.returns_id, tmp_path / "other") / "evaluation.json", folder)
+    with pytest.raises(ValueError, match="is altered: its card is of weights"):
+        dmm.load(folder)
+
+
+def test_results_have_a_row_for_each_trial_evaluation_and_target():
+    for result in handmade.results()[:3]:
+        handmade.write(result, home() / "trials")
+    found = dmm.load_results(handmade.TABLE)
+    assert len(found) == 3 * 3 * 2
+    assert list(found.columns) == [
+        "row", "column", "arch", "seed", "update", "target", "asked", "mean_return", "std_return", "score", "episodes",
+        "parameters", "live_parameters", "status", "data_sha256", "weights_id", "returns_id",
+    ]  # fmt: skip
+    last = found[(found.row == "DT") & (found["update"] == 30) & (found.target == "x1") & (found.seed == 1)].iloc[0]
+    assert last.score == pytest.approx(20.0) and last.asked == 3600 and last.episodes == 2
+    assert last.mean_return == pytest.approx(handmade.raw(20.0)) and last.std_return == pytest.approx(50**0.5)
+    assert (last.parameters, last.live_parameters, last.status) == (700000, 698000, "finished")
+
+
+def test_results_of_a_tracking_store_are_those_of_the_files():
+    from dmm.tracking.mlflow_store import Recorder
+
+    recorder = Recorder()
+    for result in handmade.results():
+        handmade.write(result, home() / "trials")
+        recorder.push(result, ["handmade"])
+    files, store = (
+        dmm.load_results(handmade.TABLE),
+        dmm.load_results(handmade.TABLE, mlflow=f"sqlite:///{home()}/mlflow.db"),
+    )
+    assert store.std_return.isna().all()
+    keys = ["returns_id", "update", "target"]
+    files, store = (frame.drop(columns="std_return").sort_values(keys, ignore_index=True) for frame in (files, store))
+    assert files.equals(store)
+
+
+def test_a_table_without_results_says_so():
+    with pytest.raises(ValueError, match="table handmade has no evaluation in DMM_HOME among 4 trials yet"):
+        dmm.load_results(handmade.TABLE)
+
+
+def test_a_gif_shows_the_first_episode_in_real_time_and_moves_no_number(tmp_path):
+    policy, path = untrained("dt"), tmp_path / "episode.gif"
+    plain, filmed = dmm.rollout(policy, 6), dmm.rollout(policy, 6, video=path)
+    assert filmed.returns.tolist() == plain.returns.tolist() and filmed.video == path
+    pictures = []
+    with Image.open(path) as image:
+        assert image.info["duration"] == 40 and image.info["loop"] == 0  # 50 steps a second, every second one is drawn
+        for number in range(image.n_frames):
+            image.seek(number)
+            pictures.append(image.convert("L").getpixel((0, 0)))
+    assert pictures == [10 * step for step in range(0, plain.lengths[0] + 1, 2)]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["episode.gif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("x.avi", "takes .gif or .mp4"), ("x", "takes .gif or .mp4"), ("x.mp4", r"dmm-bench\[video\]")],
+)
+def test_a_video_that_cannot_be_written_is_refused_before_any_episode(tmp_path, monkeypatch, name, said):
+    monkeypatch.setattr("dmm.api.video.find_spec", lambda name: None)
+    monkeypatch.setattr("dmm.api.episodes.roll", None)  # nothing may call it
+    with pytest.raises(ValueError, match=said):
+        dmm.rollout(untrained("dt"), 2, video=tmp_path / name)
+
+
+def test_where_nothing_can_be_drawn_the_error_names_the_variable_and_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "nothing")  # glfw without a screen would end the process at the next picture
+    with pytest.raises(ValueError, match=r"Reacher-v5 cannot be drawn .*MUJOCO_GL=egl .*libegl1"):
+        dmm.rollout(untrained("dt", REACHER), 2, video=tmp_path / "x.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_exports_and_says_how_to_load(trained, tmp_path, capsys):
+    from dmm.cli.export import export
+
+    export(trained.returns_id[:8], tmp_path / "best")
+    out = capsys.readouterr().out
+    assert 'dmm.load("best").policy()' in out and trained.returns_id in out
+    assert json.loads((tmp_path / "best" / "card.json").read_bytes())["content"]["update"] == 8
+    assert load_weights(tmp_path / "best")[1].weights_id == trained.weights_id

@@ -1,0 +1,345 @@
+"""The rules of the contract: the written model keeps them all, and each rule finds a model that breaks it, in words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dmm.contract import RULES, check, check_rule, learning, running, seeing
+from dmm.contract.subject import Subject
+from dmm.contract.writing import write_model
+from dmm.models import find_model, resolve
+
+TANH = "        return torch.tanh(self.head(x))\n"
+NEEDS = '    needs = frozenset({"previous_actions"})'
+SEES = '{"states": 0, "returns_to_go": 0, "previous_actions": 0}'
+HEAD = "        self.head = nn.Linear(config.width, spaces.action_dim)\n"
+
+
+def method(text: str) -> tuple[str, str]:
+    """A change that adds a method at the end of the class."""
+    return TANH, f"{TANH}\n    {text}\n"
+
+
+def layer(text: str) -> tuple[str, str]:
+    """A change that adds a line to the end of `__init__`."""
+    return HEAD, f"{HEAD}        {text}\n"
+
+
+RECURRENT = [
+    (NEEDS, f"{NEEDS}\n    recurrent = True"),
+    ("batch: Batch) -> torch", "batch: Batch, state=None) -> torch"),
+    (
+        "x, _ = self.gru(self.dropout(x * batch.mask.unsqueeze(2)))",
+        "x, hidden = self.gru(self.dropout(x), None if state is None else READ)\n        if state is not None: WRITE",
+    ),
+]
+
+
+def recurrent(read: str, write: str) -> list[tuple[str, str]]:
+    """Changes that make the model recurrent: how it reads its RecurrentState, and how it writes it."""
+    return [(old, new.replace("READ", read).replace("WRITE", write)) for old, new in RECURRENT]
+
+
+BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, changes of the written model, words
+    (
+        seeing.the_model_runs_on_what_it_needs,
+        [(NEEDS, "    needs = frozenset()")],
+        ["reads batch.previous_actions", "needs = frozenset({'previous_actions'})"],
+    ),
+    (
+        seeing.the_model_runs_on_what_it_needs,
+        [(NEEDS, '    needs = frozenset({"previous_action"})')],
+        ["'previous_action'", "Did you mean 'previous_actions'"],
+    ),
+    (
+        seeing.the_model_runs_on_what_it_needs,
+        [(TANH, "        return torch.tanh(self.head(x)), x\n")],
+        ["returns a tuple", "defines `loss` and `act`"],
+    ),
+    (
+        seeing.the_model_runs_on_what_it_needs,
+        [("self.head(x)", "self.heed(x)")],
+        ["The model raised AttributeError at line", "of mine.py", "'heed'"],
+    ),
+    (
+        seeing.every_preset_can_be_built,
+        [(NEEDS, f'{NEEDS}\n    presets = {{"wide": {{"widht": 256}}}}')],
+        ["preset 'wide'", "Did you mean 'width'"],
+    ),
+    (
+        seeing.shapes_are_right,
+        [(HEAD, HEAD.replace("action_dim", "state_dim"))],
+        ["`forward` gives actions of shape (4, 6, 5)", "[B K A]", "(4, 6, 3)"],
+    ),
+    (seeing.shapes_are_right, [("torch.tanh(self.head(x))", "self.head(x) + 2")], ["[-1, 1]", "torch.tanh"]),
+    (seeing.shapes_are_right, [("torch.tanh(self.head(x))", "self.head(x) / 0")], ["not finite", "division by zero"]),
+    (
+        seeing.shapes_are_right,
+        [method("def loss(self, pred, batch): return (pred - batch.actions).square().mean((1, 2))")],
+        ["The loss is", "of shape (4,)", "masked_mse"],
+    ),
+    (
+        seeing.shapes_are_right,
+        [method("def act(self, batch): return self(batch)")],
+        ["`act` gives actions of shape (4, 6, 3)", "[B A]", "(4, 3)"],
+    ),
+    (seeing.rows_do_not_mix, [(", batch_first=True", "")], ["row 0", "other rows", "batch_first=True"]),
+    (
+        seeing.no_step_sees_the_future,
+        [("self.gru(", "self.gru(0.1 * x.flip(1) + ")],
+        ["step 0 changes when the state of step 1 changes", "future", "not causal"],
+    ),
+    (
+        seeing.no_step_sees_the_future,
+        [("self.embed_actions(batch.previous_actions)", "self.embed_actions(batch.actions)")],
+        ["step 0 changes when the action of step 0 changes", "not known yet", "batch.previous_actions"],
+    ),
+    (
+        seeing.every_step_sees_what_the_class_says,
+        [(SEES, '{"states": 0, "returns_to_go": 0}')],
+        ["`sees` does not name previous_actions", "{..., 'previous_actions': 0}"],
+    ),
+    (
+        seeing.every_step_sees_what_the_class_says,
+        [(SEES, SEES.replace('actions": 0', 'actions": 1'))],
+        ["`sees` says 'previous_actions': 1", "the previous action of step 0 changes", "write 0"],
+    ),
+    (
+        seeing.every_step_sees_what_the_class_says,
+        [("self.gru(", "self.gru(nn.functional.pad(x, (0, 0, 1, -1)) + 0 * ")],
+        ["`sees` says 'states': 0", "does not change", "one step too long"],
+    ),
+    (seeing.every_step_sees_what_the_class_says, [(SEES, '{"stats": 0}')], ["'stats'", "Did you mean 'states'"]),
+    (seeing.every_step_sees_what_the_class_says, [(SEES, '{"goals": 0}')], ["`sees` names goals, and `needs` does not"]),
+    (
+        seeing.padding_is_not_in_the_loss,
+        [method("def loss(self, pred, batch): return (pred - batch.actions).square().mean()")],
+        ["the batch changes at padded steps", "padding on the left", "batch.mask", "masked_mse"],
+    ),
+    (
+        seeing.padding_is_not_in_the_loss,
+        [method("def loss(self, pred, batch): return super().loss(pred, batch) + pred.square().mean()")],
+        ["the prediction changes at padded steps"],
+    ),
+    (
+        learning.every_parameter_learns,
+        [layer("self.extra = nn.Linear(2, 2)")],
+        ["does not depend on extra.bias, extra.weight", "`unused_parameters`"],
+    ),
+    (
+        learning.every_parameter_learns,
+        [method('def unused_parameters(self): return ("hed",)')],
+        ["names 'hed'", "No parameter"],
+    ),
+    (
+        learning.every_parameter_learns,
+        [method('def unused_parameters(self): return ("head",)')],
+        ["names head.bias, head.weight", "the loss depends on them"],
+    ),
+    (
+        learning.every_entry_of_a_parameter_learns,
+        [("self.head(x)", "self.head(torch.cat([x[..., :-2], 0 * x[..., :2]], 2))")],
+        ["6 of the 96 entries of head.weight", "says 0", "{'head.weight': 6}"],
+    ),
+    (
+        learning.every_entry_of_a_parameter_learns,
+        [method('def dead_entries(self): return {"hed": 6}')],
+        ["names hed", "no such parameter"],
+    ),
+    (learning.the_seed_decides_the_weights, [(HEAD, f"        torch.manual_seed(0)\n{HEAD}"), layer("for p in self.parameters(): nn.init.normal_(p)")], ["Two seeds give the same weights"]),
+    (
+        learning.the_seed_decides_the_weights,
+        [("import torch\n", "import numpy as np\nimport torch\n"), layer("self.head.bias.data.fill_(np.random.rand())")],
+        ["head.bias differ between two models of one seed", "torch's global generator"],
+    ),
+    (
+        learning.a_checkpoint_is_the_whole_model,
+        [layer("self.mixers = [nn.Linear(config.width, config.width)]"), ("self.head(x)", "self.head(self.mixers[0](x))")],
+        ["not in the checkpoint", "nn.ModuleList"],
+    ),
+    (
+        learning.a_checkpoint_holds_everything_once,
+        [layer("self.again = self.head")],
+        ["again.bias, head.bias are one tensor", "call it twice"],
+    ),
+    (
+        learning.it_memorises_a_batch,
+        [("self.gru(self.dropout(x *", "self.gru(self.dropout(0 * x *")],
+        ["After 200 updates", "detached tensor"],
+    ),
+    (
+        learning.every_field_of_the_Config_has_an_effect,
+        [("        layers: int = 1\n", "        layers: int = 1\n        heads: int = 4\n")],
+        ["field heads has no effect", "8 and 5 and 3", "as 4"],
+    ),
+    (
+        learning.acting_fields_leave_the_weights,
+        [("width: int = 128", "width: int = acting(128)"), ("import DecisionModel", "import DecisionModel, acting")],
+        ["field width is marked by `acting`", "only in `act`"],
+    ),
+    (
+        running.dropout_takes_its_mask_from_the_batch,
+        [("self.dropout = Dropout", "self.dropout = nn.Dropout")],
+        ["dropout (Dropout)", "dmm.layers.Dropout"],
+    ),
+    (
+        running.dropout_takes_its_mask_from_the_batch,
+        [("config.layers, batch_first", "2, dropout=config.dropout, batch_first")],
+        ["gru (GRU)", "dmm.layers.Dropout"],
+    ),
+    (
+        running.dropout_takes_its_mask_from_the_batch,
+        [("self.head(x)", "self.head(nn.functional.dropout(x, 0.5, self.training))")],
+        ["two calls on one batch", "torch.nn.functional.dropout"],
+    ),
+    (
+        running.nothing_draws_random_numbers,
+        [("self.head(x)", "self.head(x + 0.1 * torch.randn_like(x))")],
+        ["generator of torch out of training", "uniform_samples"],
+    ),
+    (
+        running.nothing_draws_random_numbers,
+        [("import torch\n", "import numpy as np\nimport torch\n"), ("self.head(x)", "self.head(x) * (1 if not self.training else np.random.rand())")],
+        ["generator of numpy in training"],
+    ),
+    (
+        running.workers_share_a_batch,
+        [method("def loss(self, pred, batch): return ((pred - batch.actions).square().mean(2) * batch.mask).sum()")],
+        ["Out of training the loss of a batch", "mean over real steps"],
+    ),
+    (
+        running.workers_share_a_batch,
+        [layer("self.norm = nn.BatchNorm1d(config.width)"), ("self.head(x)", "self.head(self.norm(x.mT).mT)")],
+        ["In training the loss of a batch", "nn.BatchNorm"],
+    ),
+    (
+        running.it_runs_in_bfloat16,
+        [(TANH, "        x = self.head(x)\n        return torch.tanh(x / ((x * 0 + 1.001) - 1))\n")],
+        ["Under bfloat16 the loss is nan", "float32"],
+    ),
+    (running.steps_equal_the_full_history, recurrent("None", "pass"), ["the action of step 1 differs", "RecurrentState"]),
+    (
+        running.steps_equal_the_full_history,
+        recurrent('state.get("gru")', 'state["gru"] = hidden'),
+        ["a tensor of shape (1, 3, 32)", "first axis must be the episodes"],
+    ),
+    (
+        running.it_trains,
+        [method("def loss(self, pred, batch): return super().loss(pred, batch) * (float('nan') if self.training else 1)")],
+        ["In training the loss is nan", "division by zero"],
+    ),
+    (
+        running.it_acts_in_rollouts,
+        [method("def act(self, batch): return super().act(batch) / (batch.mask.sum(1, keepdim=True) - 1)")],
+        ["In step 0 of a windowed rollout", "mostly padding"],
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path) -> Path:
+    return write_model("mine", tmp_path)
+
+
+def subject(path: Path, **overrides) -> Subject:
+    name, source = resolve(path)
+    return Subject(source or name, {"width": 32, **overrides})
+
+
+def change(path: Path, changes: list[tuple[str, str]]) -> Subject:
+    """The written model with changes of its text, each at one place."""
+    text = path.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, (old, text.count(old))
+        text = text.replace(old, new)
+    path.write_text(text)
+    return subject(path)
+
+
+def test_the_written_model_keeps_every_rule_at_its_default_size(written):
+    outcomes = list(check(resolve(written)[1]))
+    assert [outcome.failure for outcome in outcomes] == [""] * len(RULES)
+    assert [outcome.rule for outcome in outcomes][4] == "no step sees the future"
+    assert all(outcome.asks.endswith(".") for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    "rule, changes, said", BROKEN, ids=[f"{number} {case[0].__name__}" for number, case in enumerate(BROKEN)]
+)
+def test_a_broken_rule_is_said_in_words(rule, changes, said, written):
+    outcome = check_rule(rule, change(written, changes))
+    for words in said:
+        assert words in outcome.failure
+    assert outcome.failure.endswith((".", "'")) and "\n" not in outcome.failure
+
+
+def test_every_rule_has_a_model_that_breaks_it():
+    assert {rule for rule, *_ in BROKEN} == set(RULES)
+
+
+def test_a_recurrent_model_that_keeps_its_state_passes(written):
+    read, write = 'state["gru"].transpose(0, 1) if state else None', 'state["gru"] = hidden.transpose(0, 1)'
+    model = change(written, recurrent(read, write))
+    for rule in (running.steps_equal_the_full_history, running.it_acts_in_rollouts):
+        outcome = check_rule(rule, model)
+        assert not outcome.failure and not outcome.note
+
+
+def test_a_model_that_does_not_run_is_said_once(written):
+    (outcome,) = check(change(written, [("self.head(x)", "self.heed(x)")]).arch)
+    assert "'heed'" in outcome.failure
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ([("width: int = 128", "width: int")], "Config cannot be made.*width"),
+        ([(HEAD, HEAD.replace("config.width", "config.widht"))], "cannot be built: AttributeError.*widht"),
+        ([("super().__init__(config, spaces, context_length)", "super().__init__()")], "cannot be built: TypeError"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_one_error(changes, words, written):
+    model = change(written, changes)
+    with pytest.raises(ValueError, match=words):
+        list(check(model.arch))
+
+
+def test_checking_leaves_the_global_generator_alone(written):
+    before = torch.get_rng_state()
+    list(check(resolve(written)[1], {"width": 16}))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_field_without_another_known_value_is_noted(written):
+    field = ("        layers: int = 1\n", '        layers: int = 1\n        label: str = "a"\n')
+    outcome = check_rule(learning.every_field_of_the_Config_has_an_effect, change(written, [field]))
+    assert not outcome.failure and "not tried" in outcome.note and "label" in outcome.note
+
+
+# writing
+
+
+@pytest.mark.parametrize("name", ["my-gru", "2gru", "class", "", "a/b", "dt"])
+def test_a_name_that_cannot_be_a_model_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name!r}"):
+        write_model(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["gru", "batch", "decision_model", "_1", "Dropout"])
+def test_any_other_name_gives_a_model_that_can_be_built(name, tmp_path):
+    found, source = resolve(write_model(name, tmp_path))
+    assert found == name and find_model(source).__name__.endswith("Policy")
+    Subject(source, {}).require_build()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    path = write_model("gru", tmp_path)
+    path.write_text("mine")
+    with pytest.raises(ValueError, match="gru.py exists; nothing was written"):
+        write_model("gru", tmp_path)
+    assert path.read_text() == "mine"
+    with pytest.raises(ValueError, match="there is no folder"):
+        write_model("gru", tmp_path / "absent")
