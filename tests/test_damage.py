@@ -31,10 +31,10 @@ from dmm.trials.storage import returns_path, trial_folder
 
 @pytest.fixture
 def table(reacher_file) -> Table:
-    """A table of one trial with four evaluations."""
+    """A table of one trial with two evaluations."""
     row = Row(label="DT", arch="dt", overrides={"width": 16, "layers": 1})
     column = Column(task=REACHER, dataset=f"d4rl:{reacher_file}", label="reacher")
-    protocol = TINY.with_overrides(num_evaluations=4, episodes_per_evaluation=2, targets=(1.0,))
+    protocol = TINY.with_overrides(num_evaluations=2, episodes_per_evaluation=2, targets=(1.0,))
     return Table(name="tiny", title="Tiny", rows=(row,), columns=(column,), seeds=(0,), protocol=protocol)
 
 
@@ -105,7 +105,7 @@ class Killed(BaseException):
 @few_or_many(20, 600)
 def test_a_flipped_bit_of_a_trial_that_was_stopped_changes_no_table(table, flips):
     def die(found):
-        if found.update == 6:
+        if found.update == 4:
             raise Killed
 
     with pytest.raises(Killed):
