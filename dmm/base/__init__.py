@@ -1,6 +1,7 @@
 """The ground of every other package. Nothing here knows of models, data or trials.
 
-paths.py         DMM_HOME and atomic file writes
+paths.py         DMM_HOME, atomic file writes, names that cannot collide
+checksums.py     JSON and bytes that carry their sha256
 lock.py          locks that name their holder
 code_hash.py     which files of dmm can move a number, and a hash of each
 errors.py        one clear error for an unknown name
