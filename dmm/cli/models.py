@@ -1,6 +1,7 @@
 """`dmm check` and `dmm new`: architectures of one's own."""
 
 import ast
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,23 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmm.cli import completion, mistakes
+
 if TYPE_CHECKING:
     from dmm.contract.subject import Subject
 
 app = typer.Typer()
-new = typer.Typer(no_args_is_help=True, help="Writes a file to begin with.")
-app.add_typer(new, name="new")
+new = typer.Typer(help="Writes a file to begin with.")
+app.add_typer(new, name="new", cls=mistakes.Group)
 WIDTH = 80  # columns of text
 
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="A model's file, or the name of an architecture (see `dmm list`).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The file of a model, or the name of an architecture (`dmm list` has all).",
+            autocompletion=completion.architectures,
+        ),
+    ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A field of its Config: width=32. Can be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of its Config. The option can be repeated."),
     ] = None,
 ) -> None:
-    """Checks the contract on a model and says in words what is wrong. Example: `dmm check ./gru.py --set width=32`."""
+    """Checks the contract on a model and says in words what is wrong.
+
+    Example: `dmm check ./gru.py --set width=32`
+    """
     from dmm.contract import check
     from dmm.contract.subject import Subject
     from dmm.models import resolve
@@ -46,15 +59,18 @@ def check(
 
 @new.command("model")
 def new_model(
-    name: Annotated[str, typer.Argument(help="The architecture's name: that of its file, without .py.")],
-    folder: Annotated[Path, typer.Option(help="Where the file goes.")] = Path("."),
+    name: Annotated[str, typer.Argument(help="The name of the architecture and of its file, without .py.")],
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the file.")] = Path("."),
 ) -> None:
-    """Writes a file with a small working model, to be changed. Example: `dmm new model gru`."""
+    """Writes a file with a small working model, which you change.
+
+    Example: `dmm new model gru`
+    """
     from dmm.contract.writing import write_model
 
     path = write_model(name, folder)
     given = path if path.is_absolute() else f"./{path}"
-    print(f"{path} is a working model. Change it, then check it:\n\n    dmm check {given}\n")
+    print(f"{path} is a working model. Change it, then check it:\n\n    {shlex.join(['dmm', 'check', str(given)])}\n")
     print(f"A row of a table names the file, by a path from the table's folder:\n\n    {example_row(name)}")
 
 
