@@ -38,7 +38,7 @@ def usage(error: typer.TyperException) -> str:
     return f"{message}; `{context.command_path} --help` shows what it takes"
 
 
-def end(message: str) -> NoReturn:
-    """Prints a mistake as one line, and ends the command."""
+def end(message: str, code: int = 2) -> NoReturn:
+    """Prints an error as one line, and ends the command."""
     print("error:", masked(" ".join(message.split())), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

@@ -67,7 +67,7 @@ def find_reader(dataset_id: str) -> Reader:
     """The reader of a dataset. Raises ValueError for an unknown prefix."""
     prefix, *rest = re.split("[/:]", dataset_id, maxsplit=1)
     if not rest or prefix not in readers():
-        raise unknown_name("dataset", dataset_id, local_ids())
+        raise unknown_name("dataset", dataset_id, {*local_ids(), *fetchable_ids()})
     return readers()[prefix]
 
 

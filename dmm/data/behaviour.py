@@ -57,6 +57,14 @@ class Recipe:
     width: int = 128
     batch_size: int = 128
 
+    def __post_init__(self) -> None:
+        if min(self.steps, self.interval, self.width, self.batch_size) < 1 or self.seed < 0:
+            raise ValueError(
+                f"steps, interval, width and batch size are at least 1, the seed is at least 0; got {self}"
+            )
+        if self.medium[0] > self.medium[1]:
+            raise ValueError(f"--medium takes the lowest return first; got {self.medium[0]:g} {self.medium[1]:g}")
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -116,16 +124,23 @@ def replay_episodes(replay: Replay) -> list[Episode]:
 def train(recipe: Recipe) -> Path:
     """Trains one seed until the expert bound or the last step. Continues a run that was stopped. Returns its folder.
 
-    Raises ValueError for an unknown environment, or if the folder has a run with other settings.
+    Raises ValueError if the environment is unknown or has no continuous actions, if stable-baselines3 is absent, or if the
+    folder has a run with other settings.
     """
     import gymnasium as gym
-    from stable_baselines3 import SAC
+
+    try:
+        from stable_baselines3 import SAC
+    except ImportError:
+        raise ValueError("this needs stable-baselines3: pip install 'dmm-bench[collect]'") from None
 
     torch.set_num_threads(1)
     try:
-        gym.spec(recipe.environment)
+        actions = gym.make(recipe.environment).action_space
     except gym.error.Error as error:
         raise ValueError(f"unknown environment {recipe.environment!r}: {error}") from None
+    if not isinstance(actions, gym.spaces.Box):
+        raise ValueError(f"SAC needs continuous actions; those of {recipe.environment} are {actions}")
     folder = home() / "behaviour" / recipe.environment / f"seed-{recipe.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = to_json(recipe)

@@ -3,6 +3,7 @@
 Logs, status and stop of a job are Ray's own commands: `ray job logs`, `ray job status`, `ray job stop`.
 """
 
+import logging
 import os
 import shlex
 from collections.abc import Callable
@@ -27,6 +28,7 @@ def upload(folder: Path) -> list[tuple[int, str]]:
     from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 
     sizes: list[tuple[int, str]] = []
+    logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)  # it names each file
 
     def add(path: Path) -> None:
         if path.is_file():
@@ -68,7 +70,7 @@ def connect(address: str):
             f"RAY_AUTH_MODE=token on both sides, and the head's token as RAY_AUTH_TOKEN: {str(error).splitlines()[0]}"
         ) from error
     except (ConnectionError, OSError, RuntimeError) as error:
-        raise ValueError(f"no Ray head answers at {address}: {error}; --address is that of its dashboard") from error
+        raise ValueError(f"no Ray head answers at {address}; --address is that of its dashboard") from error
     theirs = client._server_ray_version or "an unknown version"
     if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
         raise ValueError(f"the head at {address} runs Ray {theirs}; here is {ray.__version__}: install the same")
