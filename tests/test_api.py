@@ -271,6 +271,13 @@ def test_an_own_loop_gives_the_stored_returns(tiny_trial, rollout_mode):
         assert totals == entry.returns
 
 
+def test_a_return_that_is_given_as_a_number_is_not_taken_for_a_multiple(trained):
+    model = dmm.load(trained.returns_id)
+    with pytest.raises(ValueError, match=r'3600 times the target return.*-5; .*Target\(3600, "return"\)'):
+        model.policy(3600)
+    assert model.policy(Target(3600.0, "return")).asked == 3600 and model.policy(-20).asked == 100
+
+
 def test_rollout_gives_the_returns_of_the_last_evaluation(trained):
     trial = replace(trained, evaluation=replace(trained.evaluation, targets=(2.0,)))
     stored = run.run(trial).evaluations[-1]

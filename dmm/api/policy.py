@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int64
 from dmm.config import Target, Trial
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
+from dmm.tasks import Task
+
+LARGEST_MULTIPLE = 100  # of a task's target return. Papers ask for 20 times at most
 
 
 @contextmanager
@@ -22,6 +25,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def multiple(value: float, task: Task) -> Target:
+    """A multiple of the task's target return. Raises ValueError for one that must be meant as a return."""
+    if abs(value) > LARGEST_MULTIPLE:
+        raise ValueError(
+            f"target={value:g} would ask for {value:g} times the target return of task {task.name}, which is "
+            f'{task.target_return:g}; a return is given as dmm.config.Target({value:g}, "return")'
+        )
+    return Target(value)
 
 
 @dataclass
@@ -67,7 +80,7 @@ class Policy:
         highest_return: float,  # of the data. A target that is a share of it needs it
     ) -> None:
         self.model, self.trial, self.statistics, self.highest_return = model, trial, statistics, highest_return
-        self.target = target if isinstance(target, Target) else Target(target)
+        self.target = target if isinstance(target, Target) else multiple(target, trial.task)
         self.asked = self.target.resolve(trial.task, highest_return)  # undiscounted, in the environment's units
         # with NEXT_STEP an episode that was cut is observed once more
         self._trial = replace(trial, task=replace(trial.task, horizon=trial.task.horizon + 1))
