@@ -1,7 +1,7 @@
 """Rules of training, of several workers and of rollouts."""
 
 import pickle
-import random
+import warnings
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def dropout_takes_its_mask_from_the_batch(subject: Subject) -> str:
 
 
 def nothing_draws_random_numbers(subject: Subject) -> str:
-    """`forward`, `loss` and `act` draw from no global generator: neither torch's, nor numpy's, nor Python's."""
+    """`forward`, `loss` and `act` draw from no global generator, neither torch's nor numpy's."""
     for training in (False, True):
         model, data = subject.build().train(training), subject.batch()
         if training and torch_dropout(model):
@@ -86,11 +86,7 @@ def nothing_draws_random_numbers(subject: Subject) -> str:
 
 def generators() -> dict[str, object]:
     """The states of the global generators."""
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": pickle.dumps(np.random.get_state()),
-        "Python": random.getstate(),
-    }
+    return {"torch": torch.get_rng_state().numpy().tobytes(), "numpy": pickle.dumps(np.random.get_state())}
 
 
 def workers_share_a_batch(subject: Subject) -> str:
@@ -120,7 +116,8 @@ def workers_share_a_batch(subject: Subject) -> str:
 def it_runs_in_bfloat16(subject: Subject) -> str:
     """Under autocast to bfloat16 the loss and all gradients are finite."""
     model, data = subject.build().train(), subject.batch()
-    with torch.autocast("cpu", torch.bfloat16), keyed_dropout(data):
+    with torch.autocast("cpu", torch.bfloat16), keyed_dropout(data), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch tells that RMSNorm has no fused kernel for two types
         predicted = model(data)
     loss = model.loss(predicted, data)
     loss.backward()
