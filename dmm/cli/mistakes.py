@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from dmm.base.errors import unknown_name
+from dmm.base.secrets import masked
 
 
 class Group(TyperGroup):
@@ -39,5 +40,5 @@ def usage(error: typer.TyperException) -> str:
 
 def end(message: str, code: int = 2) -> NoReturn:
     """Prints an error as one line, and ends the command."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", masked(" ".join(message.split())), file=sys.stderr)
     sys.exit(code)

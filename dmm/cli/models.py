@@ -34,7 +34,7 @@ def check(
         typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of its Config. The option can be repeated."),
     ] = None,
 ) -> None:
-    """Checks the contract on a model and says in words what is wrong.
+    """Checks the contract on a model and says in words what is wrong. Exit code 1: a rule is broken.
 
     Example: `dmm check ./gru.py --set width=32`
     """
@@ -69,14 +69,10 @@ def new_model(
     from dmm.contract.writing import write_model
 
     path = write_model(name, folder)
-    given = path if path.is_absolute() else f"./{path}"
-    print(f"{path} is a working model. Change it, then check it:\n\n    {shlex.join(['dmm', 'check', str(given)])}\n")
-    print(f"A row of a table names the file, by a path from the table's folder:\n\n    {example_row(name)}")
-
-
-def example_row(name: str) -> str:
-    """A row of a table that has this model."""
-    return f'Row(label="{name}", arch="./{name}.py", overrides={{"width": 64}})'
+    given = str(path) if path.is_absolute() else f"./{path}"
+    row = f'Row(label="{name}", arch="./{name}.py", overrides={{"width": 64}})'
+    print(f"{path} is a working model. Change it, then check it:\n\n    {shlex.join(['dmm', 'check', given])}\n")
+    print(f"A row of a table names the file, by a path from the table's folder:\n\n    {row}")
 
 
 def parse_overrides(entries: Iterable[str]) -> dict[str, Any]:
@@ -104,12 +100,14 @@ def describe(subject: "Subject", given: str) -> str:
         subject.model,
         count_parameters(build_model(subject.arch, subject.overrides, find_task("hopper").spaces, 20)),
     )
-    steps = {0: "of the step", 1: "of the step before"}
-    sees = [f"{field} {steps.get(back, f'of {back} steps before')}" for field, back in subject.build().sees().items()]
+    places, sees = {0: "the step", 1: "the step before"}, subject.build().sees()
+    seen = {back: [field for field in sees if sees[field] == back] for back in sorted(set(sees.values()))}
     lines = {
         "Config": ", ".join(f"{key}={value!r}" for key, value in asdict(subject.config).items()),
         "parameters": f"{size:,} on Hopper",
-        "sees": ", ".join(sees) + ", and earlier ones",
+        "sees": "; ".join(
+            f"{', '.join(names)} up to {places.get(back, f'{back} steps before')}" for back, names in seen.items()
+        ),
         "recurrent": "yes" if kind.recurrent else "no",
         "needs": ", ".join(sorted(kind.needs)) or "no optional field of a batch",
     }

@@ -106,12 +106,12 @@ def workers_share_a_batch(subject: Subject) -> str:
                 predicted = model(part)
             return model.loss(predicted, part) * part.mask.sum()
 
+        real, whole = data.mask.sum(), loss(data)
         parts = loss(take_rows(data, slice(0, 1))) + loss(take_rows(data, slice(1, 4)))
-        if (parts - loss(data)).abs() > 1e-5 * loss(data).abs() + 1e-5:
-            real = data.mask.sum()
+        if (parts - whole).abs() > 1e-5 * whole.abs() + 1e-5:
             raise RuleBroken(
-                f"{'In' if training else 'Out of'} training the loss of a batch is {float(loss(data) / real):.6g}, and that of "
-                f"its parts is {float(parts / real):.6g}. A loss is a mean over real steps, not over rows or a sum. No layer "
+                f"{'In' if training else 'Out of'} training the loss of a batch is {(whole / real).item():.6g}, and that of "
+                f"its parts is {(parts / real).item():.6g}. A loss is a mean over real steps, not over rows or a sum. No layer "
                 "may read the whole batch, as nn.BatchNorm does."
             )
     return ""
@@ -127,7 +127,7 @@ def it_runs_in_bfloat16(subject: Subject) -> str:
     wrong = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     if wrong or not loss.isfinite():
         raise RuleBroken(
-            f"Under bfloat16 the loss is {float(loss):.3g}, and gradients that are not finite: {words(wrong) or 'none'}. "
+            f"Under bfloat16 the loss is {loss.item():.3g}, and gradients of {words(wrong) or 'no parameter'} are not finite. "
             "Compute logarithms, exponentials and sums of many terms in float32."
         )
     return ""
@@ -164,7 +164,7 @@ def steps_equal_the_full_history(subject: Subject) -> str:
                 )
                 raise RuleBroken(
                     f"Step by step the action of step {step} differs from the one that the whole history gives, by "
-                    f"{float((found - expected[rows, step]).abs().max()):.3g}. Let `forward` keep in the RecurrentState all "
+                    f"{(found - expected[rows, step]).abs().max().item():.3g}. Let `forward` keep in the RecurrentState all "
                     f"that later steps read.{dropped if step >= LENGTH // 2 else ''}"
                 )
     return ""

@@ -4,6 +4,7 @@ sweep.py           the driver: Ray Tune runs a table's unfinished trials
 progress.py        the driver's bookkeeping: result files in, MLflow and status lines out
 status.py          how many trials are done, running and failed, and the time left
 workers.py         the function that Tune runs for each trial
+nodes.py           whether the nodes run the driver's code and can make the models
 train_group.py     the Ray Train workers that train one trial together
 rendezvous.py      the address at which these workers meet
 rollout_actors.py  parallel actors that roll out episodes

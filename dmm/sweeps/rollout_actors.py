@@ -10,6 +10,7 @@ from dmm.config import Trial
 from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, rollout_batch
+from dmm.sweeps.nodes import check_code
 from dmm.training.fit import init_model
 
 ACTOR_SECONDS = 30  # that an evaluation waits for its first actor. Then it rolls out its episodes itself
@@ -35,9 +36,15 @@ class RolloutActor:
         """Answers once the actor is placed."""
 
     def rollout(
-        self, weights: dict[str, torch.Tensor], trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
+        self,
+        weights: dict[str, torch.Tensor],
+        trial: Trial,
+        returns_id: str,
+        statistics: StateStatistics,
+        batch: EpisodeBatch,
     ) -> RolloutResult:
-        """Rolls out one batch."""
+        """Rolls out one batch of the trial with this second id. Raises RuntimeError if dmm's code is another here."""
+        check_code(trial, returns_id)
         return rollout_with_weights(weights, trial, statistics, batch)
 
 
@@ -70,7 +77,7 @@ class RolloutPool:
                 done[position] = ray.get(ready)
                 free.append(actor)
             actor = free.pop()
-            running[actor.rollout.remote(weights, trial, statistics, batch)] = (index, actor)
+            running[actor.rollout.remote(weights, trial, trial.returns_id, statistics, batch)] = (index, actor)
         done |= {position: ray.get(reference) for reference, (position, _) in running.items()}
         return [done[index] for index in range(len(work))]
 

@@ -15,7 +15,7 @@ from dmm.config import Table, Trial, edited_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import SweepProgress
-from dmm.sweeps.workers import ENVIRONMENT, check_nodes, train_trial
+from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check, repair
 from dmm.trials.storage import hold_table
@@ -96,6 +96,8 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
         logging.getLogger(noisy).setLevel(logging.ERROR)
     import ray
     from ray import tune
+
+    from dmm.sweeps.nodes import check_nodes
 
     started = not ray.is_initialized()
     if started:

@@ -9,6 +9,7 @@ import torch
 from dmm.base.paths import home
 from dmm.rollouts.rollout import RolloutBackend, rollout_in_process
 from dmm.schema import TrialResult
+from dmm.sweeps.nodes import check_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
@@ -29,6 +30,7 @@ class GroupSettings:
 
     place: Place
     held: HeldTrial
+    returns_id: str  # of the trial, where the group was started
     rollout_actors: int
 
 
@@ -42,7 +44,8 @@ def execute_in_group(profile: Profile) -> Execute:
     from dmm.sweeps.rendezvous import AnnouncedTorchConfig
 
     def execute(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
-        trial, settings = held.trial, GroupSettings(Place.here(), held, profile.rollout_actors)
+        trial = held.trial
+        settings = GroupSettings(Place.here(), held, trial.returns_id, profile.rollout_actors)
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={"settings": settings},
@@ -88,6 +91,7 @@ def train_worker(config: dict[str, GroupSettings]) -> TrialResult | None:
     torch.set_num_threads(1)
     settings.place.enter()
     trial, device = settings.held.trial, settings.held.device
+    check_code(trial, settings.returns_id)
     if ddp.rank():
         fit(trial, training_data(trial), device=device)
         return None

@@ -5,14 +5,11 @@ another order. If a worker of a group dies, the group ends and Tune tries the tr
 checkpoint.
 """
 
-import platform
-from collections.abc import Iterable
-
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dmm.config import Trial, edited_code
+from dmm.config import Trial
 from dmm.rollouts.rollout import rollout_in_process
+from dmm.sweeps.nodes import check_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile
 from dmm.sweeps.rollout_actors import RolloutPool
@@ -42,10 +39,7 @@ def train_trial(
 
     place.enter()
     trial = trials[config["trial"]]
-    if trial.returns_id != config["trial"]:  # else the driver would wait for a result that has another id
-        raise RuntimeError(
-            f"dmm's code on {platform.node()} is not the driver's; {edited_code([trial]) or 'nothing is edited here'}"
-        )
+    check_code(trial, config["trial"])  # else the driver would wait for a result that has another id
     pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
     try:
         result = run(
@@ -65,37 +59,3 @@ def train_trial(
         if pool:
             pool.close()
     tune.report({"trial": trial.returns_id, "update": result.update})
-
-
-def check_nodes(trials: Iterable[Trial]) -> None:
-    """Makes the models from outside on every node. Raises ValueError, with node and file, where that fails.
-
-    A node may lack a package that a model imports, or have another dmm. Without such models there is nothing to do.
-    """
-    foreign = list({trial.source: trial for trial in trials if trial.source}.values())
-    if not foreign:
-        return
-    ids = [trial.returns_id for trial in foreign]
-    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    checks = {
-        node: make_models.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            foreign, ids
-        )
-        for node in nodes
-    }
-    for node, found in checks.items():
-        if reason := ray.get(found):
-            raise ValueError(f"node {nodes[node]} cannot run these trials: {reason}")
-
-
-@ray.remote(num_cpus=0)
-def make_models(trials: list[Trial], ids: list[str]) -> str:
-    """Makes the classes of trials on this node. Returns the reason why it cannot, or ""."""
-    for trial, returns_id in zip(trials, ids, strict=True):
-        try:
-            trial.model  # noqa: B018
-        except ValueError as error:
-            return str(error)
-        if trial.returns_id != returns_id:
-            return f"its code of dmm is not the driver's; {edited_code([trial]) or 'nothing is edited there'}"
-    return ""
