@@ -34,7 +34,7 @@ for group in (catalogue, models, trials, sweeps, report, export, machine):  # th
 app.add_typer(data.app, name="data", cls=mistakes.Group)
 
 
-def print_version(wanted: bool) -> None:
+def print_version(wanted: bool | None) -> None:
     """Prints the version and ends the command."""
     if wanted:
         from dmm import __version__
@@ -46,8 +46,8 @@ def print_version(wanted: bool) -> None:
 @app.callback()
 def start(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = None,
 ) -> None:
     """Benchmarks offline-RL sequence models on one protocol. Decision Transformer and Decision MetaMamba are among them.
 
