@@ -9,7 +9,7 @@ import torch
 from dmm.contract import RULES, check, check_rule, learning, running, seeing
 from dmm.contract.subject import Subject
 from dmm.contract.writing import write_model
-from dmm.models import find_model, resolve
+from dmm.models import resolve
 
 TANH = "        return torch.tanh(self.head(x))\n"
 NEEDS = '    needs = frozenset({"previous_actions"})'
@@ -323,30 +323,3 @@ def test_a_field_without_another_known_value_is_noted(written):
     field = ("        layers: int = 1\n", '        layers: int = 1\n        label: str = "a"\n')
     outcome = check_rule(learning.every_field_of_the_Config_has_an_effect, change(written, [field]))
     assert not outcome.failure and "not tried" in outcome.note and "label" in outcome.note
-
-
-# writing
-
-
-@pytest.mark.parametrize("name", ["my-gru", "2gru", "class", "", "a/b", "dt"])
-def test_a_name_that_cannot_be_a_model_is_refused(name, tmp_path):
-    with pytest.raises(ValueError, match=f"{name!r}"):
-        write_model(name, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["gru", "batch", "decision_model", "_1", "Dropout"])
-def test_any_other_name_gives_a_model_that_can_be_built(name, tmp_path):
-    found, source = resolve(write_model(name, tmp_path))
-    assert found == name and find_model(source).__name__.endswith("Policy")
-    Subject(source, {}).require_build()
-
-
-def test_nothing_is_overwritten(tmp_path):
-    path = write_model("gru", tmp_path)
-    path.write_text("mine")
-    with pytest.raises(ValueError, match="gru.py exists; nothing was written"):
-        write_model("gru", tmp_path)
-    assert path.read_text() == "mine"
-    with pytest.raises(ValueError, match="there is no folder"):
-        write_model("gru", tmp_path / "absent")

@@ -44,9 +44,18 @@ class Policy:
             ended = terminated or truncated
 
     With a vector environment observations are [B S] and rewards are [B]. `reset(mask)` begins new episodes where the mask is
-    True. It comes before the first observation of these episodes. With gymnasium's AutoresetMode.SAME_STEP that is
-    `policy.reset(terminated | truncated)` after each step. With NEXT_STEP, gymnasium's default, it is the mask of the step
-    before, because an ended environment restarts one step later.
+    True. It comes before the first observation of these episodes.
+
+        envs = gymnasium.make_vec("Hopper-v5", num_envs=8, vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
+        policy.reset()
+        observation, _ = envs.reset(seed=0)
+        reward = None
+        for step in range(1000):
+            observation, reward, terminated, truncated, _ = envs.step(policy(observation, reward))
+            policy.reset(terminated | truncated)
+
+    With AutoresetMode.NEXT_STEP, gymnasium's default, the mask is that of the step before, because an ended environment
+    restarts one step later.
     """
 
     def __init__(
@@ -147,7 +156,7 @@ class Policy:
     @property
     def reads_returns_to_go(self) -> bool:
         """Whether the model reads returns-to-go, so that it must know the rewards."""
-        return True
+        return "returns_to_go" in self.model.sees()
 
     def _begin(self, count: int) -> None:
         """Begins an episode in each environment that has none."""

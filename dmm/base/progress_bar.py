@@ -50,7 +50,7 @@ class ProgressBar(AbstractContextManager):
         self.bar = None  # of tqdm, on a terminal
 
     def __exit__(self, *_: object) -> None:
-        if self.unit_clock.count or self.evaluation_clock.count:
+        if self.started and self.last_shown != self.last_call:
             self._show()
         if self.bar is not None:
             self.bar.close()
@@ -66,7 +66,7 @@ class ProgressBar(AbstractContextManager):
                 print(self.name, file=sys.stderr)
             shape = "{percentage:3.0f} %|{bar}| {desc}"
             self.bar = tqdm(total=self.total, initial=done, bar_format=shape, dynamic_ncols=True, desc=self.text())
-            self.began = self.last_call = time.perf_counter()  # the import has taken a moment
+            self.began = self.last_call = self.last_shown = time.perf_counter()  # the import has taken a moment
 
     def advance(self, done: int, notes: Mapping[str, str], evaluates: bool = False) -> None:
         """So many units are done. The time since the last call went into the new ones. An evaluation may begin now."""

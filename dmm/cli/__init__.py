@@ -64,4 +64,6 @@ def main() -> None:
         mistakes.end(mistakes.usage(error))
     except ValueError as error:
         mistakes.end(str(error))
+    except FloatingPointError as error:  # a training whose loss is not finite
+        mistakes.end(str(error), code=1)
     sys.exit(code if isinstance(code, int) else 0)

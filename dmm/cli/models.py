@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmm.cli import mistakes
+from dmm.cli import completion, mistakes
 
 if TYPE_CHECKING:
     from dmm.contract.subject import Subject
@@ -22,9 +22,16 @@ WIDTH = 80  # columns of text
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="A model's file, or the name of an architecture (see `dmm list`).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The file of a model, or the name of an architecture (`dmm list` has all).",
+            autocompletion=completion.architectures,
+        ),
+    ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A field of its Config: width=32. Can be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of its Config. The option can be repeated."),
     ] = None,
 ) -> None:
     """Checks the contract on a model and says in words what is wrong. Exit code 1: a rule is broken.
@@ -52,10 +59,10 @@ def check(
 
 @new.command("model")
 def new_model(
-    name: Annotated[str, typer.Argument(help="The architecture's name: that of its file, without .py.")],
-    folder: Annotated[Path, typer.Option(help="Where the file goes.")] = Path("."),
+    name: Annotated[str, typer.Argument(help="The name of the architecture and of its file, without .py.")],
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the file.")] = Path("."),
 ) -> None:
-    """Writes a file with a small working model, to be changed.
+    """Writes a file with a small working model, which you change.
 
     Example: `dmm new model gru`
     """

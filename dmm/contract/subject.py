@@ -86,14 +86,16 @@ def random_batch(rows: int = 4, padding: str = "left", seed: int = 1) -> Batch:
     mask = steps >= (torch.arange(rows).unsqueeze(1) if padding != "none" else 0)
     mask = mask.flip(1) if padding == "right" else mask
     values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    extras = {name: torch.randn(rows, K, S) for name in ("next_states", "goals", "previous_goals")}
+    next_states, goals, previous_goals = torch.randn(3, rows, K, S)
     return Batch(
         *values,
         steps=steps,
         mask=mask,
         rewards=torch.randn(rows, K),
         previous_actions=torch.rand(rows, K, A) * 2 - 1,
-        **extras,
+        next_states=next_states,
+        goals=goals,
+        previous_goals=previous_goals,
         uniform_samples=torch.rand(rows, K),
     )
 
@@ -106,7 +108,7 @@ def keep_optional(batch: Batch, kept: frozenset[str]) -> Batch:
 def take_rows(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch, as one of several workers has them."""
     taken = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
-    return Batch(**vars(batch) | taken | {"first_row": rows.start})
+    return replace(batch, **taken, first_row=rows.start)
 
 
 def as_tuple(value: Any) -> tuple[Tensor, ...]:

@@ -1,5 +1,6 @@
-"""The inventory of datasets, for `dmm data list`."""
+"""The inventory of datasets, for `dmm data list`, and a full check of the cache, for `dmm data verify`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dmm import data
@@ -50,3 +51,30 @@ def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
         sha256=found.sha256[:12],
         source=str(data.find_reader(dataset_id).path(dataset_id)),
     )
+
+
+def verify(say: Callable[[str], None]) -> bool:
+    """Reads every cached file and compares its checksum. Rebuilds what is damaged. False if something could not be rebuilt."""
+    good = True
+    for folder in cache.folders():
+        try:
+            manifest = cache.read_manifest(folder)
+        except cache.Damaged as error:
+            say(f"{error}; the dataset is read from its source at its next use")
+            continue
+        if manifest is None:
+            say(f"{folder}: made by an earlier version; the dataset is read from its source at its next use")
+            continue
+        try:
+            cache.check_arrays(folder, manifest, anew=True)
+        except ValueError:
+            try:
+                data.load(tuple(manifest.ids))
+                say(f"{' + '.join(manifest.ids)}: was damaged, and is rebuilt")
+            except ValueError as error:
+                say(str(error))
+                good = False
+        else:
+            size = sum((folder / name).stat().st_size for name in manifest.files)
+            say(f"{' + '.join(manifest.ids)}: whole, {size / 1e6:,.1f} MB")
+    return good
