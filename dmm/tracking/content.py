@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
+from dmm.base.checksums import json_sha256
 from dmm.config import BEST, LAST, Table
 from dmm.results.score import trial_score
 from dmm.schema import TrialRecord, TrialResult, TrialSummary, from_json, to_json
-from dmm.trials.storage import digest
 
 TAG_LENGTH = 4500  # characters. MLflow cuts a longer tag silently, at 5,000 or 8,000 characters by version
 
@@ -101,7 +101,7 @@ def pack(result: TrialResult, summary: TrialSummary) -> dict[str, str]:
     updates = dict.fromkeys(entry.update for entry in result.evaluations)
     tags = {"dmm.sent": " ".join(map(str, [len(result.training.loss), *updates])), "dmm.summaries": str(len(parts))}
     tags |= {f"dmm.summary.{i}": part for i, part in enumerate(parts)}
-    return tags | {"dmm.sha256": digest(tags)}
+    return tags | {"dmm.sha256": json_sha256(tags)}
 
 
 def unpack(tags: Mapping[str, str]) -> TrialSummary | None:
@@ -111,7 +111,7 @@ def unpack(tags: Mapping[str, str]) -> TrialSummary | None:
     try:
         parts = {name: tags[name] for i in range(int(tags["dmm.summaries"])) if (name := f"dmm.summary.{i}")}
         packed = {name: tags[name] for name in ("dmm.sent", "dmm.summaries")} | parts
-        if tags["dmm.sha256"] != digest(packed):
+        if tags["dmm.sha256"] != json_sha256(packed):
             raise ValueError("its tags dmm.* do not have their checksum")
         summary = from_json(TrialSummary, json.loads("".join(parts.values())))
     except KeyError as error:
