@@ -65,16 +65,17 @@ def verify(say: Callable[[str], None]) -> bool:
         if manifest is None:
             say(f"{folder}: made by an earlier version; the dataset is read from its source at its next use")
             continue
+        name = " + ".join(manifest.ids)
         try:
             cache.check_arrays(folder, manifest, anew=True)
-        except ValueError:
+            size = sum((folder / file).stat().st_size for file in manifest.files)
+            say(f"{name}: whole, {size / 1e6:,.1f} MB")
+        except ValueError as damaged:
             try:
                 data.load(tuple(manifest.ids))
-                say(f"{' + '.join(manifest.ids)}: was damaged, and is rebuilt")
+                say(f"{name}: was damaged, and is rebuilt")
             except ValueError as error:
-                say(str(error))
+                known = str(damaged) in str(error)
+                say(str(error) if known else f"{damaged}, and it cannot be rebuilt: {error}")
                 good = False
-        else:
-            size = sum((folder / name).stat().st_size for name in manifest.files)
-            say(f"{' + '.join(manifest.ids)}: whole, {size / 1e6:,.1f} MB")
     return good
