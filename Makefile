@@ -1,19 +1,32 @@
 PYTHON ?= python3
 BIN = .venv/bin
+CPU_WHEELS = https://download.pytorch.org/whl/cpu
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
 
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH is '$(TORCH)'; it takes cpu, or nothing)
+endif
+
 .PHONY: install quickstart test test-slow test-faults pin lint
 
+# TORCH=cpu takes torch from the index of CPU wheels. Without it, pip on Linux takes gigabytes of CUDA libraries with it
 install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+ifeq ($(TORCH),cpu)
+	$(BIN)/python -m pip install -q $(shell grep '^torch==' constraints.txt) --index-url $(CPU_WHEELS)
+endif
 	$(BIN)/python -m pip install -q -c constraints.txt torch -e .
 	touch $@
 
 quickstart: install
 	$(BIN)/dmm sweep quickstart
 	$(BIN)/dmm report quickstart
+	@echo
+	@echo "dmm is installed in .venv. Call it as: $(BIN)/dmm list"
+	@echo "Or once in a shell: source $(BIN)/activate"
+	@echo "and from then on: dmm list"
 
 .venv/tested: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt torch -e '.[test,dev,collect]'

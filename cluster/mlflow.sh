@@ -6,7 +6,10 @@
 set -euo pipefail
 home=$(realpath -m "${DMM_HOME:-.dmm}")
 mkdir -p "$home"
-store=${1:-sqlite:///$home/mlflow.db}
+encoded=${home//%/%25} encoded=${encoded//\?/%3F}
+scheme=sqlite
+[ "$encoded" = "$home" ] || scheme=sqlite+pysqlite # with the short one MLflow makes a folder of the encoded name
+store=${1:-$scheme:///$encoded/mlflow.db}
 host=${HOST:-127.0.0.1}
 port=${PORT:-5000}
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # else ten processes

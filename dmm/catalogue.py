@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dmm.models import build_model, count_parameters, find_model, list_models
+from dmm.models import build_model, count_parameters, entry_points, find_model, list_models
 from dmm.tasks import find_task
 
 
@@ -78,5 +78,5 @@ def parameters(arch: str) -> dict[str, ParameterCount]:
 
 
 def summaries() -> list[ArchitectureSummary]:
-    """The summaries of all architectures."""
-    return [summary(arch) for arch in list_models()]
+    """The summaries of the architectures that ship with dmm, then of those that installed packages offer."""
+    return [summary(arch) for arch in (*list_models(), *(offer.name for offer in entry_points()))]

@@ -12,10 +12,12 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from dmm.base.errors import unknown_name
-from dmm.config import Table
-from dmm.models import table_file
+
+if TYPE_CHECKING:  # the names of tables must be found fast, for the shell
+    import dmm.config
 
 
 def shipped() -> Path:
@@ -38,7 +40,7 @@ def tables() -> dict[str, Path]:
     return found
 
 
-def find_table(name: str) -> Table:
+def find_table(name: str) -> "dmm.config.Table":
     """The table of that name, or at that path. Raises ValueError if there is none, or if the file is wrong.
 
     A name may have a budget and a source of data behind it: `quickstart.short.dmm`.
@@ -57,8 +59,11 @@ def find_table(name: str) -> Table:
     return table
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> "dmm.config.Table":
     """The TABLE of a file. Raises ValueError if the file is absent or wrong."""
+    from dmm.config import Table
+    from dmm.models import table_file
+
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file that defines TABLE")
     spec = importlib.util.spec_from_file_location(f"dmm_table_{path.stem}", path)

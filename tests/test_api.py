@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import handmade_results as handmade
+from helpers.foreign import write_gru
 from helpers.reacher import REACHER, TINY, parts
 from helpers.uneven_env import UNEVEN
 from PIL import Image
@@ -23,7 +24,7 @@ from dmm.api.trained import locate
 from dmm.api.trials import task_of, with_budget
 from dmm.base.paths import home
 from dmm.base.seeds import derive_seed
-from dmm.config import Column, Protocol, Row, Table, Target, Trial
+from dmm.config import Column, Protocol, Row, Table, Target, Trial, grid
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import rollout
 from dmm.tasks import find_task
@@ -270,6 +271,13 @@ def test_an_own_loop_gives_the_stored_returns(tiny_trial, rollout_mode):
         assert totals == entry.returns
 
 
+def test_a_return_that_is_given_as_a_number_is_not_taken_for_a_multiple(trained):
+    model = dmm.load(trained.returns_id)
+    with pytest.raises(ValueError, match=r'3600 times the target return.*-5; .*Target\(3600, "return"\)'):
+        model.policy(3600)
+    assert model.policy(Target(3600.0, "return")).asked == 3600 and model.policy(-20).asked == 100
+
+
 def test_rollout_gives_the_returns_of_the_last_evaluation(trained):
     trial = replace(trained, evaluation=replace(trained.evaluation, targets=(2.0,)))
     stored = run.run(trial).evaluations[-1]
@@ -339,6 +347,13 @@ def test_a_second_step_without_a_reward_says_what_to_write():
         policy(np.zeros(2))
     policy.reset()
     policy(np.zeros(2))
+
+
+def test_a_model_that_reads_no_returns_to_go_needs_no_reward():
+    policy, other = untrained("bc"), untrained("bc")
+    for step in range(3):
+        seen = np.array([0.3, step])
+        assert policy(seen).tolist() == other(seen, 9.0).tolist()
 
 
 def test_a_policy_says_what_is_wrong_with_its_input():
@@ -428,6 +443,22 @@ def test_an_export_is_whole_or_not_there_and_replaces_nothing(trained, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
+def test_a_model_from_a_file_is_trained_and_loads_where_its_code_is_trusted(trained, tmp_path, monkeypatch):
+    path = write_gru(tmp_path / "models")
+    found = dmm.train(path, trained.dataset[0], task=REACHER, **SETTINGS)
+    assert found.policy().asked == -5.0 and "gru on" in repr(found)
+    with pytest.raises(ValueError, match="unknown field 'widht'.*Did you mean 'width'"):
+        dmm.train(path, trained.dataset[0], task=REACHER, widht=3)
+    folder = export_model(found.id, tmp_path / "best")
+    shutil.rmtree(path.parent)
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(ValueError, match="brings its own source code, of gru.py; pass trust_code=True"):
+        dmm.load(folder)
+    policy = dmm.load(folder, trust_code=True).policy()
+    assert dmm.rollout(policy, 5).score == pytest.approx(found.score, abs=1e-3)
+    assert 'dmm.load("best", trust_code=True).policy()' in (folder / "README.txt").read_text()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "card.json", "evaluation.json"])
 @pytest.mark.parametrize("how", ["absent", "altered"])
 def test_an_exported_folder_that_is_incomplete_or_altered_is_refused(trained, tmp_path, name, how):
@@ -457,7 +488,7 @@ def test_results_have_a_row_for_each_trial_evaluation_and_target():
     assert len(found) == 3 * 3 * 2
     assert list(found.columns) == [
         "row", "column", "arch", "seed", "update", "target", "asked", "mean_return", "std_return", "score", "episodes",
-        "parameters", "live_parameters", "status", "data_sha256", "weights_id", "returns_id",
+        "parameters", "live_parameters", "status", "weights_id", "returns_id", "data_sha256",
     ]  # fmt: skip
     last = found[(found.row == "DT") & (found["update"] == 30) & (found.target == "x1") & (found.seed == 1)].iloc[0]
     assert last.score == pytest.approx(20.0) and last.asked == 3600 and last.episodes == 2
@@ -471,7 +502,7 @@ def test_results_of_a_tracking_store_are_those_of_the_files():
     recorder = Recorder()
     for result in handmade.results():
         handmade.write(result, home() / "trials")
-        recorder.push(result, ["handmade"])
+        recorder.push(result, {"handmade": "DT"})
     files, store = (
         dmm.load_results(handmade.TABLE),
         dmm.load_results(handmade.TABLE, mlflow=f"sqlite:///{home()}/mlflow.db"),
@@ -482,9 +513,16 @@ def test_results_of_a_tracking_store_are_those_of_the_files():
     assert files.equals(store)
 
 
-def test_a_table_without_results_says_so():
-    with pytest.raises(ValueError, match="table handmade has no evaluation in DMM_HOME among 4 trials yet"):
-        dmm.load_results(handmade.TABLE)
+def test_a_table_without_results_has_the_columns_and_one_for_each_axis():
+    found = dmm.load_results(replace(handmade.TABLE, rows=grid(Row(label="DT", arch="dt"), width=(16, 32))))
+    assert found.empty and list(found.columns)[:6] == ["row", "column", "arch", "seed", "width", "update"]
+
+
+def test_rows_of_a_grid_have_their_point():
+    table = replace(handmade.TABLE, rows=grid(Row(label="DT", arch="dt"), width=(16, 32)))
+    for trial in table.trials():
+        handmade.write(handmade.result(trial, {1.0: [5.0]}), home() / "trials")
+    assert dmm.load_results(table).pivot_table("score", "width", "seed").round().values.tolist() == [[5, 5], [5, 5]]
 
 
 def test_a_gif_shows_the_first_episode_in_real_time_and_moves_no_number(tmp_path):

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,3 +47,8 @@ def test_a_docstring_without_headings_is_no_error(docstring, monkeypatch):
     text = found.text()
     assert text.startswith(f"bc: {found.title}\n") and "  parameters " in text
     assert not {"year", "paper", "mixers", "quirks"} & {line.split()[0] for line in text.splitlines()[1:]}
+
+
+def test_installed_architectures_come_after_those_of_dmm(monkeypatch):
+    monkeypatch.setattr(catalogue, "entry_points", lambda: (SimpleNamespace(name="bc"),))
+    assert [found.arch for found in catalogue.summaries()] == [*list_models(), "bc"]

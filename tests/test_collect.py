@@ -1,6 +1,5 @@
 """Collected data: ids, the policy against SAC's own actor, determinism, Minari round trip, what a crash leaves."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +15,6 @@ from dmm.data.collect import Origin, Policy, PolicyCard, policies, roll_policy
 from dmm.data.inventory import inventory
 from dmm.data.readers import dmm as collected
 from dmm.data.readers.dmm import Collection, parse, with_size
-from dmm.schema import to_json
 
 ACTOR = {"hidden.0": (8, 10), "hidden.1": (8, 8), "mean": (2, 8), "log_std": (2, 8)}  # of Reacher: 10 states, 2 actions
 
@@ -37,18 +35,14 @@ def card(environment: str) -> PolicyCard:
 @pytest.fixture
 def policy() -> Policy:
     """A random actor, published as reacher-random."""
-    from safetensors.torch import save_file
-
     generator = torch.Generator().manual_seed(0)
     weights = {}
     for name, shape in ACTOR.items():
         weights[f"{name}.weight"] = torch.randn(shape, generator=generator) / 3
         weights[f"{name}.bias"] = torch.randn(shape[0], generator=generator) / 3
-    folder = home() / "policies"
-    folder.mkdir(parents=True)
-    save_file(weights, folder / "reacher-random.safetensors")
-    (folder / "reacher-random.json").write_text(json.dumps(to_json(card("Reacher-v5"))))
-    return Policy(weights, -np.ones(2, np.float32), np.ones(2, np.float32))
+    policy = Policy(weights, -np.ones(2, np.float32), np.ones(2, np.float32))
+    collect.write_policy(home() / "policies" / "reacher-random.safetensors", policy, card("Reacher-v5"))
+    return policy
 
 
 def main_file(dataset_id: str) -> Path:
@@ -78,6 +72,34 @@ def test_ids(policy):
 def test_without_a_policy_the_error_names_what_can_be_collected():
     with pytest.raises(ValueError, match="unknown dataset 'dmm/hoper/medium-v0'.*Did you mean 'dmm/hopper/medium-v0'"):
         data.load(("dmm/hoper/medium-v0",))
+
+
+def test_data_of_another_source_are_not_collected(policy):
+    for steps in (None, 10):
+        with pytest.raises(ValueError, match="'minari/mujoco/x-v0' is not collected.*: minari download mujoco/x-v0"):
+            with_size("minari/mujoco/x-v0", steps, None)
+        with pytest.raises(ValueError, match="'d4rl/hopper-medium-v2' is not collected"):
+            with_size("d4rl/hopper-medium-v2", steps, None)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_damaged_policy_collects_nothing(policy, suffix):
+    path = home() / "policies" / f"reacher-random{suffix}"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"reacher-random{suffix} is damaged"):
+        data.load(("dmm/reacher/random-n50-s1-v0",))
+    path.unlink()
+    if suffix == ".json":
+        with pytest.raises(ValueError, match="reacher-random.json is not there"):
+            data.load(("dmm/reacher/random-n50-s1-v0",))
+
+
+@pytest.mark.parametrize("path", sorted(collect.policy_folders()[0].glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_policies_of_the_package_are_whole(path):
+    weights, card = collect.read_policy(path)
+    assert card.environment == "Hopper-v5" and weights["mean.bias"].shape == (3,)
 
 
 def test_other_steps_or_another_seed_are_another_id(policy):
@@ -186,7 +208,7 @@ def test_inventory(policy, tmp_path, reacher_file):
 def test_behaviour_training_publishes_its_policies_and_replay(capsys):
     """The actor's weights give SAC's own actions; one checkpoint reaches both levels."""
     stable_baselines3 = pytest.importorskip("stable_baselines3")
-    from dmm.data.behaviour import Recipe, actor_weights, reached, train
+    from dmm.data.behaviour import Recipe, actor_weights, load_replay, reached, train
 
     model = stable_baselines3.SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8, 8]}, device="cpu", seed=0)
     space = model.env.action_space  # Pendulum's goes from -2 to 2
@@ -201,9 +223,21 @@ def test_behaviour_training_publishes_its_policies_and_replay(capsys):
     assert {"reacher-medium", "reacher-expert"} <= set(policies())
     replay = data.load(("dmm/reacher/medium-replay-v0",))
     assert replay.lengths.tolist() == [50, 50]  # of 120 steps; the last 20 are no episode
-    with np.load(folder / "medium-replay.npz") as arrays:
-        assert np.array_equal(replay.rewards, arrays["rewards"][:100])
-        assert np.array_equal(replay.actions, arrays["actions"][:100])
-    card = json.loads((home() / "policies" / "reacher-medium.json").read_text())
-    assert card["command"].startswith("dmm data train-behaviour Reacher-v5 --seed 0") and card["steps"] == 120
+    buffer = load_replay(folder / "medium-replay.npz")
+    assert np.array_equal(replay.rewards, buffer.rewards[:100])
+    assert np.array_equal(replay.actions, buffer.actions[:100])
+    card = collect.read_card(home() / "policies" / "reacher-medium.json")
+    assert card.command.startswith("dmm data train-behaviour Reacher-v5 --seed 0") and card.steps == 120
+    (folder / "progress.json").rename(folder / "kept")
+    (folder / "progress.json").write_bytes((folder / "kept").read_bytes().replace(b"120", b"121", 1))
+    with pytest.raises(ValueError, match="progress.json is damaged or gone .*Move its folder away"):
+        train(recipe)
+    (folder / "kept").rename(folder / "progress.json")
+    for path in (folder / "model-120.pt", folder / "replay-120.npz"):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        with pytest.raises(ValueError, match=f"{path.name} is damaged or gone"):
+            train(recipe)
+        path.write_bytes(content)
+    capsys.readouterr()
     assert train(recipe) == folder and not capsys.readouterr().err  # finished: nothing is left to do

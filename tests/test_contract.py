@@ -9,7 +9,7 @@ import torch
 from dmm.contract import RULES, check, check_rule, learning, running, seeing
 from dmm.contract.subject import Subject
 from dmm.contract.writing import write_model
-from dmm.models import find_model, resolve
+from dmm.models import resolve
 
 TANH = "        return torch.tanh(self.head(x))\n"
 NEEDS = '    needs = frozenset({"previous_actions"})'
@@ -85,11 +85,11 @@ BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, cha
         [method("def act(self, batch): return self(batch)")],
         ["`act` gives actions of shape (4, 6, 3)", "[B A]", "(4, 3)"],
     ),
-    (seeing.rows_do_not_mix, [(", batch_first=True", "")], ["row 0", "other rows", "batch_first=True"]),
+    (seeing.rows_do_not_mix, [(", batch_first=True", "")], ["row 1", "other rows", "batch_first=True"]),
     (
         seeing.no_step_sees_the_future,
         [("self.gru(", "self.gru(0.1 * x.flip(1) + ")],
-        ["step 0 changes when the state of step 1 changes", "future", "not causal"],
+        ["step 0 changes when the state of step 5 changes", "future", "not causal"],
     ),
     (
         seeing.no_step_sees_the_future,
@@ -148,7 +148,11 @@ BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, cha
         [method('def dead_entries(self): return {"hed": 6}')],
         ["names hed", "no such parameter"],
     ),
-    (learning.the_seed_decides_the_weights, [(HEAD, f"        torch.manual_seed(0)\n{HEAD}"), layer("for p in self.parameters(): nn.init.normal_(p)")], ["Two seeds give the same weights"]),
+    (
+        learning.the_seed_decides_the_weights,
+        [layer("torch.manual_seed(0)\n        for p in self.parameters(): nn.init.normal_(p)")],
+        ["Two seeds give the same weights"],
+    ),
     (
         learning.the_seed_decides_the_weights,
         [("import torch\n", "import numpy as np\nimport torch\n"), layer("self.head.bias.data.fill_(np.random.rand())")],
@@ -162,7 +166,7 @@ BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, cha
     (
         learning.a_checkpoint_holds_everything_once,
         [layer("self.again = self.head")],
-        ["again.bias, head.bias are one tensor", "call it twice"],
+        ["again.weight, head.weight are one tensor", "call it twice"],
     ),
     (
         learning.it_memorises_a_batch,
@@ -201,7 +205,10 @@ BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, cha
     ),
     (
         running.nothing_draws_random_numbers,
-        [("import torch\n", "import numpy as np\nimport torch\n"), ("self.head(x)", "self.head(x) * (1 if not self.training else np.random.rand())")],
+        [
+            ("import torch\n", "import numpy as np\nimport torch\n"),
+            ("self.head(x)", "self.head(x) * (np.random.rand() if self.training else 1)"),
+        ],
         ["generator of numpy in training"],
     ),
     (
@@ -217,7 +224,7 @@ BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, cha
     (
         running.it_runs_in_bfloat16,
         [(TANH, "        x = self.head(x)\n        return torch.tanh(x / ((x * 0 + 1.001) - 1))\n")],
-        ["Under bfloat16 the loss is nan", "float32"],
+        ["Under bfloat16 the loss is", "embed_actions.bias", "are not finite", "float32"],
     ),
     (running.steps_equal_the_full_history, recurrent("None", "pass"), ["the action of step 1 differs", "RecurrentState"]),
     (
@@ -272,7 +279,7 @@ def test_a_broken_rule_is_said_in_words(rule, changes, said, written):
     outcome = check_rule(rule, change(written, changes))
     for words in said:
         assert words in outcome.failure
-    assert outcome.failure.endswith((".", "'")) and "\n" not in outcome.failure
+    assert outcome.failure[-1] in ".?" and "\n" not in outcome.failure
 
 
 def test_every_rule_has_a_model_that_breaks_it():
@@ -316,30 +323,3 @@ def test_a_field_without_another_known_value_is_noted(written):
     field = ("        layers: int = 1\n", '        layers: int = 1\n        label: str = "a"\n')
     outcome = check_rule(learning.every_field_of_the_Config_has_an_effect, change(written, [field]))
     assert not outcome.failure and "not tried" in outcome.note and "label" in outcome.note
-
-
-# writing
-
-
-@pytest.mark.parametrize("name", ["my-gru", "2gru", "class", "", "a/b", "dt"])
-def test_a_name_that_cannot_be_a_model_is_refused(name, tmp_path):
-    with pytest.raises(ValueError, match=f"{name!r}"):
-        write_model(name, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["gru", "batch", "decision_model", "_1", "Dropout"])
-def test_any_other_name_gives_a_model_that_can_be_built(name, tmp_path):
-    found, source = resolve(write_model(name, tmp_path))
-    assert found == name and find_model(source).__name__.endswith("Policy")
-    Subject(source, {}).require_build()
-
-
-def test_nothing_is_overwritten(tmp_path):
-    path = write_model("gru", tmp_path)
-    path.write_text("mine")
-    with pytest.raises(ValueError, match="gru.py exists; nothing was written"):
-        write_model("gru", tmp_path)
-    assert path.read_text() == "mine"
-    with pytest.raises(ValueError, match="there is no folder"):
-        write_model("gru", tmp_path / "absent")

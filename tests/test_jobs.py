@@ -134,14 +134,14 @@ def test_two_sweeps_of_different_tables_make_one_run_for_a_trial(store, tmp_path
     uri = f"sqlite:///{shutil.copy(store, tmp_path / 'mlflow.db')}"
     first, second = Recorder(uri), Recorder(uri)
     (one, other, *_) = handmade.results()
-    first.push(one, ["a"])
-    second.push(other, ["b"])  # by now both have looked up all runs
-    first.push(other, ["a"])
-    second.push(one, ["b"])
+    first.push(one, {"a": "DT"})
+    second.push(other, {"b": "DT"})  # by now both have looked up all runs
+    first.push(other, {"a": "DT"})
+    second.push(one, {"b": "DT"})
     client = MlflowClient(uri)
     runs = client.search_runs([first.experiment])
     assert sorted(run.data.tags["dmm.returns_id"] for run in runs) == sorted([one.id, other.id])
-    assert all({"dmm.table.a", "dmm.table.b"} <= set(run.data.tags) for run in runs)
+    assert all({"dmm.row.a", "dmm.row.b"} <= set(run.data.tags) for run in runs)
 
 
 def test_a_table_that_is_swept_is_not_synchronised(results):

@@ -6,10 +6,10 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
+from helpers.data_files import arrays, make_minari, write
 from helpers.reacher import REACHER, TINY
 from helpers.spaces import box
 
@@ -21,26 +21,6 @@ from dmm.data.trajectories import check_task
 from dmm.data.windows import read_windows
 
 # D4RL files
-
-
-def arrays(**overrides) -> dict[str, np.ndarray | None]:
-    """Six rows: an episode that terminates, one that times out, a piece that does neither. None leaves a key out."""
-    return {
-        "observations": np.arange(12, dtype=np.float32).reshape(6, 2),
-        "actions": np.linspace(-1, 1, 6, dtype=np.float32)[:, None],
-        "rewards": np.arange(6, dtype=np.float32),
-        "terminals": np.array([0, 1, 0, 0, 0, 0], bool),
-        "timeouts": np.array([0, 0, 0, 0, 1, 0], bool),
-        **overrides,
-    }
-
-
-def write(path: Path, **overrides) -> str:
-    with h5py.File(path, "w") as file:
-        for key, value in arrays(**overrides).items():
-            if value is not None:
-                file[key] = value
-    return f"d4rl:{path}"
 
 
 def with_value(key: str, row: int, value: float) -> np.ndarray:
@@ -74,14 +54,16 @@ def test_d4rl_v2_extras_change_nothing(tmp_path):
 
 
 BAD = {
-    "no timeouts": ({"timeouts": None}, ["timeouts", "observations, rewards, terminals"]),
+    "no timeouts": ({"timeouts": None}, ["timeouts", "observations, rewards, terminals", "@horizon=1000"]),
     "no rewards": ({"rewards": None}, ["rewards"]),
     "short actions": ({"actions": np.zeros((5, 1), np.float32)}, ["actions", "row 5", "observations", "6 rows"]),
     "nan state": ({"observations": with_value("observations", 3, np.nan)}, ["observations", "row 3", "nan"]),
     "infinite action": ({"actions": with_value("actions", 1, np.inf)}, ["actions", "row 1", "inf"]),
     "nan reward": ({"rewards": with_value("rewards", 0, np.nan)}, ["rewards", "row 0"]),
-    "discrete": ({"actions": np.zeros(6, np.int64)}, ["actions", "int64", "(6,)", "come later"]),
-    "pixels": ({"observations": np.zeros((6, 4, 4), np.uint8)}, ["observations", "uint8", "(6, 4, 4)", "come later"]),
+    "discrete": ({"actions": np.zeros(6, np.int64)}, ["actions", "int64", "(6,)", "discrete ones come later"]),
+    "pixels": ({"observations": np.zeros((6, 4, 4), np.uint8)}, ["observations", "(6, 4, 4)", "pixels come later"]),
+    "whole numbers": ({"observations": np.zeros((6, 2), np.int64)}, ["int64 of shape (6, 2)", "to float32"]),
+    "flat": ({"observations": np.zeros(6, np.float32)}, ["float32 of shape (6,)", "no vector a step"]),
     "two rewards": ({"rewards": np.zeros((6, 2), np.float32)}, ["rewards", "(6, 2)", "one number a step"]),
     "flags in words": ({"terminals": np.array([b"no"] * 6)}, ["terminals", "one number a step"]),
     "no end": ({"terminals": np.zeros(6, bool), "timeouts": np.zeros(6, bool)}, ["no complete episode", "6 rows"]),
@@ -98,6 +80,43 @@ def test_bad_d4rl_files_are_one_clear_error(tmp_path, overrides, said):
     for word in (str(tmp_path / "bad.hdf5"), *said):
         assert word in str(error.value)
     assert "\n" not in str(error.value) and not (home() / "cache").exists()
+
+
+def test_episodes_of_a_file_without_timeouts_are_cut_at_a_horizon(tmp_path):
+    """Rows 0 to 1 terminate. Rows 2 to 3 and 4 to 5 have two steps each; the last two terminate at the horizon."""
+    terminals = np.array([0, 1, 0, 0, 0, 1, 0], bool)
+    seven = {"observations": np.zeros((7, 2), np.float32), "actions": np.zeros((7, 1), np.float32)}
+    name = write(tmp_path / "a.hdf5", **seven, rewards=np.ones(7, np.float32), terminals=terminals, timeouts=None)
+    found = data.load((f"{name}@horizon=2",))
+    assert found.offsets.tolist() == [0, 2, 4, 6] and found.terminated.tolist() == [True, False, True]
+    assert data.load((f"{name}@horizon=3",)).offsets.tolist() == [0, 2, 5, 6]
+    assert data.load((f"{name}@horizon=1",)).lengths.tolist() == [1] * 7
+    assert data.load((f"{name}@horizon=9",)).offsets.tolist() == [0, 2, 6]
+    for wrong in ("0", "", "x", "2.5", "-1", "1000000000000"):
+        with pytest.raises(ValueError, match=f"the horizon is '{wrong}'; it takes a number of steps"):
+            data.load((f"{name}@horizon={wrong}",))
+
+
+def test_a_horizon_is_refused_where_the_file_has_timeouts_and_where_no_episode_ends(tmp_path):
+    with pytest.raises(ValueError, match="has 'timeouts'.*leave out @horizon=2"):
+        data.load((write(tmp_path / "a.hdf5") + "@horizon=2",))
+    name = write(tmp_path / "b.hdf5", timeouts=None, terminals=np.zeros(6, bool))
+    with pytest.raises(ValueError, match="no complete episode in 6 rows: .* no episode has 7 steps"):
+        data.load((f"{name}@horizon=7",))
+
+
+@pytest.mark.parametrize("prefix", ["d4rl/", "d4rl:", "minari/", "dmm/hopper/"])
+@pytest.mark.parametrize("length", [245, 300])
+def test_long_names_are_one_error(prefix, length):
+    with pytest.raises(ValueError, match="not there|unknown dataset") as error:
+        data.load((prefix + "x" * length,))
+    assert "\n" not in str(error.value)
+
+
+def test_a_long_name_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("DMM_D4RL", str(tmp_path))
+    write(tmp_path / f"{'x' * 245}.hdf5")
+    assert data.load((f"d4rl/{'x' * 245}",)).episodes == 2
 
 
 def test_damaged_files(tmp_path):
@@ -225,34 +244,6 @@ def test_datasets_of_different_dimensions_are_not_one(tmp_path):
 # Minari
 
 
-def make_minari(name: str, states: int = 2, action_space=None, **overrides) -> None:
-    """Three episodes by Minari's own means: terminated, unfinished, truncated."""
-    import gymnasium as gym
-    import minari
-
-    ends = [(True, False), (False, False), (False, True)]
-    buffers = [
-        minari.data_collector.EpisodeBuffer(
-            observations=np.full((length + 1, states), float(length)),
-            actions=np.zeros((length, 1), np.float32) if action_space is None else np.zeros(length, np.int64),
-            rewards=overrides.get("rewards", np.arange(length, dtype=float)),
-            terminations=np.array([False] * (length - 1) + [end[0]]),
-            truncations=np.array([False] * (length - 1) + [end[1]]),
-            infos={},
-        )
-        for length, end in zip((2, 3, 4), ends, strict=True)
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        minari.create_dataset_from_buffers(
-            name,
-            buffers,
-            observation_space=gym.spaces.Box(-np.inf, np.inf, (states,)),
-            action_space=action_space or gym.spaces.Box(-1, 1, (1,)),
-            data_format="hdf5",
-        )
-
-
 def test_minari_datasets_are_read():
     make_minari("mujoco/toy/medium-v0")
     found = data.load(("minari/mujoco/toy/medium-v0",))
@@ -286,6 +277,15 @@ def test_bad_minari_datasets():
     assert not (home() / "cache").exists()
 
 
+def test_a_minari_dataset_without_spaces_is_one_error():
+    make_minari("toy/bare-v0")
+    file = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/bare-v0/data/metadata.json"
+    kept = {key: value for key, value in json.loads(file.read_text()).items() if "space" not in key}
+    file.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="minari/toy/bare-v0: .* cannot be read"):
+        data.load(("minari/toy/bare-v0",))
+
+
 # the real files, where they are
 
 FIGURES = {  # name: episodes, steps, return mean, std, min, max, mean length
@@ -306,5 +306,4 @@ def test_real_files(name, monkeypatch):
     returns = found.episode_returns
     numbers = (returns.mean(), returns.std(), returns.min(), returns.max(), found.lengths.mean())
     assert (found.episodes, found.steps, *(round(float(number)) for number in numbers)) == FIGURES[name]
-    manifest = json.loads((cache.folder_of((f"d4rl/{name}",)) / "manifest.json").read_text())
-    assert manifest["sha256"] == found.sha256
+    assert cache.read_manifest(cache.folder_of((f"d4rl/{name}",))).sha256 == found.sha256

@@ -22,6 +22,7 @@ from dmm.tracking import mlflow_store as record
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 
 TRIAL = handmade.TABLE.trials()[1]  # DMM, seed 0
+ROWS = {"handmade": "DMM"}  # the trial's row in each table
 RISING = {1.0: [10.0, 40.0, 30.0], 0.5: [5.0, 6.0, 7.0]}
 
 
@@ -71,16 +72,16 @@ def finished() -> TrialResult:
 def test_a_new_store_is_quiet_and_in_dmm_home(template):
     folder, printed = template
     assert printed == ""
-    assert sorted(path.name for path in folder.iterdir()) == [".mlflow.lock", "mlflow.db"]
+    assert sorted(path.name for path in folder.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     assert client.get_experiment_by_name("dmm").artifact_location == (folder / "mlartifacts").as_uri()
 
 
 def test_a_finished_trial_is_one_run_with_all_that_is_asked_of_it(uri):
-    Recorder(uri).push(finished(), ["handmade"])
+    Recorder(uri).push(finished(), ROWS)
     (run,) = runs(uri)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "metamamba Hopper-v5 s0 K8 H64")
-    assert run.data.tags["dmm.returns_id"] == TRIAL.returns_id and run.data.tags["dmm.table.handmade"] == "yes"
+    assert run.data.tags["dmm.returns_id"] == TRIAL.returns_id and run.data.tags["dmm.row.handmade"] == "DMM"
     expected = {"arch": "metamamba", "dataset": "dmm/hopper/medium-v0", "environment": "Hopper-v5", "seed": "0", "layers": "3",
                 "context_length": "8", "embed_dim": "64", "learning_rate": "0.001", "targets": "x1,x0.5"}  # fmt: skip
     assert {key: run.data.params[key] for key in expected} == expected
@@ -102,13 +103,13 @@ def test_a_finished_trial_is_one_run_with_all_that_is_asked_of_it(uri):
 def test_nothing_is_sent_twice_whatever_happens_in_between(uri):
     recorder = Recorder(uri)
     for result in (partial(1), partial(2), partial(2)):
-        recorder.push(result, ["handmade"])
+        recorder.push(result, ROWS)
     assert runs(uri)[0].info.status == "RUNNING"
-    Recorder(uri).push(partial(1), ["handmade"])  # a driver started anew, and a trial behind what was sent
+    Recorder(uri).push(partial(1), ROWS)  # a driver started anew, and a trial behind what was sent
     restarted = Recorder(uri)
     for result in (partial(2), finished(), finished()):
-        restarted.push(result, ["handmade"])
-    Recorder(uri).push(finished(), ["handmade"])
+        restarted.push(result, ROWS)
+    Recorder(uri).push(finished(), ROWS)
     (run,) = runs(uri)
     assert run.info.status == "FINISHED"
     for key in ("train/loss", "eval/score_x1", "eval/return_x0.5"):
@@ -119,10 +120,11 @@ def test_nothing_is_sent_twice_whatever_happens_in_between(uri):
 
 def test_points_that_arrived_without_their_receipt_are_not_kept_twice(uri):
     recorder = Recorder(uri)
-    recorder.push(partial(2), [])
+    recorder.push(partial(2), {})
     (run,) = runs(uri)
-    MlflowClient(uri).delete_tag(run.info.run_id, "dmm.sent")
-    Recorder(uri).push(finished(), [])
+    for tag in ("dmm.sent", "dmm.summaries", "dmm.sha256"):
+        MlflowClient(uri).delete_tag(run.info.run_id, tag)
+    Recorder(uri).push(finished(), {})
     assert [step for step, _ in history(uri, run, "train/loss")] == [10, 20, 30]
 
 
@@ -138,9 +140,9 @@ def test_a_push_that_breaks_off_between_two_requests_is_made_good(uri, monkeypat
 
     monkeypatch.setattr(recorder._client, "log_batch", broken)
     with pytest.raises(TrackingError, match="connection lost"):
-        recorder.push(finished(), ["handmade"])
+        recorder.push(finished(), ROWS)
     assert runs(uri)[0].info.status == "RUNNING"
-    Recorder(uri).push(finished(), ["handmade"])
+    Recorder(uri).push(finished(), ROWS)
     (run,) = runs(uri)
     assert run.info.status == "FINISHED" and run.data.params["arch"] == "metamamba"
     for key in ("train/loss", "eval/score_x1", "eval/return_x0.5"):
@@ -149,18 +151,18 @@ def test_a_push_that_breaks_off_between_two_requests_is_made_good(uri, monkeypat
 
 def test_an_unchanged_result_costs_no_request(uri, monkeypatch):
     recorder = Recorder(uri)
-    recorder.push(finished(), ["handmade"])
+    recorder.push(finished(), ROWS)
     monkeypatch.setattr(recorder, "_client", None)
-    recorder.push(finished(), ["handmade"])
+    recorder.push(finished(), ROWS)
 
 
 def test_a_failed_trial_says_so_and_can_go_on(uri):
     recorder = Recorder(uri)
-    recorder.push(partial(1, status="failed", error="OSError: disk full"), [])
+    recorder.push(partial(1, status="failed", error="OSError: disk full"), {})
     assert runs(uri)[0].info.status == "FAILED"
-    recorder.push(partial(2), [])
+    recorder.push(partial(2), {})
     assert runs(uri)[0].info.status == "RUNNING"
-    recorder.push(finished(), [])
+    recorder.push(finished(), {})
     (run,) = runs(uri)
     assert run.info.status == "FINISHED" and len(history(uri, run, "score/last")) == 1
 
@@ -169,9 +171,9 @@ def test_summaries_come_back_as_they_went_page_by_page(uri, monkeypatch):
     monkeypatch.setattr(record, "PAGE", 3)
     recorder = Recorder(uri)
     for result in handmade.results():
-        recorder.push(result, ["handmade"])
+        recorder.push(result, ROWS)
     stranger = replace(TRIAL, seed=77)
-    recorder.push(handmade.result(stranger, RISING), ["other"])
+    recorder.push(handmade.result(stranger, RISING), {"other": "DMM"})
     found = Recorder(uri).summaries(handmade.TABLE)
     expected = {result.id: summarise(result) for result in handmade.results()}
     assert list(found) == [trial.returns_id for trial in handmade.TABLE.trials()]
@@ -183,7 +185,7 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
     recorder = Recorder(uri)
     for result in handmade.results():
         handmade.write(result, home() / "trials")
-        recorder.push(result, ["handmade"])
+        recorder.push(result, ROWS)
     reader = Recorder(uri)
     source = reader.source(handmade.TABLE)
     write_report(handmade.TABLE, handmade.load_summaries(handmade.TABLE), tmp_path / "here", source)
@@ -197,11 +199,11 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
 
 
 def test_a_trial_that_another_table_needs_too_gets_its_tag(uri):
-    Recorder(uri).push(finished(), ["first"])
+    Recorder(uri).push(finished(), {"first": "a row"})
     recorder = Recorder(uri)
-    recorder.push(finished(), ["handmade"])
+    recorder.push(finished(), ROWS)
     (run,) = runs(uri)
-    assert run.data.tags["dmm.table.first"] == run.data.tags["dmm.table.handmade"] == "yes"
+    assert (run.data.tags["dmm.row.first"], run.data.tags["dmm.row.handmade"]) == ("a row", "DMM")
     assert list(recorder.summaries(handmade.TABLE)) == [TRIAL.returns_id]
 
 
@@ -209,7 +211,7 @@ def test_two_evaluations_of_one_trial_are_two_flat_runs_with_the_ids_of_both(uri
     other = replace(TRIAL, evaluation=replace(TRIAL.evaluation, episodes_per_evaluation=7))
     recorder = Recorder(uri)
     for trial, table in ((TRIAL, "handmade"), (other, "other")):
-        recorder.push(handmade.result(trial, RISING), [table])
+        recorder.push(handmade.result(trial, RISING), {table: "DMM"})
     ids = {(run.data.tags["dmm.weights_id"], run.data.tags["dmm.returns_id"]) for run in runs(uri)}
     assert ids == {(TRIAL.weights_id, TRIAL.returns_id), (TRIAL.weights_id, other.returns_id)} and len(runs(uri)) == 2
     assert not any("mlflow.parentRunId" in run.data.tags for run in runs(uri))
@@ -219,20 +221,20 @@ def test_two_evaluations_of_one_trial_are_two_flat_runs_with_the_ids_of_both(uri
 def test_runs_of_earlier_versions_are_neither_read_nor_changed(uri):
     client = MlflowClient(uri)
     experiment = Recorder(uri).experiment
-    tags = {"dmm.trial_id": "0123456789abcdef", "dmm.table.handmade": "yes", "dmm.sent": "3 6", "dmm.summaries": "1"}
+    tags = {"dmm.trial_id": "0123456789abcdef", "dmm.row.handmade": "DMM", "dmm.sent": "3 6", "dmm.summaries": "1"}
     tags["dmm.summary.0"] = json.dumps({"id": "0123456789abcdef", "trial": {"results_version": 4}})
     old = client.create_run(experiment, run_name="metamamba hopper s0 K8 H64", tags=tags)
     client.set_terminated(old.info.run_id)
     recorder = Recorder(uri)
     assert recorder.summaries(handmade.TABLE) == {}
-    recorder.push(finished(), ["handmade"])
+    recorder.push(finished(), ROWS)
     assert list(Recorder(uri).summaries(handmade.TABLE)) == [TRIAL.returns_id]
     (new,) = [run for run in runs(uri) if run.info.run_id != old.info.run_id]
     assert new.data.tags["dmm.returns_id"] == TRIAL.returns_id
     kept = client.get_run(old.info.run_id)
     assert {key: kept.data.tags[key] for key in tags} == tags and kept.data.metrics == {}
-    recorder.view_link("handmade")
-    view = client.get_experiment(experiment).tags["mlflow.sharedViewState.ablation-handmade"]
+    recorder.view_link(handmade.TABLE)
+    view = client.get_experiment(experiment).tags["mlflow.sharedViewState.table-handmade"]
     assert len(client.search_runs([experiment], json.loads(view)["searchFilter"])) == 1
 
 
@@ -245,28 +247,28 @@ def test_a_summary_longer_than_a_tag_is_whole(uri):
     result = replace(result, returns=replace(result.returns, evaluations=every))
     assert len(json.dumps(to_json(summarise(result)))) > 20_000
     recorder = Recorder(uri)
-    recorder.push(result, ["handmade"])
+    recorder.push(result, ROWS)
     found = Recorder(uri).summaries(handmade.TABLE)[TRIAL.returns_id]
     assert found.curve == summarise(result).curve
     assert len(history(uri, runs(uri)[0], "eval/score_x1")) == 1499
-    recorder.push(partial(1), ["handmade"])  # shorter again: no rest of the long one is read
+    recorder.push(partial(1), ROWS)  # shorter again: no rest of the long one is read
     assert Recorder(uri).summaries(handmade.TABLE)[TRIAL.returns_id].curve == summarise(partial(1)).curve
 
 
 def test_five_targets_make_fewer_than_thirty_metrics(uri):
-    Recorder(uri).push(handmade.result(TRIAL, dict.fromkeys((1.0, 2.0, 5.0, 10.0, 20.0), [1.0, 2.0, 3.0])), [])
+    Recorder(uri).push(handmade.result(TRIAL, dict.fromkeys((1.0, 2.0, 5.0, 10.0, 20.0), [1.0, 2.0, 3.0])), {})
     assert len(runs(uri)[0].data.metrics) < 30
 
 
 def test_a_store_that_goes_away_loses_nothing(uri, tmp_path):
     recorder = Recorder(uri)
-    recorder.push(partial(1), [])
+    recorder.push(partial(1), {})
     kept = (tmp_path / "mlflow.db").read_bytes()
     (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 1000)
     with pytest.raises(TrackingError, match="cannot be used"):
-        recorder.push(partial(2), [])
+        recorder.push(partial(2), {})
     (tmp_path / "mlflow.db").write_bytes(kept)
-    recorder.push(finished(), [])
+    recorder.push(finished(), {})
     (run,) = runs(uri)
     assert run.info.status == "FINISHED" and [step for step, _ in history(uri, run, "train/loss")] == [10, 20, 30]
 
@@ -284,24 +286,44 @@ def test_a_report_is_kept_as_artifacts_of_one_run(uri, tmp_path):
     assert recorder.summaries(handmade.TABLE) == {}
 
 
-def test_the_view_is_kept_and_filters_to_a_table(uri):
+def test_the_view_is_kept_and_shows_a_tables_runs_by_row(uri):
     recorder = Recorder(uri)
-    recorder.push(finished(), ["handmade"])
-    recorder.push(handmade.result(replace(TRIAL, seed=77), RISING), ["other"])
-    link = recorder.view_link("handmade")
+    recorder.push(finished(), ROWS)
+    recorder.push(handmade.result(replace(TRIAL, seed=77), RISING), {"other": "DMM"})
+    link = recorder.view_link(handmade.TABLE)
     assert f"--backend-store-uri {uri} " in link
-    assert f"#/experiments/{recorder.experiment}/runs?viewStateShareKey=ablation-handmade&compareRunsMode=CHART" in link
-    client = MlflowClient(uri)
-    tags = client.get_experiment(recorder.experiment).tags
-    view = json.loads(tags["mlflow.sharedViewState.ablation-handmade"])
-    assert len(client.search_runs([recorder.experiment], view["searchFilter"])) == 1
-    logged = set(runs(uri)[0].data.metrics)
+    page = f"#/experiments/{recorder.experiment}/runs?viewStateShareKey=table-handmade&compareRunsMode=CHART"
+    assert link.endswith(f"{page}&workflowType=machine_learning")
+    view = json.loads(
+        MlflowClient(uri).get_experiment(recorder.experiment).tags["mlflow.sharedViewState.table-handmade"]
+    )
+    (run,) = MlflowClient(uri).search_runs([recorder.experiment], view["searchFilter"])
+    assert run.data.tags["dmm.returns_id"] == TRIAL.returns_id
     charts = {chart["type"]: chart for chart in view["compareRunCharts"]}
-    assert {charts["BAR"]["metricKey"], charts["LINE"]["metricKey"], charts["SCATTER"]["xaxis"]["key"]} <= logged
-    assert {key["groupByData"] for key in view["groupBy"]["groupByKeys"]} <= set(runs(uri)[0].data.params)
-    recorder.view_link()
-    everything = json.loads(client.get_experiment(recorder.experiment).tags["mlflow.sharedViewState.ablation"])
-    assert len(client.search_runs([recorder.experiment], everything["searchFilter"])) == 2
+    metrics = {
+        charts["BAR"]["metricKey"],
+        *charts["LINE"]["selectedMetricKeys"],
+        *charts["PARALLEL"]["selectedMetrics"],
+    }
+    assert metrics | {charts["SCATTER"]["xaxis"]["key"]} <= set(run.data.metrics)
+    assert all(float(run.data.params[name]) for name in charts["PARALLEL"]["selectedParams"])
+    assert view["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "dmm.row.handmade"}]
+    assert run.data.tags["dmm.row.handmade"] == "DMM"
+
+
+def test_the_view_is_one_whose_charts_were_seen_to_draw(uri):
+    """A view of this form was looked at in MLflow 3.17. With a param that is text, a chart vanished."""
+    recorder = Recorder(uri)
+    recorder.view_link(handmade.TABLE)
+    view = json.loads(
+        MlflowClient(uri).get_experiment(recorder.experiment).tags["mlflow.sharedViewState.table-handmade"]
+    )
+    assert view["hideEmptyCharts"] is False and view["useGroupedValuesInCharts"] is True
+    (section,) = view["compareRunSections"]
+    assert {"uuid", "name", "display", "isReordered", "columns", "cardHeight", "deleted", "isGenerated"} == set(section)
+    assert [chart["type"] for chart in view["compareRunCharts"]] == ["PARALLEL", "BAR", "SCATTER", "LINE"]
+    assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {section["uuid"]}
+    assert view["compareRunCharts"][0]["selectedParams"] == ["context_length", "embed_dim"]
 
 
 def test_a_server_that_is_not_there_is_said_within_seconds():

@@ -31,7 +31,7 @@ def write(uri: str, start: float, seeds: range) -> None:
     recorder = Recorder(uri)
     for seed in seeds:
         for result in results(replace(handmade.TABLE.trials()[0], seed=seed)):
-            recorder.push(result, ["handmade"])
+            recorder.push(result, {"handmade": "DT"})
 
 
 @pytest.fixture(params=["sqlite", "server", "postgres"])

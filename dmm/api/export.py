@@ -13,7 +13,7 @@ from dmm.trials.weights import CARD, WEIGHTS, read_weights
 README = """{arch} on {dataset}, seed {seed}, after {update:,} updates. Trial {id}.
 
 {weights}  the weights
-{card}          the architecture's settings, the task, the data, and where the weights come from
+{card}          the architecture's settings{code}, the task, the data, and where the weights come from
 {evaluation}    its scores, and how the model acts
 
 It acts in Python with:
@@ -45,9 +45,18 @@ def export_model(id_: str, folder: Path, update: int | None = None) -> Path:
             shutil.copyfile(path, building / name)
         record = card.weights
         text = README.format(
-            arch=record.arch, dataset=" + ".join(record.dataset), seed=record.seed, update=card.update, id=evaluation.stem,
-            weights=WEIGHTS, card=CARD, evaluation=EVALUATION, folder=folder.name, trust="",
-        )  # fmt: skip
+            arch=record.arch,
+            dataset=" + ".join(record.dataset),
+            seed=record.seed,
+            update=card.update,
+            id=evaluation.stem,
+            weights=WEIGHTS,
+            card=CARD,
+            code=" and source code, which trust_code=True runs" if card.source else "",
+            evaluation=EVALUATION,
+            folder=folder.name,
+            trust=", trust_code=True" if card.source else "",
+        )
         write_atomic(building / "README.txt", text.encode())
         os.replace(building, folder)
     finally:

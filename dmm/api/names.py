@@ -9,7 +9,7 @@ from dmm.tasks import TASKS
 
 def list_models() -> list[str]:
     """Names of all architectures: those that ship with dmm, and those of installed packages."""
-    return models.list_models()
+    return sorted({*models.list_models(), *(offer.name for offer in models.entry_points())})
 
 
 def list_tasks() -> list[str]:

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int64
 from dmm.config import Target, Trial
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
+from dmm.tasks import Task
+
+LARGEST_MULTIPLE = 100  # of a task's target return. Papers ask for 20 times at most
 
 
 @contextmanager
@@ -22,6 +25,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def multiple(value: float, task: Task) -> Target:
+    """A multiple of the task's target return. Raises ValueError for one that must be meant as a return."""
+    if abs(value) > LARGEST_MULTIPLE:
+        raise ValueError(
+            f"target={value:g} would ask for {value:g} times the target return of task {task.name}, which is "
+            f'{task.target_return:g}; a return is given as dmm.config.Target({value:g}, "return")'
+        )
+    return Target(value)
 
 
 @dataclass
@@ -44,9 +57,18 @@ class Policy:
             ended = terminated or truncated
 
     With a vector environment observations are [B S] and rewards are [B]. `reset(mask)` begins new episodes where the mask is
-    True. It comes before the first observation of these episodes. With gymnasium's AutoresetMode.SAME_STEP that is
-    `policy.reset(terminated | truncated)` after each step. With NEXT_STEP, gymnasium's default, it is the mask of the step
-    before, because an ended environment restarts one step later.
+    True. It comes before the first observation of these episodes.
+
+        envs = gymnasium.make_vec("Hopper-v5", num_envs=8, vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
+        policy.reset()
+        observation, _ = envs.reset(seed=0)
+        reward = None
+        for step in range(1000):
+            observation, reward, terminated, truncated, _ = envs.step(policy(observation, reward))
+            policy.reset(terminated | truncated)
+
+    With AutoresetMode.NEXT_STEP, gymnasium's default, the mask is that of the step before, because an ended environment
+    restarts one step later.
     """
 
     def __init__(
@@ -58,7 +80,7 @@ class Policy:
         highest_return: float,  # of the data. A target that is a share of it needs it
     ) -> None:
         self.model, self.trial, self.statistics, self.highest_return = model, trial, statistics, highest_return
-        self.target = target if isinstance(target, Target) else Target(target)
+        self.target = target if isinstance(target, Target) else multiple(target, trial.task)
         self.asked = self.target.resolve(trial.task, highest_return)  # undiscounted, in the environment's units
         # with NEXT_STEP an episode that was cut is observed once more
         self._trial = replace(trial, task=replace(trial.task, horizon=trial.task.horizon + 1))
@@ -147,7 +169,7 @@ class Policy:
     @property
     def reads_returns_to_go(self) -> bool:
         """Whether the model reads returns-to-go, so that it must know the rewards."""
-        return True
+        return "returns_to_go" in self.model.sees()
 
     def _begin(self, count: int) -> None:
         """Begins an episode in each environment that has none."""

@@ -15,6 +15,12 @@ from dmm.trials.storage import load_status
 if TYPE_CHECKING:
     import pandas as pd
 
+TRIAL_COLUMNS = ["row", "column", "arch", "seed"]
+NUMBER_COLUMNS = [
+    "update", "target", "asked", "mean_return", "std_return", "score", "episodes",
+    "parameters", "live_parameters", "status", "weights_id", "returns_id", "data_sha256",
+]  # fmt: skip
+
 
 def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.DataFrame":
     """All evaluations of a table: one row for each trial, update and target.
@@ -28,13 +34,13 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
     - parameters, live_parameters (those that training changes), status
     - weights_id, returns_id, data_sha256
 
-    A trial that was not evaluated yet has no row. Raises ValueError if that is so for all of them.
+    A trial that was not evaluated yet has no row.
     """
     import pandas as pd
 
     found = table if isinstance(table, Table) else find_table(str(table))
     stored = summary_rows(found, mlflow) if mlflow else trial_rows(found)
-    frame = pd.DataFrame(
+    rows = [
         {
             "row": row.label,
             "column": column.label,
@@ -49,11 +55,8 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
         for column in found.columns
         for trial in found.cell(row, column)
         for entry in stored.get(trial.returns_id, [])
-    )
-    if frame.empty:
-        where = mlflow or "DMM_HOME"
-        raise ValueError(f"table {found.name} has no evaluation in {where} among {len(found.trials())} trials yet")
-    return frame
+    ]
+    return pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *found.axes, *NUMBER_COLUMNS])
 
 
 def trial_rows(table: Table) -> dict[str, list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from dmm.config import Evaluation, Target, Training, Trial
 from dmm.models import DecisionModel
 from dmm.schema import EvaluationResult, ReturnsResult, WeightsCard, from_json
 from dmm.trials.storage import read_checked
-from dmm.trials.weights import load_weights, statistics_of
+from dmm.trials.weights import load_weights, read_weights, statistics_of
 
 EVALUATION = "evaluation.json"  # beside the weights and their card in an exported folder
 ID = re.compile(r"[0-9a-f]{6,16}")  # an id or its beginning
@@ -93,12 +93,14 @@ def load_folder(folder: Path, evaluation: Path, device: str = "cpu", trust_code:
         raise ValueError(
             f"{folder} has no {evaluation.name}, so it is no exported folder; `dmm export ID FOLDER` makes one"
         )
-    model, card = load_weights(folder, device, returns.returns.config)
+    card, _ = read_weights(folder)
     if returns.returns.weights_id != card.weights_id:
         raise ValueError(f"{folder} is altered: its card is of weights {card.weights_id}, and {evaluation.name} is of "
                          f"{returns.returns.weights_id}")  # fmt: skip
+    model, card = load_weights(folder, device, returns.returns.config, trust_code)
     trial = Trial(
         arch=card.weights.arch,
+        source=card.source,
         task=returns.task,
         dataset=tuple(card.weights.dataset),
         training=from_json(Training, card.weights.training),

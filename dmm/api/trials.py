@@ -76,7 +76,10 @@ class FinishedTrial:
 
     def model(self, update: int | None = None, *, device: str = "cpu") -> TrainedModel:
         """The model after so many updates, by default after all. Raises ValueError for weights that are not kept."""
-        return load_folder(choose_update(trial_folder(self.trial), update), returns_path(self.trial), device)
+        folder = choose_update(trial_folder(self.trial), update)
+        return load_folder(
+            folder, returns_path(self.trial), device, trust_code=True
+        )  # the caller of `train` named the code
 
     def policy(
         self, target: Target | float | None = None, *, rollout: Literal["windowed", "recurrent"] | None = None
@@ -129,7 +132,8 @@ def train(
     config = row.config_overrides("")
     settings = with_budget(protocol, budget, changes)
     trial = Trial(
-        arch=arch,
+        arch=row.arch,
+        source=row.source,
         task=task if isinstance(task, Task) else find_task(task) if task else task_of(ids),
         dataset=ids,
         training=settings.training,

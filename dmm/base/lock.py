@@ -6,7 +6,6 @@ it writes.
 """
 
 import getpass
-import json
 import os
 import socket
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dmm.base.checksums import dump_json, load_json
 from dmm.base.paths import write_atomic
 
 POLL_SECONDS = 0.5  # between two tries to get a lock
@@ -43,7 +43,7 @@ class Holder:
 def holder(path: Path) -> Holder | None:
     """The process that took a lock last. None if no process has, or if the file is damaged."""
     try:
-        return Holder(**json.loads(path.with_suffix(".holder").read_bytes()))
+        return Holder(**load_json(path.with_suffix(".holder").read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -105,10 +105,13 @@ def hold(
             pid=os.getpid(),
             since=time.strftime("%Y-%m-%d %H:%M:%S %z"),
         )
-        write_atomic(path.with_suffix(".holder"), json.dumps(asdict(me)).encode())
+        write_atomic(path.with_suffix(".holder"), dump_json(asdict(me)))
 
         def assert_lock_held() -> None:
-            if holder(path) != me:
+            found = holder(path)
+            if found is None:
+                raise LockLost(f"{what}: {path.with_suffix('.holder')} is damaged or gone, so its lock may be lost")
+            if found != me:
                 raise LockLost(f"{what} was taken over by {describe(path)}")
 
         yield assert_lock_held

@@ -1,9 +1,15 @@
 """The folder of dmm's own files, DMM_HOME (default ./.dmm), and how files are written."""
 
 import os
-import socket
+import shutil
+import time
+import uuid
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
+
+STALE_SECONDS = 24 * 3600  # after which nobody works under a name of `aside` any more
+ASIDE = ".*.aside"
 
 
 def home() -> Path:
@@ -13,13 +19,46 @@ def home() -> Path:
 
 def check_writable(folder: Path, what: str) -> None:
     """Raises ValueError if nothing can be written in a folder. Called before work that would be lost."""
-    probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        probe = aside(folder / "writable")
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise ValueError(f"cannot write {what} to {folder}: {error.strerror}") from error
+
+
+def aside(path: Path) -> Path:
+    """A hidden name beside a path. A file or folder has it while it is written or deleted.
+
+    No other process, container or machine gets the same name. Long names are cut. The first call of a process in a folder
+    deletes what killed processes have left there.
+    """
+    delete_stale(path.parent)
+    return path.with_name(f".{path.name[:64]}.{uuid.uuid4().hex}.aside")
+
+
+@lru_cache(1000)
+def delete_stale(folder: Path) -> None:
+    """Deletes what has a name of `aside` and has not changed for a day. Looks into a folder once a process."""
+    for path in folder.glob(ASIDE):
+        with suppress(OSError):  # another process deletes it too
+            newest = max(entry.lstat().st_ctime for entry in (path, *path.rglob("*")))
+            if time.time() - newest > STALE_SECONDS:
+                delete(path)
+
+
+def delete(path: Path) -> None:
+    """Deletes a file or a folder. It may be gone, or may be going."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file that was written is on disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
@@ -28,7 +67,7 @@ def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
     With `keep` the old file is renamed to `keep` first. A crash between the two steps leaves only that file.
     Raises OSError if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary = aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

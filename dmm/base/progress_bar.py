@@ -39,7 +39,8 @@ class ProgressBar(AbstractContextManager):
     """How far some work is: units done, units a second, notes such as the newest loss, and the time left.
 
     The work has `total` units. Evaluations between them take time of their own. The bar is written to standard error, so
-    that standard output has the result alone. Nothing is written before `start`.
+    that standard output has the result alone. Nothing is written before `start`. The name stands above the bar, or before
+    each plain line.
     """
 
     def __init__(self, total: int, unit: str, name: str = "", evaluations: int = 0) -> None:
@@ -49,7 +50,7 @@ class ProgressBar(AbstractContextManager):
         self.bar = None  # of tqdm, on a terminal
 
     def __exit__(self, *_: object) -> None:
-        if self.unit_clock.count or self.evaluation_clock.count:
+        if self.started and self.last_shown != self.last_call:
             self._show()
         if self.bar is not None:
             self.bar.close()
@@ -57,12 +58,15 @@ class ProgressBar(AbstractContextManager):
     def start(self, done: int = 0) -> None:
         """The work begins, or continues where so many units are done. Time counts from here."""
         self.started, self.done = True, done
+        self.began = self.last_call = self.last_shown = time.perf_counter()
         if sys.stderr.isatty() or "ipykernel" in sys.modules:  # a notebook redraws a line too
             from tqdm import tqdm
 
+            if self.name:
+                print(self.name, file=sys.stderr)
             shape = "{percentage:3.0f} %|{bar}| {desc}"
             self.bar = tqdm(total=self.total, initial=done, bar_format=shape, dynamic_ncols=True, desc=self.text())
-        self.began = self.last_call = self.last_shown = time.perf_counter()
+            self.began = self.last_call = self.last_shown = time.perf_counter()  # the import has taken a moment
 
     def advance(self, done: int, notes: Mapping[str, str], evaluates: bool = False) -> None:
         """So many units are done. The time since the last call went into the new ones. An evaluation may begin now."""
@@ -87,10 +91,13 @@ class ProgressBar(AbstractContextManager):
             rate = self.unit_clock.count / self.unit_clock.seconds
             parts.append(f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2g} {self.unit}/s")
         parts += [f"{name} {value}" for name, value in self.notes.items()]
-        left = self.unit_clock.seconds_for(self.total - self.done)
-        left += self.evaluation_clock.seconds_for(self.evaluations_left)
-        if self.unit_clock.count:
-            parts.append(f"{spell_duration(left)} left")
+        if self.done == self.total and not self.evaluations_left:
+            parts.append(f"in {spell_duration(self.last_call - self.began)}")
+        elif self.unit_clock.count:
+            left = self.unit_clock.seconds_for(self.total - self.done)
+            left += self.evaluation_clock.seconds_for(self.evaluations_left)
+            unknown = self.evaluations_left and not self.evaluation_clock.count
+            parts.append(f"{'> ' if unknown else ''}{spell_duration(left)} left")
         return ", ".join(parts)
 
     def _take(self, now: float, notes: Mapping[str, str]) -> None:

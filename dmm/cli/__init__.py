@@ -34,7 +34,7 @@ for group in (catalogue, models, trials, sweeps, report, export, machine):  # th
 app.add_typer(data.app, name="data", cls=mistakes.Group)
 
 
-def print_version(wanted: bool) -> None:
+def print_version(wanted: bool | None) -> None:
     """Prints the version and ends the command."""
     if wanted:
         from dmm import __version__
@@ -46,8 +46,8 @@ def print_version(wanted: bool) -> None:
 @app.callback()
 def start(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = None,
 ) -> None:
     """Benchmarks offline-RL sequence models on one protocol. Decision Transformer and Decision MetaMamba are among them.
 
@@ -64,4 +64,6 @@ def main() -> None:
         mistakes.end(mistakes.usage(error))
     except ValueError as error:
         mistakes.end(str(error))
+    except FloatingPointError as error:  # a training whose loss is not finite
+        mistakes.end(str(error), code=1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""What the shell completes: tables, their rows, columns, budgets and sources, and datasets and profiles.
+"""What the shell completes: tables, their rows, columns, budgets and sources, and architectures, datasets and profiles.
 
 A function returns all words that begin as the given one, and the shell shows them. A table that cannot be read gives none.
 """
@@ -31,8 +31,9 @@ def of_table(context: typer.Context, names: Callable[["Table"], Iterable[str]]) 
     """Names that the table on the command line has."""
     from dmm.tables import find_table
 
+    given = [context.params.get("table"), *context.args]  # behind an unfinished option, no argument has its name yet
     with suppress(ValueError):
-        return list(dict.fromkeys(names(find_table(context.params.get("table") or ""))))
+        return list(dict.fromkeys(names(find_table(next(filter(None, given), "")))))
     return []
 
 
@@ -57,11 +58,11 @@ def profiles() -> list[str]:
     return list(profiles())
 
 
-def datasets() -> list[str]:
-    """The ids of the datasets that are here or can be collected."""
-    from dmm.data import fetchable_ids, local_ids
+def architectures() -> list[str]:
+    """The names of the architectures that ship with dmm or are installed."""
+    from dmm.models import entry_points, list_models
 
-    return sorted({*local_ids(), *fetchable_ids()})
+    return [*list_models(), *(offer.name for offer in entry_points())]
 
 
 def collectable() -> list[str]:

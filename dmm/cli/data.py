@@ -25,6 +25,15 @@ def list_() -> None:
 
 
 @app.command()
+def verify() -> None:
+    """Reads all cached datasets and compares their checksums. Rebuilds what is damaged. Example: `dmm data verify`."""
+    from dmm.data.inventory import verify
+
+    if not verify(print):
+        raise typer.Exit(1)
+
+
+@app.command()
 def collect(
     context: typer.Context,
     dataset: Annotated[

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from dmm.base.errors import unknown_name
+from dmm.base.secrets import masked
 
 
 class Group(TyperGroup):
@@ -37,7 +38,7 @@ def usage(error: typer.TyperException) -> str:
     return f"{message}; `{context.command_path} --help` shows what it takes"
 
 
-def end(message: str) -> NoReturn:
-    """Prints a mistake as one line, and ends the command."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+def end(message: str, code: int = 2) -> NoReturn:
+    """Prints an error as one line, and ends the command."""
+    print("error:", masked(" ".join(message.split())), file=sys.stderr)
+    sys.exit(code)

@@ -1,6 +1,7 @@
 """`dmm check` and `dmm new`: architectures of one's own."""
 
 import ast
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,23 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmm.cli import completion, mistakes
+
 if TYPE_CHECKING:
     from dmm.contract.subject import Subject
 
 app = typer.Typer()
-new = typer.Typer(no_args_is_help=True, help="Writes a file to begin with.")
-app.add_typer(new, name="new")
+new = typer.Typer(help="Writes a file to begin with.")
+app.add_typer(new, name="new", cls=mistakes.Group)
 WIDTH = 80  # columns of text
 
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="A model's file, or the name of an architecture (see `dmm list`).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The file of a model, or the name of an architecture (`dmm list` has all).",
+            autocompletion=completion.architectures,
+        ),
+    ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A field of its Config: width=32. Can be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of its Config. The option can be repeated."),
     ] = None,
 ) -> None:
-    """Checks the contract on a model and says in words what is wrong. Example: `dmm check ./gru.py --set width=32`."""
+    """Checks the contract on a model and says in words what is wrong. Exit code 1: a rule is broken.
+
+    Example: `dmm check ./gru.py --set width=32`
+    """
     from dmm.contract import check
     from dmm.contract.subject import Subject
     from dmm.models import resolve
@@ -46,21 +59,20 @@ def check(
 
 @new.command("model")
 def new_model(
-    name: Annotated[str, typer.Argument(help="The architecture's name: that of its file, without .py.")],
-    folder: Annotated[Path, typer.Option(help="Where the file goes.")] = Path("."),
+    name: Annotated[str, typer.Argument(help="The name of the architecture and of its file, without .py.")],
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the file.")] = Path("."),
 ) -> None:
-    """Writes a file with a small working model, to be changed. Example: `dmm new model gru`."""
+    """Writes a file with a small working model, which you change.
+
+    Example: `dmm new model gru`
+    """
     from dmm.contract.writing import write_model
 
     path = write_model(name, folder)
-    given = path if path.is_absolute() else f"./{path}"
-    print(f"{path} is a working model. Change it, then check it:\n\n    dmm check {given}\n")
-    print(f"A row of a table names the file, by a path from the table's folder:\n\n    {example_row(name)}")
-
-
-def example_row(name: str) -> str:
-    """A row of a table that has this model."""
-    return f'Row(label="{name}", arch="./{name}.py", overrides={{"width": 64}})'
+    given = str(path) if path.is_absolute() else f"./{path}"
+    row = f'Row(label="{name}", arch="./{name}.py", overrides={{"width": 64}})'
+    print(f"{path} is a working model. Change it, then check it:\n\n    {shlex.join(['dmm', 'check', given])}\n")
+    print(f"A row of a table names the file, by a path from the table's folder:\n\n    {row}")
 
 
 def parse_overrides(entries: Iterable[str]) -> dict[str, Any]:
@@ -88,12 +100,14 @@ def describe(subject: "Subject", given: str) -> str:
         subject.model,
         count_parameters(build_model(subject.arch, subject.overrides, find_task("hopper").spaces, 20)),
     )
-    steps = {0: "of the step", 1: "of the step before"}
-    sees = [f"{field} {steps.get(back, f'of {back} steps before')}" for field, back in subject.build().sees().items()]
+    places, sees = {0: "the step", 1: "the step before"}, subject.build().sees()
+    seen = {back: [field for field in sees if sees[field] == back] for back in sorted(set(sees.values()))}
     lines = {
         "Config": ", ".join(f"{key}={value!r}" for key, value in asdict(subject.config).items()),
         "parameters": f"{size:,} on Hopper",
-        "sees": ", ".join(sees) + ", and earlier ones",
+        "sees": "; ".join(
+            f"{', '.join(names)} up to {places.get(back, f'{back} steps before')}" for back, names in seen.items()
+        ),
         "recurrent": "yes" if kind.recurrent else "no",
         "needs": ", ".join(sorted(kind.needs)) or "no optional field of a batch",
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmm.base.secrets import masked
 from dmm.cli import completion
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def command_line(context: typer.Context, command: str = "", *more: str) -> str:
     """A whole command for a hint: this one or another of its group, with the words that this one was given, quoted."""
     name = command or context.info_name or ""
     path = context.command_path.split()[:-1]
-    return shlex.join([*path, name, *given_words(context, name), *more])
+    return masked(shlex.join([*path, name, *given_words(context, name), *more]))
 
 
 @contextmanager

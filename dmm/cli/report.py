@@ -45,4 +45,4 @@ def report(
         recorder.upload(folder, found)
     print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
-    print(recorder.view_link(found.name))
+    print(recorder.view_link(found))

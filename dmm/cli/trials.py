@@ -45,9 +45,9 @@ def run(
     """
     from dmm.trials.run import WeightsNotKept
 
-    trial, name = choose_trial(table, row, seed, column, budget, source)
+    trial = choose_trial(table, row, seed, column, budget, source)
     try:
-        finish(context, trial, name, retrain)
+        finish(context, trial, retrain)
     except WeightsNotKept as error:
         raise ValueError(f"{error}: {command_line(context, '', '--retrain')}") from None
 
@@ -72,7 +72,7 @@ def evaluate(
     from dmm.trials.storage import load_training
     from dmm.trials.weights import missing_weights
 
-    trial, name = choose_trial(table, row, seed, column, budget, source)
+    trial = choose_trial(table, row, seed, column, budget, source)
     repair(trial)
     if missing := missing_weights(trial):
         trained, updates = load_training(trial), ", ".join(f"{update:,}" for update in missing)
@@ -81,31 +81,30 @@ def evaluate(
             f"trial {trial.weights_id} has no kept weights at update {updates}; "
             f"`{command_line(context, 'run', *again)}` trains it{' again' * len(again)}"
         )
-    finish(context, trial, name, retrain=False)
+    finish(context, trial, retrain=False)
 
 
-def choose_trial(table: str, row: str, seed: int, column: str, budget: str, source: str) -> tuple["Trial", str]:
-    """The trial that a command's words name, and its own name, said in a line."""
+def choose_trial(table: str, row: str, seed: int, column: str, budget: str, source: str) -> "Trial":
+    """The trial that a command's words name, said in a line."""
     from dmm.config import cell_name, edited_code
 
     found = choose_table(table, budget, source)
     part = found.select([row], [column or found.columns[0].label])
-    trial = part.trial(part.rows[0], part.columns[0], seed)
-    name = f"{cell_name(part.rows[0], part.columns[0])}, seed {seed}"
-    print(f"trial {trial.weights_id}, evaluation {trial.returns_id}: {name}", flush=True)
+    trial, name = part.trial(part.rows[0], part.columns[0], seed), cell_name(part.rows[0], part.columns[0])
+    print(f"trial {trial.weights_id}, evaluation {trial.returns_id}: {name}, seed {seed}", flush=True)
     if edited := edited_code([trial]):
         print(edited, flush=True)
-    return trial, name
+    return trial
 
 
-def finish(context: typer.Context, trial: "Trial", name: str, retrain: bool) -> None:
+def finish(context: typer.Context, trial: "Trial", retrain: bool) -> None:
     """Runs what is left of a trial, and prints its scores and where its model is."""
     from dmm.trials.progress import run_with_bar
     from dmm.trials.storage import returns_path
     from dmm.trials.weights import weights_folder
 
     with stoppable(context):
-        result = run_with_bar(trial, name, retrain=retrain)
+        result = run_with_bar(trial, retrain=retrain)
     print(scores(result))
     print(f"episodes    {returns_path(trial)}")
     print(f"model       {weights_folder(trial, trial.training.updates)}")
@@ -127,5 +126,6 @@ def scores(result: "TrialResult") -> str:
         for entry in newest
     ]
     episodes = counted(len(newest[0].returns), "episode")
-    head = f"{result.status}: the evaluation after {newest[0].update:,} updates, {episodes} a target (mean ± deviation)"
+    updates = counted(newest[0].update, "update")
+    head = f"{result.status}: evaluation after {updates}, mean ± standard deviation of {episodes}"
     return f"{head}\n\n{plain_table(lines)}\n"

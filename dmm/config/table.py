@@ -63,7 +63,7 @@ class Row:
         for key in changes:
             if key not in known:
                 where = f"row {self.label!r}: Config of {self.arch}, Training and Evaluation"
-                raise unknown_name("field", key, known | TRAINING | EVALUATION, where)
+                raise unknown_name("axis" if key in self.axes else "field", key, known | TRAINING | EVALUATION, where)
         return {**model.presets.get(self.preset, {}), **changes}
 
     def protocol(self, protocol: Protocol, column: str) -> Protocol:

@@ -119,7 +119,7 @@ def require_actions(what: str, actions: Tensor, shape: tuple[int, ...], meaning:
         raise RuleBroken(f"`{what}` gives actions that are not finite. Look for a division by zero, or a row of -inf.")
     if actions.abs().max() > 1:
         raise RuleBroken(
-            f"`{what}` gives an action of {float(actions.abs().max()):.3g}. Models see actions scaled to [-1, 1]: end with "
+            f"`{what}` gives an action of {actions.abs().max().item():.3g}. Models see actions scaled to [-1, 1]: end with "
             "torch.tanh, or clip out of training."
         )
 
@@ -186,10 +186,14 @@ def every_step_sees_what_the_class_says(subject: Subject) -> str:
             raise RuleBroken(str(unknown_name("field in `sees`", field, ENTRY, "Batch")))
         if getattr(subject.batch(), field) is None:
             raise RuleBroken(f"`sees` names {field}, and `needs` does not. Name it in both, or in neither.")
+        if said[field] < LATEST.get(field, 0):
+            raise RuleBroken(
+                f"`sees` says {field!r}: {said[field]}. That {ENTRY[field]} is not known when the model acts."
+            )
     for field, moved in found.items():
         entry = ENTRY[field]
         for step in range(K):
-            for back in range(step + 1):
+            for back in range(LATEST.get(field, 0), step + 1):  # the rule before this one has the future
                 sees, place = float(moved[step - back, step]), step - back
                 if field not in said and sees > STILL:
                     raise RuleBroken(

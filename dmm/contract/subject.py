@@ -51,7 +51,8 @@ class Subject:
         except TypeError as error:
             raise ValueError(f"{name}.Config cannot be made: {error}. Give every field of it a default") from error
         try:
-            self.build()
+            with torch.random.fork_rng(devices=[]):
+                self.build()
         except Exception as error:
             raise ValueError(
                 f"{name} cannot be built: {type(error).__name__}: {error}. A model takes (config, spaces, context_length), "
@@ -85,14 +86,16 @@ def random_batch(rows: int = 4, padding: str = "left", seed: int = 1) -> Batch:
     mask = steps >= (torch.arange(rows).unsqueeze(1) if padding != "none" else 0)
     mask = mask.flip(1) if padding == "right" else mask
     values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    extras = {name: torch.randn(rows, K, S) for name in ("next_states", "goals", "previous_goals")}
+    next_states, goals, previous_goals = torch.randn(3, rows, K, S)
     return Batch(
         *values,
         steps=steps,
         mask=mask,
         rewards=torch.randn(rows, K),
         previous_actions=torch.rand(rows, K, A) * 2 - 1,
-        **extras,
+        next_states=next_states,
+        goals=goals,
+        previous_goals=previous_goals,
         uniform_samples=torch.rand(rows, K),
     )
 
@@ -104,9 +107,8 @@ def keep_optional(batch: Batch, kept: frozenset[str]) -> Batch:
 
 def take_rows(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch, as one of several workers has them."""
-    taken: dict[str, Any] = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
-    taken["first_row"] = rows.start
-    return replace(batch, **taken)
+    taken = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
+    return replace(batch, **taken, first_row=rows.start)
 
 
 def as_tuple(value: Any) -> tuple[Tensor, ...]:

@@ -3,8 +3,9 @@
 trajectories.py  a dataset in memory, and checks of it
 windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
 goals.py         goals of hierarchical models
+hdf5.py          HDF5 files of others, read with care
 cache.py         each dataset once, as memory-mapped files
-inventory.py     the rows of `dmm data list`
+inventory.py     the rows of `dmm data list`, and `dmm data verify`
 collect.py       behaviour policies rolled out into Minari datasets
 behaviour.py     behaviour policies trained with SAC
 readers/         one file for each source of data
@@ -16,6 +17,8 @@ A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/
 import importlib
 import pkgutil
 import re
+import sys
+from os.path import isfile
 from pathlib import Path
 from typing import Protocol as Interface
 from typing import cast, runtime_checkable
@@ -64,7 +67,7 @@ def find_reader(dataset_id: str) -> Reader:
     """The reader of a dataset. Raises ValueError for an unknown prefix."""
     prefix, *rest = re.split("[/:]", dataset_id, maxsplit=1)
     if not rest or prefix not in readers():
-        raise unknown_name("dataset", dataset_id, local_ids())
+        raise unknown_name("dataset", dataset_id, {*local_ids(), *fetchable_ids()})
     return readers()[prefix]
 
 
@@ -82,36 +85,51 @@ def fetchable_ids() -> list[str]:
 def is_present(dataset_id: str) -> bool:
     """Whether a dataset can be loaded without fetching: its file exists, or the cache has it."""
     path = find_reader(dataset_id).path(dataset_id)
-    return path.is_file() or cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
+    if isfile(path):
+        return True
+    try:
+        return cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
+    except cache.Damaged:
+        return False
 
 
 def load(ids: tuple[str, ...]) -> Trajectories:
     """Loads a dataset, or several as one.
 
-    An absent dataset is fetched, with a bar, if its reader can do so. A source is read once. Later calls open its cache.
+    An absent dataset is fetched, with a bar, if its reader can do so. A source is read once. Later calls open its cache. If
+    that is damaged, it is rebuilt, and a line on stderr says so.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
     folder = cache.folder_of(ids)
-    if (found := cache.read(folder, stamps(ids))) is not None:
+    try:
+        if (found := cache.read(folder, stamps(ids))) is not None:
+            return found
+    except cache.Damaged as damaged:
+        try:
+            found = cache.write(folder, ids, *read_sources(ids))
+        except ValueError as error:
+            raise ValueError(f"{damaged}, and it cannot be rebuilt: {error}") from None
+        print(f"{damaged}; it is rebuilt from {' + '.join(ids)}", file=sys.stderr, flush=True)
         return found
-    for dataset_id in ids:
-        fetch_if_absent(dataset_id)
-    before = stamps(ids)  # taken before reading, so that a file that changes meanwhile is read again next time
+    return cache.write(folder, ids, *read_sources(ids))
+
+
+def read_sources(ids: tuple[str, ...]) -> tuple[Trajectories, list[cache.Stamp]]:
+    """Reads datasets as one. Also gives the stamps of their files before, so that later changes are seen."""
     first, *others = ids
-    parts = [load((dataset_id,)) for dataset_id in ids] if others else []
-    trajectories = join(parts) if others else find_reader(first).read(first)
-    return cache.write(folder, ids, trajectories, before)
-
-
-def fetch_if_absent(dataset_id: str) -> None:
-    """Fetches a dataset that is not present. Raises ValueError if that cannot be done."""
-    if is_present(dataset_id):
-        return
-    reader = find_reader(dataset_id)
-    fetch = getattr(reader, "fetch", None)
-    if fetch is None:
-        raise reader.absent(dataset_id)
-    fetch(dataset_id)
+    if others:
+        for dataset_id in ids:
+            load((dataset_id,))  # fetches those that are absent
+        before = stamps(ids)
+        return join([load((dataset_id,)) for dataset_id in ids]), before
+    reader = find_reader(first)
+    if not isfile(reader.path(first)):
+        fetch = getattr(reader, "fetch", None)
+        if fetch is None:
+            raise reader.absent(first)
+        fetch(first)
+    before = stamps(ids)
+    return reader.read(first), before
 
 
 def stamps(ids: tuple[str, ...]) -> list[cache.Stamp]:

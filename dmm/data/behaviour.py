@@ -9,19 +9,32 @@ The same command continues a run. Weights, optimisers and replay buffer are save
 random generators are not: a continued run is another sample of the same procedure.
 """
 
-import json
+import io
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from dmm.base import provenance
+from dmm.base.checksums import dump_json, load_json, seal, unseal
 from dmm.base.paths import home, write_atomic
 from dmm.base.progress_bar import ProgressBar
-from dmm.data.collect import Episode, Origin, Policy, PolicyCard, policies, read_card, roll_policy, task_name, write
+from dmm.data.collect import (
+    Episode,
+    Origin,
+    Policy,
+    PolicyCard,
+    policies,
+    read_card,
+    read_policy,
+    roll_policy,
+    task_name,
+    write,
+    write_policy,
+)
 from dmm.data.readers import dmm as collected
 from dmm.schema import from_json, to_json
 
@@ -43,6 +56,14 @@ class Recipe:
     interval: int = 20_000
     width: int = 128
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.interval, self.width, self.batch_size) < 1 or self.seed < 0:
+            raise ValueError(
+                f"steps, interval, width and batch size are at least 1, the seed is at least 0; got {self}"
+            )
+        if self.medium[0] > self.medium[1]:
+            raise ValueError(f"--medium takes the lowest return first; got {self.medium[0]:g} {self.medium[1]:g}")
 
 
 @dataclass(frozen=True)
@@ -103,25 +124,30 @@ def replay_episodes(replay: Replay) -> list[Episode]:
 def train(recipe: Recipe) -> Path:
     """Trains one seed until the expert bound or the last step. Continues a run that was stopped. Returns its folder.
 
-    Raises ValueError for an unknown environment, or if the folder has a run with other settings.
+    Raises ValueError if the environment is unknown or has no continuous actions, if stable-baselines3 is absent, or if the
+    folder has a run with other settings.
     """
     import gymnasium as gym
-    from stable_baselines3 import SAC
+
+    try:
+        from stable_baselines3 import SAC
+    except ImportError:
+        raise ValueError("this needs stable-baselines3: pip install 'dmm-bench[collect]'") from None
 
     torch.set_num_threads(1)
     try:
-        gym.spec(recipe.environment)
+        actions = gym.make(recipe.environment).action_space
     except gym.error.Error as error:
         raise ValueError(f"unknown environment {recipe.environment!r}: {error}") from None
+    if not isinstance(actions, gym.spaces.Box):
+        raise ValueError(f"SAC needs continuous actions; those of {recipe.environment} are {actions}")
     folder = home() / "behaviour" / recipe.environment / f"seed-{recipe.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = to_json(recipe)
     previous = folder / "recipe.json"
-    if previous.exists() and json.loads(previous.read_text()) != settings:
-        raise ValueError(
-            f"{folder} has a run with other settings ({previous.read_text()}). Move the folder away to start a new run"
-        )
-    write_atomic(previous, json.dumps(settings).encode())
+    if previous.exists() and (found := read_json(previous)) != settings:
+        raise ValueError(f"{folder} has a run with other settings ({found}). Move the folder away to start a new run")
+    write_atomic(previous, dump_json(settings))
     model = SAC(
         "MlpPolicy",
         recipe.environment,
@@ -163,18 +189,15 @@ def train(recipe: Recipe) -> Path:
 
 def keep_best(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder: Path) -> None:
     """Writes the newest policy for each level that it is the first to reach, and if it is the best so far."""
-    from safetensors.torch import save_file
-
     point, (low, high) = curve[-1], recipe.medium
     levels = {"medium": low <= point.mean <= high, "expert": point.mean >= recipe.expert}
     new = [name for name in LEVELS if levels[name] and name not in reached(folder)]
     if max(curve, key=lambda entry: entry.mean) is point:
         new.append("best")
     for name in new:
-        save_file(policy.weights, folder / f"{name}.safetensors")
         if name == "medium":
-            np.savez(folder / "medium-replay.npz", allow_pickle=False, **read_replay(model)._asdict())
-        write_atomic(folder / f"{name}.json", json.dumps(to_json(make_card(recipe, point)), indent=1).encode())
+            write_replay(folder / "medium-replay.npz", read_replay(model))
+        write_policy(folder / f"{name}.safetensors", policy, make_card(recipe, point))
 
 
 def make_card(recipe: Recipe, point: CurvePoint) -> PolicyCard:
@@ -215,13 +238,13 @@ def publish(folder: Path) -> None:
         card = read_card(folder / f"{name}.json")
         task = task_name(card.environment)
         if f"{task}-{name}" not in policies():
+            read_policy(folder / f"{name}.safetensors")  # a damaged one is not published
             for suffix in (".json", ".safetensors"):
                 place = home() / "policies" / f"{task}-{name}{suffix}"
                 write_atomic(place, (folder / f"{name}{suffix}").read_bytes())
         replay, dataset_id = folder / f"{name}-replay.npz", f"dmm/{task}/{name}-replay-v0"
         if replay.exists() and not collected.path(dataset_id).is_file():
-            with np.load(replay, allow_pickle=False) as arrays:
-                episodes = replay_episodes(Replay(**arrays))
+            episodes = replay_episodes(load_replay(replay))
             write(dataset_id, episodes, card, Origin(policy=f"replay of {task}-{name}", seed=card.seed))
 
 
@@ -232,12 +255,47 @@ def read_replay(model) -> Replay:
     return Replay(**arrays, actions=model.policy.unscale_action(buffer.actions[:size, 0]))
 
 
+def write_replay(path: Path, replay: Replay) -> None:
+    """Writes a replay buffer behind its checksum, whole or not at all."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **replay._asdict())
+    write_atomic(path, seal(file.getvalue()))
+
+
+def load_replay(path: Path) -> Replay:
+    """Reads a replay buffer. Raises ValueError if the file is damaged or absent."""
+    with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as arrays:
+        return Replay(**arrays)
+
+
+def read_sealed(path: Path) -> bytes:
+    """The content of a file behind its checksum. Raises ValueError if the file is damaged or absent."""
+    try:
+        return unseal(path.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise damaged(path, error) from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file with a checksum. Raises ValueError if the file is damaged."""
+    try:
+        return load_json(path.read_bytes())
+    except ValueError as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """The error for a file of a run that cannot be continued without it."""
+    return ValueError(f"{path} is damaged or gone ({error}). Move its folder away to start a new run")
+
+
 def save(model, folder: Path, curve: list[CurvePoint]) -> None:
     """Writes a checkpoint. progress.json is written last and has the checkpoint's number."""
-    steps = model.num_timesteps
-    torch.save(model.get_parameters(), folder / f"model-{steps}.pt")
-    np.savez(folder / f"replay-{steps}.npz", allow_pickle=False, **read_replay(model)._asdict())
-    write_atomic(folder / "progress.json", json.dumps(to_json(RunProgress(steps, curve)), indent=1).encode())
+    steps, file = model.num_timesteps, io.BytesIO()
+    torch.save(model.get_parameters(), file)
+    write_atomic(folder / f"model-{steps}.pt", seal(file.getvalue()))
+    write_replay(folder / f"replay-{steps}.npz", read_replay(model))
+    write_atomic(folder / "progress.json", dump_json(to_json(RunProgress(steps, curve))))
     for old in [*folder.glob("model-*.pt"), *folder.glob("replay-*.npz")]:
         if old.stem.split("-")[1] != str(steps):
             old.unlink()
@@ -247,12 +305,10 @@ def resume(model, folder: Path) -> list[CurvePoint]:
     """Loads the last checkpoint into the model, if there is one. Returns the curve so far."""
     if not (folder / "progress.json").exists():
         return []
-    progress = from_json(RunProgress, json.loads((folder / "progress.json").read_text()))
+    progress = from_json(RunProgress, read_json(folder / "progress.json"))
     steps = progress.steps
-    model.set_parameters(torch.load(folder / f"model-{steps}.pt", weights_only=True))
-    buffer = model.replay_buffer
-    with np.load(folder / f"replay-{steps}.npz", allow_pickle=False) as arrays:
-        replay = Replay(**arrays)
+    model.set_parameters(torch.load(io.BytesIO(read_sealed(folder / f"model-{steps}.pt")), weights_only=True))
+    buffer, replay = model.replay_buffer, load_replay(folder / f"replay-{steps}.npz")
     for name in BUFFER_NAMES:
         getattr(buffer, name)[:steps, 0] = getattr(replay, name)
     buffer.actions[:steps, 0] = model.policy.scale_action(replay.actions)

@@ -1,35 +1,54 @@
 """The cache. Each dataset is stored once, as memory-mapped .npy files that all processes of a machine share.
 
-A folder is built under another name and renamed when it is complete. Its manifest is written last. A folder without a
-manifest is no cache.
+A folder is built under another name and renamed when it is complete. Its manifest is written last. It has the checksums of
+the arrays. A folder without a manifest is no cache.
+
+Arrays are checked when they are opened, once a process. A large array is read only if the file is not in the state in which
+it was found whole the last time.
 """
 
-import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from dmm.base.paths import home, write_atomic
+from dmm.base.checksums import dump_json, file_sha256, load_json
+from dmm.base.paths import aside, delete, flush, home, write_atomic
 from dmm.data.trajectories import Trajectories
 from dmm.schema import from_json, to_json
 
 ARRAYS = ("table", "offsets", "terminated")
-FORMAT = 1  # raised by a change of the arrays that a source is turned into, so that old caches are rebuilt
+FORMAT = 2  # raised by a change of the files that a source is turned into, so that old caches are rebuilt
+LARGE = 256 * 2**20  # bytes
+MANIFEST, CHECKS = "manifest.json", "checked.json"
+
+
+class Damaged(ValueError):
+    """A cache is damaged. It can be rebuilt from its source."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file's state, taken without reading the file. Size and time are None for a file that does not exist."""
+    """The state of a source's file, taken without reading it. Size and time are None for a file that does not exist."""
 
     path: str
     size: int | None = None  # bytes
     mtime_ns: int | None = None  # nanoseconds since 1970
+
+
+@dataclass(frozen=True)
+class FileState:
+    """The state of an array's file, taken without reading it. A file that is written to gets another state."""
+
+    inode: int
+    size: int  # bytes
+    mtime_ns: int  # nanoseconds since 1970
+    ctime_ns: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +61,38 @@ class Manifest:
     sources: list[Stamp]  # the files, one a dataset
     state_mean: list[float]  # [S]
     state_std: list[float]  # [S]
+    files: dict[str, str]  # the sha256 of each array's file
+
+
+@dataclass(frozen=True)
+class Checks:
+    """checked.json of a cache folder: the states in which the arrays were found whole the last time."""
+
+    files: dict[str, FileState]
+
+
+CHECKED: set[tuple[Path, FileState, str]] = set()  # files that this process has found whole, with their sha256
 
 
 def folder_of(ids: Sequence[str]) -> Path:
     """The cache folder of a dataset, or of several that are read as one."""
     text = " + ".join(ids)
     safe = re.sub(r"[^A-Za-z0-9.]+", "-", text)[-80:].strip("-.")
-    return home() / "cache" / f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return home() / "cache" / f"{safe}-{sha256(text.encode()).hexdigest()[:8]}"
+
+
+def folders() -> list[Path]:
+    """The folders of all caches."""
+    return [path.parent for path in sorted((home() / "cache").glob(f"[!.]*/{MANIFEST}"))]
+
+
+def manifests() -> list[Manifest]:
+    """The manifests of all caches of today's format that are not damaged."""
+    found = []
+    for folder in folders():
+        with suppress(Damaged):
+            found.append(read_manifest(folder))
+    return [manifest for manifest in found if manifest is not None]
 
 
 def stamp(path: Path) -> Stamp:
@@ -60,24 +104,42 @@ def stamp(path: Path) -> Stamp:
     return Stamp(str(path), found.st_size, found.st_mtime_ns)
 
 
-def manifests() -> list[Manifest]:
-    """The manifests of all complete caches."""
-    paths = sorted((home() / "cache").glob("[!.]*/manifest.json"))
-    return [manifest for path in paths if (manifest := read_manifest(path)) is not None]
-
-
-def read_manifest(path: Path) -> Manifest | None:
-    """A manifest of today's format. None for another format, or where there is no file."""
+def state_of(path: Path) -> FileState:
+    """The state of an array's file now. Raises Damaged if there is none."""
     try:
-        found = json.loads(path.read_text())
+        found = path.stat()
+    except OSError as error:
+        raise Damaged(f"{path} is missing: {error.strerror}") from None
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a cache of today's format. None for another format, or where there is no cache.
+
+    Raises Damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return from_json(Manifest, found, str(path)) if found.get("format") == FORMAT else None
+    try:
+        if "format" in json.loads(data):  # the first format, which had no checksums
+            return None
+        content = load_json(data)
+        if content["format"] != FORMAT:
+            return None
+        return from_json(Manifest, content, str(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is damaged ({error})") from None
 
 
 def fresh(folder: Path, stamps: Sequence[Stamp]) -> Manifest | None:
-    """The manifest of a complete cache whose files have not changed. A file that is gone counts as unchanged."""
-    manifest = read_manifest(folder / "manifest.json")
+    """The manifest of a cache whose sources have not changed. A file that is gone counts as unchanged.
+
+    Raises Damaged.
+    """
+    manifest = read_manifest(folder)
     if manifest is None or len(manifest.sources) != len(stamps):
         return None
     pairs = zip(stamps, manifest.sources, strict=True)
@@ -85,9 +147,13 @@ def fresh(folder: Path, stamps: Sequence[Stamp]) -> Manifest | None:
 
 
 def read(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
-    """Opens a cached dataset. None if it is not cached, or if a file has changed."""
+    """Opens a cached dataset. None if it is not cached, or if a source has changed.
+
+    Raises Damaged if a file is damaged, and ValueError if it cannot be read.
+    """
     if (manifest := fresh(folder, stamps)) is None:
         return None
+    check_arrays(folder, manifest)
     # mode c: pages are shared and writes are private; torch accepts only arrays that can be written to
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     return Trajectories(
@@ -99,33 +165,87 @@ def read(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
     )
 
 
+def check_arrays(folder: Path, manifest: Manifest, anew: bool = False) -> None:
+    """Raises Damaged for an array without its checksum. With `anew` every file is read, whatever was found before."""
+    states = {name: state_of(folder / name) for name in manifest.files}
+    large = [name for name, state in states.items() if state.size > LARGE]
+    last = read_checks(folder) if large else {}
+    read = set()
+    for name, checksum in manifest.files.items():
+        path, state = folder / name, states[name]
+        if not anew and ((path, state, checksum) in CHECKED or (name in large and state == last.get(name))):
+            continue
+        try:
+            whole = file_sha256(path) == checksum
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        if not whole:
+            delete(folder / CHECKS)
+            raise Damaged(f"{path} is damaged: it does not have its checksum")
+        CHECKED.add((path, state, checksum))
+        read.add(name)
+    if read.intersection(large):
+        with suppress(OSError):  # a reader may have no right to write. Then the next process reads the file again
+            write_checks(folder, states)
+
+
+def read_checks(folder: Path) -> dict[str, FileState]:
+    """The states in which the arrays were found whole the last time. Empty if that is not known."""
+    try:
+        return from_json(Checks, load_json((folder / CHECKS).read_bytes())).files
+    except (OSError, ValueError):
+        return {}
+
+
+def write_checks(folder: Path, files: dict[str, FileState]) -> None:
+    """Notes the states in which the arrays are whole."""
+    write_atomic(folder / CHECKS, dump_json(to_json(Checks(files))))
+
+
+def usable(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
+    """`read` for who can rebuild the cache: None if it is damaged."""
+    try:
+        return read(folder, stamps)
+    except Damaged:
+        return None
+
+
 def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: Sequence[Stamp]) -> Trajectories:
     """Caches trajectories and opens them from the cache. Other processes may do the same at the same time.
 
-    Raises ValueError if the folder cannot be written. Nothing is left behind then.
+    A cache that is there and not usable is replaced. Raises ValueError if the folder cannot be written. Nothing is left
+    behind then.
     """
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    manifest = Manifest(
-        format=FORMAT,
-        ids=list(ids),
-        sha256=trajectories.sha256,
-        sources=list(stamps),
-        state_mean=trajectories.state_mean.tolist(),
-        state_std=trajectories.state_std.tolist(),
-    )
+    building, replaced = aside(folder), aside(folder)
     try:
-        aside.mkdir(parents=True)
-        for name in ARRAYS:
-            np.save(aside / f"{name}.npy", getattr(trajectories, name))
-        write_atomic(aside / "manifest.json", json.dumps(to_json(manifest), indent=1).encode())
-        if fresh(folder, stamps) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+        building.mkdir(parents=True)
+        files, states = {}, {}
+        for name in (f"{array}.npy" for array in ARRAYS):
+            np.save(building / name, getattr(trajectories, Path(name).stem))
+            flush(building / name)  # on disk before the manifest that vouches for it
+            files[name], states[name] = file_sha256(building / name), state_of(building / name)
+        manifest = Manifest(
+            format=FORMAT,
+            ids=list(ids),
+            sha256=trajectories.sha256,
+            sources=list(stamps),
+            state_mean=trajectories.state_mean.tolist(),
+            state_std=trajectories.state_std.tolist(),
+            files=files,
+        )
+        write_checks(building, states)
+        write_atomic(building / MANIFEST, dump_json(to_json(manifest)))
+        if usable(folder, stamps) is None:
+            with suppress(FileNotFoundError):
+                folder.rename(replaced)
+            building.rename(folder)
     except OSError as error:
-        if fresh(folder, stamps) is None:  # otherwise another process has cached the same data
+        if usable(folder, stamps) is None:  # otherwise another process has cached the same data
             raise ValueError(f"cannot cache {trajectories.id} in {folder.parent}: {error}") from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    opened = read(folder, stamps)
-    assert opened is not None, f"{folder} changed while it was written"
+        delete(building)
+        delete(replaced)
+    opened = usable(folder, stamps)
+    if opened is None:
+        raise ValueError(f"{folder} was changed by another process while it was written; try again")
     return opened

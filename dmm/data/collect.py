@@ -4,12 +4,10 @@ A policy is the actor of a SAC agent (tanh-squashed Gaussian). It is stored as a
 it. The episodes depend on the policy and the seed only.
 """
 
-import json
-import os
+import hashlib
 import re
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,7 +15,8 @@ import numpy as np
 import torch
 
 from dmm.base import provenance
-from dmm.base.paths import home
+from dmm.base.checksums import dump_json, load_json
+from dmm.base.paths import aside, delete, flush, home, write_atomic
 from dmm.data.readers import minari
 from dmm.schema import from_json, to_json
 from dmm.tasks import TASKS
@@ -62,6 +61,7 @@ class PolicyCard:
     actions: str  # how the actions of these episodes were taken
     licence: str
     versions: dict[str, str]  # of installed packages
+    sha256: str = ""  # of the policy's file
 
 
 @dataclass(frozen=True)
@@ -97,19 +97,44 @@ def policies() -> dict[str, Path]:
     return {path.stem: path for folder in reversed(policy_folders()) for path in sorted(folder.glob("*.safetensors"))}
 
 
-def load_policy(path: Path) -> tuple[Policy, PolicyCard]:
-    """Reads a policy and its card."""
-    import gymnasium as gym
-    from safetensors.torch import load_file
+def write_policy(path: Path, policy: Policy, card: PolicyCard) -> None:
+    """Writes a policy's file and its card, each whole or not at all. A policy without a card is not complete."""
+    from safetensors.torch import save
+
+    data = save(policy.weights)
+    write_atomic(path, data)
+    card = replace(card, sha256=hashlib.sha256(data).hexdigest())
+    write_atomic(path.with_suffix(".json"), dump_json(to_json(card)))
+
+
+def read_policy(path: Path) -> tuple[dict[str, torch.Tensor], PolicyCard]:
+    """Reads a policy's weights and its card. Raises ValueError if one of the files is damaged or absent."""
+    from safetensors.torch import load
 
     card = read_card(path.with_suffix(".json"))
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.sha256:
+        raise ValueError(f"{path} is damaged: it does not have the sha256 of its card")
+    return load(data), card
+
+
+def load_policy(path: Path) -> tuple[Policy, PolicyCard]:
+    """Reads a policy, with the bounds of its environment, and its card."""
+    import gymnasium as gym
+
+    weights, card = read_policy(path)
     space = gym.make(card.environment).action_space
-    return Policy(load_file(path), space.low, space.high), card
+    return Policy(weights, space.low, space.high), card
 
 
 def read_card(path: Path) -> PolicyCard:
-    """Reads a card. Raises ValueError for a wrong or missing field."""
-    return from_json(PolicyCard, json.loads(path.read_text()), str(path))
+    """Reads a card. Raises ValueError if it is damaged or absent, and for a wrong or missing field."""
+    try:
+        return from_json(PolicyCard, load_json(path.read_bytes()), str(path))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is not there, so nothing is known of its policy") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
 
 
 def roll_policy(policy: Policy, environment: str, seed: int, first: int, count: int) -> list[Episode]:
@@ -192,18 +217,20 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: PolicyCard, origin
         for episode in episodes
     )
     folder = minari.folder(dataset_id)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    building = aside(folder)
     try:
-        (aside / "data").mkdir(parents=True)
-        storage = MinariStorage.new(aside / "data", env_spec=gym.spec(card.environment), data_format="hdf5")
+        (building / "data").mkdir(parents=True)
+        storage = MinariStorage.new(building / "data", env_spec=gym.spec(card.environment), data_format="hdf5")
         storage.update_metadata(metadata)
         storage.update_episodes(buffers)
-        aside.rename(folder)
+        for path in (building / "data").iterdir():
+            flush(path)
+        building.rename(folder)
     except OSError as error:
         if not minari.path(dataset_id).is_file():  # otherwise another process has written the same episodes
             raise ValueError(f"cannot write {dataset_id} in {minari.root()}: {error}") from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        delete(building)
 
 
 def last_step(steps: int, value: bool) -> list[bool]:

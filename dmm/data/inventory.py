@@ -1,5 +1,6 @@
-"""The inventory of datasets, for `dmm data list`."""
+"""The inventory of datasets, for `dmm data list`, and a full check of the cache, for `dmm data verify`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dmm import data
@@ -50,3 +51,31 @@ def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
         sha256=found.sha256[:12],
         source=str(data.find_reader(dataset_id).path(dataset_id)),
     )
+
+
+def verify(say: Callable[[str], None]) -> bool:
+    """Reads every cached file and compares its checksum. Rebuilds what is damaged. False if something could not be rebuilt."""
+    good = True
+    for folder in cache.folders():
+        try:
+            manifest = cache.read_manifest(folder)
+        except cache.Damaged as error:
+            say(f"{error}; the dataset is read from its source at its next use")
+            continue
+        if manifest is None:
+            say(f"{folder}: made by an earlier version; the dataset is read from its source at its next use")
+            continue
+        name = " + ".join(manifest.ids)
+        try:
+            cache.check_arrays(folder, manifest, anew=True)
+            size = sum((folder / file).stat().st_size for file in manifest.files)
+            say(f"{name}: whole, {size / 1e6:,.1f} MB")
+        except ValueError as damaged:
+            try:
+                data.load(tuple(manifest.ids))
+                say(f"{name}: was damaged, and is rebuilt")
+            except ValueError as error:
+                known = str(damaged) in str(error)
+                say(str(error) if known else f"{damaged}, and it cannot be rebuilt: {error}")
+                good = False
+    return good

@@ -15,6 +15,7 @@ from dmm.data.goals import goal_rows
 from dmm.tasks import Task
 
 OUTSIDE = 1e-3  # how far an action may be outside its box: files of float32 are that exact at least
+STILL = 1e-6  # the standard deviation of a state dimension below which its values do not differ
 ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # a dataset's content: everything else is computed
 
 
@@ -89,6 +90,11 @@ class Trajectories:
         """The row of each row's goal. The row of zeros is its own goal. Computed at the first call."""
         return np.append(goal_rows(self.rewards, self.offsets), self.steps)
 
+    @property
+    def still_states(self) -> list[int]:
+        """The dimensions of states that never change, but for rounding."""
+        return np.flatnonzero(self.state_std < STILL).tolist()
+
     def summary(self) -> str:
         """One line with id, size, returns and hash."""
         returns = self.episode_returns
@@ -136,7 +142,7 @@ def assemble(
 ) -> Trajectories:
     """Makes trajectories from a source's arrays: states [N, S], actions [N, A], rewards [N], offsets [E + 1], terminated [E].
 
-    Computes returns-to-go, state statistics and the hash.
+    Computes returns-to-go, state statistics and the hash. Raises ValueError if a return-to-go overflows float32.
     """
     kinds = (np.float32, np.float32, np.float32, np.int64, np.bool_)
     arrays = [
@@ -147,9 +153,17 @@ def assemble(
     assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
     table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
     table[:-1, :-2] = np.concatenate([states, actions, rewards[:, None]], 1)
-    for start, end in pairwise(offsets):
-        table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
-        table[start:end, -1] = np.arange(end - start)
+    with np.errstate(over="ignore"):
+        for start, end in pairwise(offsets):
+            table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
+            table[start:end, -1] = np.arange(end - start)
+    if not (finite := np.isfinite(table[:, -2])).all():
+        row = int(np.argmin(finite))
+        episode = int(np.searchsorted(offsets, row, side="right")) - 1
+        raise ValueError(
+            f"{dataset_id}: the return-to-go at row {row}, in episode {episode}, overflows float32, because the rewards from "
+            "there to the episode's end add up to more than 3.4e38"
+        )
     return Trajectories(
         id=dataset_id,
         sha256=content_hash(arrays),
@@ -190,7 +204,7 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
 
 
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
-    """Raises ValueError if data have other dimensions than the task.
+    """Raises ValueError if data have other dimensions than the task, or returns that overflow float32 in its scale.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
@@ -199,6 +213,12 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
     for (key, dim), expected in zip(found.items(), (spaces.state_dim, spaces.action_dim), strict=True):
         if dim != expected:
             raise ValueError(f"{trajectories.id}: {key!r} has {dim} dimensions; {where} has {expected}")
+    largest = float(np.abs(trajectories.returns_to_go).max()) / task.return_scale
+    if largest > float(np.finfo(np.float32).max):
+        raise ValueError(
+            f"{trajectories.id}: the largest return-to-go, divided by the return_scale {task.return_scale:g} of {where}, is "
+            f"{largest:g}, which overflows float32"
+        )
     actions, (low, high) = trajectories.actions, spaces.bounds
     outside = (actions < low - OUTSIDE) | (actions > high + OUTSIDE)
     if actions_outside == "refuse" and outside.any():
@@ -212,11 +232,18 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
 
 def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raises ValueError if observations or actions are not one vector of floats per step."""
-    if len(shape) != 2 or not np.issubdtype(dtype, np.floating):
-        raise ValueError(
-            f"{where}: {key!r} is {dtype} of shape {shape}; only vectors of floats can be read so far: "
-            "discrete actions and pixels come later"
-        )
+    if len(shape) == 2 and np.issubdtype(dtype, np.floating):
+        return
+    reason = "they have no vector a step"
+    if len(shape) > 2:
+        reason = "arrays like pixels come later"
+    elif len(shape) == 1 and dtype.kind in "iu":
+        reason = "discrete ones come later"
+    elif len(shape) == 2 and dtype.kind in "biu":
+        reason = "convert these whole numbers to float32"
+    raise ValueError(
+        f"{where}: {key!r} is {dtype} of shape {shape}; only vectors of floats can be read so far: {reason}"
+    )
 
 
 def check_finite(where: str, key: str, values: np.ndarray) -> None:

@@ -66,6 +66,7 @@ def rollout(
     Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
     task's horizon at the latest. The model keeps its mode (training or evaluation). `watch` is given the environment of the
     first episode when it begins and after each of its steps.
+    Raises ValueError for a state, an action or a reward that is not finite.
     """
     task = trial.task
     made = SUB_ENVS[task]
@@ -80,13 +81,25 @@ def rollout(
     episodes = np.arange(len(seeds))  # those that are running
     states = np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(sub_envs, seeds, strict=True)])
     watch(sub_envs[0].env)
+
+    def check_finite(what: str, values: np.ndarray) -> None:
+        if not (finite := np.isfinite(values)).all():
+            first = int(np.argmin(finite.reshape(len(values), -1).all(1)))
+            raise ValueError(
+                f"task {task.name} ({task.environment}): {what} of step {step} is {values[first]} in the episode with seed "
+                f"{seeds[episodes[first]]}; it must be finite"
+            )
+
     training = model.training
     model.eval()
     with torch.inference_mode():
         for step in range(task.horizon):
+            check_finite("the state", states)
             history.observe(states)
             actions = history.act(model)
+            check_finite("the model's action", actions)
             states, rewards, finished = step_all(sub_envs, actions)
+            check_finite("the reward", rewards)
             returns[episodes] += rewards
             lengths[episodes] += 1
             history.record_rewards(rewards)

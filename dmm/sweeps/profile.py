@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields
-from dmm.config import Trial
+
+if TYPE_CHECKING:  # the names of profiles must be found fast, for the shell
+    from dmm.config import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ def workers_on(profile: Profile, node: Mapping[str, float]) -> int:
     return int(min(by_cpu, by_gpu))
 
 
-def check_batches(profile: Profile, trials: Iterable[Trial]) -> None:
+def check_batches(profile: Profile, trials: Iterable["Trial"]) -> None:
     """Raises ValueError if there are more workers than rows in a batch."""
     smallest = min(trial.training.batch_size for trial in trials)
     if smallest < profile.workers:

@@ -16,6 +16,7 @@ from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrialResult
 from dmm.sweeps.status import SweepStatus
+from dmm.tracking.content import row_labels
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.progress import newest_numbers
 from dmm.trials.run import fail
@@ -37,7 +38,7 @@ class SweepProgress:
     def __init__(self, table: Table, trials: list[Trial], recorder: Recorder, say: Callable[[str], None]) -> None:
         self.table, self.recorder, self.say = table, recorder, say
         self.status = SweepStatus(table, trials)
-        self.trials = self.status.trials
+        self.trials, self.labels = self.status.trials, row_labels(table)
         self.failed: dict[str, str] = {}  # trial -> reason
         self.unsent: dict[str, TrialResult] = {}  # trial -> the result that MLflow has not taken
         self.away_since: float | None = None  # when MLflow last failed
@@ -55,6 +56,7 @@ class SweepProgress:
 
     def start(self) -> list[Trial]:
         """Reads the results of earlier sweeps. Returns the trials that are not finished."""
+        self.recorder.keep_only(self.table)
         for trial_id in self.trials:
             self.push(trial_id)
             if self.status.statuses[trial_id] != "finished":
@@ -97,7 +99,7 @@ class SweepProgress:
             trial_id, found = next(iter(self.unsent.items()))
             del self.unsent[trial_id]
             try:
-                self.recorder.push(found, [self.table.name])
+                self.recorder.push(found, {self.table.name: self.labels[trial_id]})
             except TrackingError as error:
                 if self.away_since is None:
                     self.say(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.progress_bar import spell_duration
+from dmm.base.secrets import masked
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
@@ -143,7 +144,7 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
         from dmm.tracking.mlflow_store import Recorder
 
         found = Recorder(uri).summaries(table)
-        where = f"as recorded in {uri}"
+        where = f"as recorded in {masked(uri)}"
     else:
         found = {}
         for trial_id, trial in status.trials.items():

@@ -3,15 +3,21 @@
 Logs, status and stop of a job are Ray's own commands: `ray job logs`, `ray job status`, `ray job stop`.
 """
 
+import logging
 import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from dmm.base.paths import home
+from dmm.base.secrets import masked, secret_names
 from dmm.config import Table
 
 UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files. Ray's job server answers 413 from here on
+SECRETS = (
+    "Unset it here, and give it to the head's processes: as a variable of the head (in Kubernetes from a Secret), or in a file "
+    "there, ~/.mlflow/credentials for an MLflow server and ~/.pgpass for Postgres"
+)
 CARRIED = ("DMM_", "MLFLOW_TRACKING_", "MINARI_DATASETS_")  # a job gets the variables that begin so
 
 
@@ -22,6 +28,7 @@ def upload(folder: Path) -> list[tuple[int, str]]:
     from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 
     sizes: list[tuple[int, str]] = []
+    logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)  # it names each file
 
     def add(path: Path) -> None:
         if path.is_file():
@@ -63,7 +70,7 @@ def connect(address: str):
             f"RAY_AUTH_MODE=token on both sides, and the head's token as RAY_AUTH_TOKEN: {str(error).splitlines()[0]}"
         ) from error
     except (ConnectionError, OSError, RuntimeError) as error:
-        raise ValueError(f"no Ray head answers at {address}: {error}; --address is that of its dashboard") from error
+        raise ValueError(f"no Ray head answers at {address}; --address is that of its dashboard") from error
     theirs = client._server_ray_version or "an unknown version"
     if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
         raise ValueError(f"the head at {address} runs Ray {theirs}; here is {ray.__version__}: install the same")
@@ -82,14 +89,20 @@ def submit(
     for word in words:
         if word.endswith((".py", ".toml")) and (Path(word).is_absolute() or not (folder / word).is_file()):
             raise ValueError(f"{word} does not travel with the job: give a path below {folder.absolute()}")
+    variables = {key: value for key, value in os.environ.items() if key.startswith(CARRIED)} | {"PYTHONUNBUFFERED": "1"}
+    variables |= {"MLFLOW_TRACKING_URI": uri} if uri else {}
+    if found := secret_names(variables):
+        raise ValueError(
+            f"{found[0]} holds a password, and everyone who reaches Ray's dashboard can read a job's variables. {SECRETS}"
+        )
     say(check_upload(folder))
     client = connect(address)
-    say(f"head: {address}, Ray {client._server_ray_version}, RAY_AUTH_MODE {os.environ.get('RAY_AUTH_MODE', 'unset')}")
-    variables = {key: value for key, value in os.environ.items() if key.startswith(CARRIED)} | {"PYTHONUNBUFFERED": "1"}
+    say(
+        f"head: {masked(address)}, Ray {client._server_ray_version}, RAY_AUTH_MODE {os.environ.get('RAY_AUTH_MODE', 'unset')}"
+    )
     if uri:
         from dmm.tracking.mlflow_store import Recorder, TrackingError
 
-        variables["MLFLOW_TRACKING_URI"] = uri
         try:
             say(f"MLflow: {Recorder(uri).uri}")
         except TrackingError as error:  # its name may be one of the cluster's
@@ -103,5 +116,5 @@ def submit(
     )
     say(f"submitted {job}")
     for command in (["logs", "--follow"], ["status"], ["stop"]):
-        say(f"  {shlex.join(['ray', 'job', *command, '--address', address, job])}")
+        say(f"  {shlex.join(['ray', 'job', *command, '--address', masked(address), job])}")
     return job

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dmm import data
 from dmm.base.paths import check_writable, home
+from dmm.base.text_tables import counted
 from dmm.config import Table, Trial, edited_code
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
@@ -74,7 +75,7 @@ def sweep(
         progress = SweepProgress(table, trials, recorder, say)
         pending = progress.start()
         say(
-            f"{table.name}: {len(trials)} trials, {len(trials) - len(pending)} of them finished before; "
+            f"{table.name}: {counted(len(trials), 'trial')}, {len(trials) - len(pending)} of them finished before; "
             f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
         )
         try:

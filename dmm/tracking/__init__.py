@@ -1,8 +1,9 @@
 """MLflow. No other package imports it.
 
 mlflow_store.py  the tracking store: one run for each trial, written by the driver and read by reports
+database.py      the database behind it: made whole, checked, and moved with its folder
 content.py       the params, metrics and tags of a run
-view.py          the view of an ablation grid on MLflow's page
+view.py          the view of a table's runs on MLflow's page
 
 The settings below must be made before the first import of MLflow.
 """
@@ -15,5 +16,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # seconds
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds
-for noisy in ("alembic", "mlflow.store.db.utils"):
-    logging.getLogger(noisy).setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(
+    logging.CRITICAL
+)  # errors are raised too. Tracebacks would say it twice

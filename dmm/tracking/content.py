@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
-from dmm.config import BEST, LAST
+from dmm.base.checksums import json_sha256
+from dmm.config import BEST, LAST, Table
 from dmm.results.score import trial_score
 from dmm.schema import TrialRecord, TrialResult, TrialSummary, from_json, to_json
 
@@ -51,10 +52,15 @@ def curve_metrics(result: TrialResult, losses: int, updates: Collection[int]) ->
     """
     points = [Point("train/loss", point.loss, point.update) for point in result.training.loss[losses:]]
     for evaluation in (entry for entry in result.evaluations if entry.update not in updates):
-        label, mean = evaluation.target.replace(" ", "_"), fmean(evaluation.returns)
-        points.append(Point(f"eval/return_{label}", mean, evaluation.update))
-        points.append(Point(f"eval/score_{label}", result.task.normalised_score(mean), evaluation.update))
+        target, mean = evaluation.target, fmean(evaluation.returns)
+        points.append(Point(curve("return", target), mean, evaluation.update))
+        points.append(Point(curve("score", target), result.task.normalised_score(mean), evaluation.update))
     return points
+
+
+def curve(kind: str, target: str) -> str:
+    """The metric of the returns or scores at a target: eval/score_0.5_of_max."""
+    return f"eval/{kind}_{target.replace(' ', '_')}"
 
 
 def final_metrics(summary: TrialSummary) -> list[Point]:
@@ -70,14 +76,46 @@ def final_metrics(summary: TrialSummary) -> list[Point]:
     return found
 
 
-def pack(summary: TrialSummary) -> dict[str, str]:
-    """A summary as JSON in tags: one tag, or several if it is long."""
+def row_tag(table: str) -> str:
+    """The tag of the runs of a table. Its value is the label of the run's row."""
+    return f"dmm.row.{table}"
+
+
+def row_labels(table: Table) -> dict[str, str]:
+    """The label of each trial's row, by second id. If rows share a trial, the first one's."""
+    labels: dict[str, str] = {}
+    for row in table.rows:
+        for column in table.columns:
+            for trial in table.cell(row, column):
+                labels.setdefault(trial.returns_id, row.label)
+    return labels
+
+
+def pack(result: TrialResult, summary: TrialSummary) -> dict[str, str]:
+    """The tags that say what was sent: the points of the curves, and the summary as JSON. They have a checksum.
+
+    Anyone can edit tags on MLflow's page. A long summary takes several tags.
+    """
     text = json.dumps(to_json(summary), separators=(",", ":"))
     parts = [text[first : first + TAG_LENGTH] for first in range(0, len(text), TAG_LENGTH)]
-    return {"dmm.summaries": str(len(parts))} | {f"dmm.summary.{i}": part for i, part in enumerate(parts)}
+    updates = dict.fromkeys(entry.update for entry in result.evaluations)
+    tags = {"dmm.sent": " ".join(map(str, [len(result.training.loss), *updates])), "dmm.summaries": str(len(parts))}
+    tags |= {f"dmm.summary.{i}": part for i, part in enumerate(parts)}
+    return tags | {"dmm.sha256": json_sha256(tags)}
 
 
-def unpack(tags: Mapping[str, str]) -> TrialSummary:
-    """The summary that `pack` wrote into tags."""
-    count = int(tags["dmm.summaries"])
-    return from_json(TrialSummary, json.loads("".join(tags[f"dmm.summary.{i}"] for i in range(count))))
+def unpack(tags: Mapping[str, str]) -> TrialSummary | None:
+    """The summary that `pack` wrote into tags. None if nothing was sent yet. Raises ValueError if a tag was edited or cut."""
+    if not any(name in tags for name in ("dmm.sent", "dmm.summaries", "dmm.sha256")):
+        return None
+    try:
+        parts = {name: tags[name] for i in range(int(tags["dmm.summaries"])) if (name := f"dmm.summary.{i}")}
+        packed = {name: tags[name] for name in ("dmm.sent", "dmm.summaries")} | parts
+        if tags["dmm.sha256"] != json_sha256(packed):
+            raise ValueError("its tags dmm.* do not have their checksum")
+        summary = from_json(TrialSummary, json.loads("".join(parts.values())))
+    except KeyError as error:
+        raise ValueError(f"it has no tag {error}") from None
+    if summary.id != tags["dmm.returns_id"]:
+        raise ValueError(f"its tag dmm.returns_id is not {summary.id}, its trial")
+    return summary

@@ -6,40 +6,48 @@ again. A point's timestamp is derived from its step, so a store drops a point th
 
 import json
 import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import sqlalchemy
-from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
 
 from dmm.base import provenance
 from dmm.base.lock import hold
 from dmm.base.paths import home
+from dmm.base.secrets import masked
 from dmm.config import Table
 from dmm.results.score import summarise
 from dmm.schema import ReportSource, TrialResult, TrialSummary, to_json
-from dmm.tracking.content import Point, curve_metrics, final_metrics, pack, params, run_name, unpack
-from dmm.tracking.view import ablation_view
+from dmm.tracking.content import (
+    Point,
+    curve_metrics,
+    final_metrics,
+    pack,
+    params,
+    row_labels,
+    row_tag,
+    run_name,
+    unpack,
+)
+from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, sqlite_uri
+from dmm.tracking.view import table_view
 
-EXPERIMENT = "dmm"
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PAGE = 200  # runs in one answer, so that it arrives well within the timeout
 BATCH = 800  # metrics in one request. With params and tags this is below MLflow's limit of 1,000
+AGAIN = "`dmm sync` of its table sends the trial again"
 HINT = (
     ". A tracking URI is http://HOST:PORT of a running server, sqlite:////PATH or postgresql://USER@HOST/NAME; "
     "without one, results are recorded in DMM_HOME"
 )
-
-
-class TrackingError(ValueError):
-    """MLflow does not answer, or refuses a request."""
+GONE = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # MLflow's answers about a deleted run
 
 
 @dataclass
@@ -50,24 +58,23 @@ class StoredRun:
     status: str  # of MLflow
     start: int  # milliseconds
     tags: dict[str, str]
+    doubles: list[str] = field(default_factory=list)  # further runs of the same trial, which should not exist
 
 
 class Recorder:
-    """A tracking store with its one experiment. Both are created here, once, by the driver."""
+    """A tracking store with its one experiment. Both are created here, once, by the driver.
 
-    def __init__(self, uri: str | None = None) -> None:
-        uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
-        self.uri = without_password(uri)
+    `say` takes a line whenever something stored is corrected.
+    """
+
+    def __init__(self, uri: str | None = None, say: Callable[[str], None] = print) -> None:
+        uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
+        self.uri, self._say = masked(uri), say
         self._runs: dict[str, StoredRun] | None = None
-        remote = uri.startswith(("http://", "https://", "databricks"))
-        home().mkdir(parents=True, exist_ok=True)
-        # a database is made by its first user, and corrupted by two at once
-        with self._errors(HINT), nullcontext() if remote else FileLock(home() / ".mlflow.lock"):
-            if not remote:
-                check_database(uri)
-            # sqlite allows one write at a time. Others wait, by sqlite's default for 5 s
-            self._client = MlflowClient(f"{uri}?timeout=60" if uri.startswith("sqlite:") and "?" not in uri else uri)
-            self.experiment = self._experiment(None if remote else (home() / "mlartifacts").as_uri())
+        is_remote = uri.startswith(("http://", "https://", "databricks"))
+        with self._errors(HINT):
+            self._client = MlflowClient(uri) if is_remote else open_database(uri, say)
+            self.experiment = self._experiment(None if is_remote else (home() / "mlartifacts").as_uri())
 
     def _experiment(self, place: str | None) -> str:
         """The experiment's id. If there is none, one of several processes makes it."""
@@ -78,53 +85,120 @@ class Recorder:
                 if not (found := self._client.get_experiment_by_name(EXPERIMENT)):
                     raise
         if found.lifecycle_stage == "deleted":
-            raise TrackingError(f"experiment {EXPERIMENT!r} of {self.uri} is deleted; restore it or delete it for good")
+            store = shlex.quote(self.uri)
+            raise TrackingError(
+                f"experiment {EXPERIMENT!r} of {self.uri} is in MLflow's trash. To restore it: MLFLOW_TRACKING_URI={store} "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}. To delete it for good: "
+                f"mlflow gc --backend-store-uri DATABASE --experiment-ids {found.experiment_id}"
+            )
+        if place and found.artifact_location.startswith("file:"):
+            folder = Path(local_file_uri_to_path(found.artifact_location))
+            if not folder.parent.exists():  # a DMM_HOME that was moved, or that is on another machine
+                raise TrackingError(
+                    f"experiment {EXPERIMENT!r} of {self.uri} keeps its artifacts in {folder}, and {folder.parent} is gone. "
+                    f"If it was moved, link it: ln -s {shlex.quote(str(home()))} {shlex.quote(str(folder.parent))}"
+                )
         return found.experiment_id
 
-    def push(self, result: TrialResult, tables: Sequence[str] = ()) -> None:
+    def push(self, result: TrialResult, rows: Mapping[str, str]) -> None:
         """Sends the part of a result that MLflow does not have yet. A finished run stays finished.
 
-        Raises TrackingError if the store does not take it.
+        `rows` has the label of the trial's row for each table that needs it. Raises TrackingError if the store does not take
+        the result.
         """
         with self._errors():
-            stored = self._stored(result.id)
-            summary, status = summarise(result), STATUS[result.status]
-            sha256 = summary.data.sha256
-            if stored and "dmm.summaries" in stored.tags and unpack(stored.tags).data.sha256 != sha256:
-                self._client.delete_run(stored.run_id)  # made with other data, its curves would stay among the new ones
-                del self._runs[result.id]  # pyright: ignore[reportOptionalSubscript]  looked up just now
-                stored = None
-            stored = stored or self._create(result)
-            losses, *evaluated = map(int, stored.tags.get("dmm.sent", "0").split())
-            tags = {f"dmm.table.{table}": "yes" for table in tables} | pack(summary)
-            updates = dict.fromkeys(entry.update for entry in result.evaluations)
-            tags["dmm.sent"] = " ".join(map(str, [len(result.training.loss), *updates]))
-            tags = {key: value for key, value in tags.items() if stored.tags.get(key) != value}
-            if not tags and stored.status == status:
-                return
-            points = curve_metrics(result, losses, evaluated)
-            if status == "FINISHED" and stored.status != status:
-                points += final_metrics(summary)
-            self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
-            if status != stored.status:
-                if status == "FINISHED":
-                    self._client.log_dict(stored.run_id, to_json(result.evaluations), "episodes.json")
-                if status == "RUNNING":
-                    self._client.update_run(stored.run_id, status)
-                else:
-                    self._client.set_terminated(stored.run_id, status)
-                stored.status = status
+            try:
+                self._push(result, rows)
+            except MlflowException as error:
+                if error.error_code not in GONE:
+                    raise
+                self._runs = None  # someone has deleted the run on MLflow's page since it was looked up
+                self._push(result, rows)
+
+    def _push(self, result: TrialResult, rows: Mapping[str, str]) -> None:
+        summary, status = summarise(result), STATUS[result.status]
+        stored = self._intact(summary) or self._create(result)
+        losses, *evaluated = map(int, stored.tags.get("dmm.sent", "0").split())
+        tags = {row_tag(table): label for table, label in rows.items()} | pack(result, summary)
+        tags = {key: value for key, value in tags.items() if stored.tags.get(key) != value}
+        if not tags and stored.status == status:
+            return
+        points = curve_metrics(result, losses, evaluated)
+        if status == "FINISHED" and stored.status != status:
+            points += final_metrics(summary)
+        self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
+        if status != stored.status:
+            if status == "FINISHED":
+                self._client.log_dict(stored.run_id, to_json(result.evaluations), "episodes.json")
+            if status == "RUNNING":
+                self._client.update_run(stored.run_id, status)
+            else:
+                self._client.set_terminated(stored.run_id, status)
+            stored.status = status
+
+    def _intact(self, summary: TrialSummary) -> StoredRun | None:
+        """The run of a trial. A run is deleted if it was made with other data or edited, and so is a second one."""
+        stored = self._stored().get(summary.id)
+        if stored is None:
+            return None
+        for run_id in stored.doubles:
+            self._delete(run_id, f"is a second one of trial {summary.id}")
+        stored.doubles.clear()
+        try:
+            found = unpack(stored.tags)
+            if found is None or found.data.sha256 == summary.data.sha256:
+                return stored
+            why = "was made with other data"  # its curves would stay among the new ones
+        except ValueError as error:
+            why = f"is damaged, because {error}"
+        del self._stored()[summary.id]
+        self._delete(stored.run_id, f"{why}; trial {summary.id} is sent again")
+        return None
+
+    def _delete(self, run_id: str, why: str) -> None:
+        """Moves a run to MLflow's trash."""
+        self._say(f"MLflow's run {run_id} {why}; it is deleted")
+        self._client.delete_run(run_id)
+
+    def keep_only(self, table: Table) -> None:
+        """Takes the table's tag from the runs of trials that are not in the table any more."""
+        key, labels = row_tag(table.name), row_labels(table)
+        with self._errors():
+            for id_, stored in self._stored().items():
+                if key in stored.tags and id_ not in labels and not table.part:
+                    self._client.delete_tag(stored.run_id, key)
+                    del stored.tags[key]
 
     def summaries(self, table: Table) -> dict[str, TrialSummary]:
-        """The summaries of a table's trials by second id, each with its `run_id`, from one paginated search."""
+        """The summaries of a table's trials by second id, each with its `run_id`, from one paginated search.
+
+        A run in MLflow's trash is told of. Raises TrackingError with the run if one is damaged.
+        """
         with self._errors():
-            found = self._search(self.query(table.name))
-        wanted = [trial.returns_id for trial in table.trials()]
-        return {id_: replace(unpack(found[id_].tags), run_id=found[id_].run_id) for id_ in wanted if id_ in found}
+            runs = self._search(self.query(table.name))
+            wanted = [trial.returns_id for trial in table.trials()]
+            trash = self._search(self.query(table.name), ViewType.DELETED_ONLY) if set(wanted) - set(runs) else {}
+        for id_ in wanted:
+            if id_ in trash and id_ not in runs:
+                self._say(f"MLflow's run {trash[id_].run_id} of trial {id_} is in its trash. {AGAIN}")
+        found = {id_: self._summary(id_, runs[id_]) for id_ in wanted if id_ in runs}
+        return {id_: summary for id_, summary in found.items() if summary}
+
+    def _summary(self, trial_id: str, stored: StoredRun) -> TrialSummary | None:
+        """The summary in a run's tags. None if nothing was sent yet. Raises TrackingError if it cannot be trusted."""
+        try:
+            if stored.doubles:
+                raise ValueError(f"trial {trial_id} has a second run, {stored.doubles[0]}")
+            summary = unpack(stored.tags)
+        except ValueError as error:
+            raise TrackingError(
+                f"MLflow's run {stored.run_id} of trial {trial_id} at {self.uri} cannot be read: {error}. {AGAIN}"
+            ) from error
+        return summary and replace(summary, run_id=stored.run_id)
 
     def query(self, table: str | None = None) -> str:
         """The filter that finds the runs of one table, or of all. Runs of results before version 5 have no second id."""
-        return (f"tags.`dmm.table.{table}` = 'yes' and " if table else "") + "tags.`dmm.returns_id` != ''"
+        return (f"tags.`{row_tag(table)}` != '' and " if table else "") + "tags.`dmm.returns_id` != ''"
 
     def source(self, table: Table) -> ReportSource:
         """Where a report is read from, and by which code."""
@@ -146,19 +220,20 @@ class Recorder:
             self._client.log_artifacts(run.info.run_id, str(folder))
             self._client.set_terminated(run.info.run_id)
 
-    def view_link(self, table: str | None = None) -> str:
-        """Stores the ablation view of one table, or of all trials. Returns how to open it."""
-        key = f"ablation-{table}" if table else "ablation"
+    def view_link(self, table: Table) -> str:
+        """Stores the view of a table's runs. Returns how to open it."""
+        key = f"table-{table.name}"
         with self._errors():
             self._client.set_experiment_tag(
-                self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(ablation_view(self.query(table)))
+                self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(table_view(table, self.query(table.name)))
             )
-        path = f"/#/experiments/{self.experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
+        page = f"/#/experiments/{self.experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
+        page += "&workflowType=machine_learning"
         if self.uri.startswith("http"):
-            return self.uri.rstrip("/") + path
+            return self.uri.rstrip("/") + page
         # without the variable the server starts ten processes
-        serve = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {self.uri} --port 5000"
-        return f"{serve}\nthen open http://127.0.0.1:5000{path}"
+        serve = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui"
+        return f"{serve} --backend-store-uri {shlex.quote(self.uri)} --port 5000\nthen open http://127.0.0.1:5000{page}"
 
     @contextmanager
     def _errors(self, hint: str = "") -> Iterator[None]:
@@ -166,25 +241,32 @@ class Recorder:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            cause = without_password(" ".join(str(error).split()).split("Caused by ")[-1])[:300]
+            cause = masked(" ".join(str(error).split()).split("Caused by ")[-1])[:300]
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
-    def _stored(self, trial_id: str) -> StoredRun | None:
-        """The run of a trial. All runs are looked up once."""
+    def _stored(self) -> dict[str, StoredRun]:
+        """The runs of all trials. They are looked up once."""
         if self._runs is None:
             self._runs = self._search(self.query())
-        return self._runs.get(trial_id)
+        return self._runs
 
-    def _search(self, query: str) -> dict[str, StoredRun]:
-        """Runs by trial. If a trial has two runs, which should not happen, the older one."""
+    def _search(self, query: str, view: int = ViewType.ACTIVE_ONLY) -> dict[str, StoredRun]:
+        """Runs by trial. If a trial has several runs, the oldest one has the ids of the others."""
         found: dict[str, StoredRun] = {}
         token = None
         while True:
             page = self._client.search_runs(
-                [self.experiment], query, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token
+                [self.experiment],
+                query,
+                view,
+                max_results=PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
             )
             for run in page:
-                found.setdefault(run.data.tags["dmm.returns_id"], stored_run(run))
+                first = found.setdefault(run.data.tags["dmm.returns_id"], stored_run(run))
+                if first.run_id != run.info.run_id:
+                    first.doubles.append(run.info.run_id)
             token = page.token
             if not token:
                 return found
@@ -194,14 +276,14 @@ class Recorder:
 
         The tag is part of the same request, so no run is ever without it.
         """
-        assert self._runs is not None
+        runs = self._stored()
         with hold(home() / "mlflow.lock", "MLflow", wait=True, say=lambda text: None):
-            self._runs |= self._search(f"tags.`dmm.returns_id` = '{result.id}'")
-            if result.id not in self._runs:
+            runs |= self._search(f"tags.`dmm.returns_id` = '{result.id}'")
+            if result.id not in runs:
                 tags = {"dmm.returns_id": result.id, "dmm.weights_id": result.training.weights_id}
                 run = self._client.create_run(self.experiment, run_name=run_name(result.trial), tags=tags)
-                self._runs[result.id] = stored_run(run)
-        return self._runs[result.id]
+                runs[result.id] = stored_run(run)
+        return runs[result.id]
 
     def _log(self, stored: StoredRun, points: list[Point], params: dict[str, object], tags: dict[str, str]) -> None:
         """Sends metrics. The tags, which say that they were sent, are part of the last request."""
@@ -220,19 +302,3 @@ class Recorder:
 def stored_run(run: Run) -> StoredRun:
     """The part of MLflow's run that is used here."""
     return StoredRun(run.info.run_id, run.info.status, run.info.start_time, dict(run.data.tags))
-
-
-def check_database(uri: str) -> None:
-    """Raises an error if a database cannot be opened or written. MLflow itself would retry for minutes."""
-    if uri.startswith("sqlite:///"):
-        path = Path(sqlalchemy.make_url(uri).database or "")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("ab").close()
-    engine = sqlalchemy.create_engine(uri)
-    sqlalchemy.inspect(engine).get_table_names()
-    engine.dispose()
-
-
-def without_password(text: str) -> str:
-    """The same text with the user and password of its URIs hidden."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)

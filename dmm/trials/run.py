@@ -11,6 +11,7 @@ import torch
 
 from dmm import data
 from dmm.base.lock import Held, LockLost, hold
+from dmm.base.paths import delete_stale
 from dmm.config import Trial
 from dmm.data.trajectories import check_task
 from dmm.models import DecisionModel, acting_config
@@ -28,6 +29,7 @@ from dmm.trials.storage import (
     set_aside,
     training_lock,
     training_path,
+    trial_folder,
     write_checked,
 )
 from dmm.trials.train import (
@@ -145,8 +147,10 @@ def finished(trial: Trial) -> TrialResult | None:
 def repair(trial: Trial) -> None:
     """Sets a damaged evaluation aside, and damaged weights that it still needs.
 
-    The episodes are rolled out again. The weights count as missing.
+    The episodes are rolled out again. The weights count as missing. Weights that a killed process was about to write or to
+    delete are deleted.
     """
+    delete_stale(trial_folder(trial) / "weights")
     try:
         found = load_returns(trial)
     except ValueError as error:

@@ -11,7 +11,6 @@ evaluation is set aside and rolled out again from the kept weights. If nothing i
 restarts silently.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -25,6 +24,7 @@ from typing import TypeVar
 
 import torch
 
+from dmm.base.checksums import dump_json, load_json, seal, unseal
 from dmm.base.lock import hold, is_held
 from dmm.base.paths import home, write_atomic
 from dmm.config import Table, Trial
@@ -32,6 +32,7 @@ from dmm.schema import ReturnsResult, TrainingResult, TrialResult, from_json, to
 from dmm.training.state import TrainingState
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")  # the newest first
+DOS_FOLDER = 0x10  # the flag of a folder in a zip file's entry
 T = TypeVar("T")
 
 
@@ -52,35 +53,35 @@ def returns_path(trial: Trial) -> Path:
 
 def write_checked(path: Path, value: object) -> None:
     """Writes a value as JSON with its sha256, whole or not at all. Raises ValueError if a number is not finite."""
-    content = to_json(value)
-    write_atomic(path, json.dumps({"sha256": digest(content), "content": content}, allow_nan=False).encode())
+    write_atomic(path, dump_json(to_json(value)))
 
 
 def read_checked(kind: type[T], path: Path) -> T | None:
     """The value that `write_checked` wrote. None if there is no file. Raises ValueError if the file is damaged."""
     try:
-        found = json.loads(path.read_bytes())
-        if not isinstance(found, dict) or digest(found.get("content")) != found.get("sha256"):
-            raise ValueError("its content does not have its checksum")
-        return from_json(kind, found["content"])
+        return from_json(kind, load_json(path.read_bytes()))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error})") from error
 
 
-def digest(content: object) -> str:
-    """The sha256 of a JSON value."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def check_owner(path: Path, owner: str, expected: str) -> None:
+    """Raises ValueError if a file is another trial's. Somebody has copied it to this place."""
+    if owner != expected:
+        raise ValueError(f"{path} belongs to {owner}, and in this place it must belong to {expected}")
 
 
 def load_training(trial: Trial) -> TrainingResult | None:
     """What training has given so far. None if it has not begun, or if a checkpoint can restore a damaged file.
 
-    Raises ValueError if the file is damaged and no checkpoint exists.
+    Raises ValueError if the file is damaged, or another trial's, and no checkpoint exists.
     """
+    path = training_path(trial)
     try:
-        return read_checked(TrainingResult, training_path(trial))
+        if found := read_checked(TrainingResult, path):
+            check_owner(path, found.weights_id, trial.weights_id)
+        return found
     except ValueError as error:
         if any((trial_folder(trial) / name).exists() for name in CHECKPOINTS):
             return None
@@ -90,8 +91,11 @@ def load_training(trial: Trial) -> TrainingResult | None:
 
 
 def load_returns(trial: Trial) -> ReturnsResult | None:
-    """What the trial's evaluation has given so far. Raises ValueError if the file is damaged."""
-    return read_checked(ReturnsResult, returns_path(trial))
+    """What the trial's evaluation has given so far. Raises ValueError if the file is damaged, or another trial's."""
+    path = returns_path(trial)
+    if found := read_checked(ReturnsResult, path):
+        check_owner(path, found.returns_id, trial.returns_id)
+    return found
 
 
 def load_result(trial: Trial) -> TrialResult | None:
@@ -159,16 +163,16 @@ def append_log(trial: Trial, text: str) -> None:
 def save_checkpoint(trial: Trial, state: TrainingState) -> None:
     """Writes a checkpoint and keeps the one before. If the write fails, both older files are unchanged."""
     file = io.BytesIO()
-    torch.save(state.to_dict(), file)
+    torch.save({"weights_id": trial.weights_id, **state.to_dict()}, file)
     newest, before = (trial_folder(trial) / name for name in CHECKPOINTS)
-    write_atomic(newest, file.getvalue(), keep=before)
+    write_atomic(newest, seal(file.getvalue()), keep=before)
 
 
 def load_checkpoint(trial: Trial) -> TrainingState | None:
     """The newest intact checkpoint. None if there is no checkpoint.
 
     A damaged checkpoint is renamed, so that it cannot replace the intact one before it at the next save.
-    Raises ValueError if all checkpoints are damaged.
+    Raises ValueError if all checkpoints are damaged, or if one is another trial's.
     """
     damaged = []
     for name in CHECKPOINTS:
@@ -176,10 +180,12 @@ def load_checkpoint(trial: Trial) -> TrainingState | None:
         if not path.exists():
             continue
         try:
-            state = read_checkpoint(path)
+            owner, state = read_checkpoint(path)
         except Exception as error:  # torch, zipfile and pickle raise many types
             damaged.append((path, f"{path} is damaged ({type(error).__name__}: {error})"))
             continue
+        if owner != trial.weights_id:
+            raise ValueError(f"{path} is a checkpoint of trial {owner}, not of trial {trial.weights_id}; move it away")
         for bad, reason in damaged:
             set_aside(trial, bad, f"{reason}; continuing from the one before, at update {state.progress.update}")
         return state
@@ -189,12 +195,16 @@ def load_checkpoint(trial: Trial) -> TrainingState | None:
     return None
 
 
-def read_checkpoint(path: Path) -> TrainingState:
-    """Reads a checkpoint without unpickling code. torch ignores the checksums in the file, so they are checked here."""
-    with zipfile.ZipFile(path) as file:
-        if bad := file.testzip():
-            raise ValueError(f"{bad} does not have its checksum")
-    return TrainingState.from_dict(torch.load(path, map_location="cpu", weights_only=True))
+def read_checkpoint(path: Path) -> tuple[str, TrainingState]:
+    """Reads a checkpoint without unpickling code: the first id of its trial, and the state."""
+    file = io.BytesIO(unseal(path.read_bytes()))
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            if entry.is_dir() or entry.external_attr & DOS_FOLDER:  # torch would leave its tensor as the memory was
+                raise ValueError(f"its entry {entry.filename} is a folder")
+    file.seek(0)
+    values = torch.load(file, map_location="cpu", weights_only=True)
+    return values.pop("weights_id"), TrainingState.from_dict(values)
 
 
 def training_lock(trial: Trial) -> Path:

@@ -1,5 +1,6 @@
 """Training of a trial in this process, from its checkpoint to its end. It keeps the weights that evaluations want."""
 
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,8 +34,16 @@ OnWeights = Callable[[DecisionModel, WeightsCard], None]  # called with weights 
 
 @cache
 def dataset(ids: tuple[str, ...]) -> Trajectories:
-    """A dataset, opened once a process. All processes of a machine share its pages."""
-    return data.load(ids)
+    """A dataset, opened once a process. All processes of a machine share its pages. Says which states never change."""
+    found = data.load(ids)
+    if still := found.still_states:
+        print(
+            f"{found.id}: state dimensions {', '.join(map(str, still))} never change in these data. They are divided by "
+            "Training.std_offset, so a small change of one in a rollout is a large input of the model",
+            file=sys.stderr,
+            flush=True,
+        )
+    return found
 
 
 @cache

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,13 +23,14 @@ import torch
 from safetensors.torch import load, save
 
 from dmm.base.lock import hold
-from dmm.base.paths import write_atomic
+from dmm.base.paths import aside, write_atomic
 from dmm.config import Trial
 from dmm.models import DecisionModel, build_model
 from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
 from dmm.trials.storage import (
     append_log,
+    check_owner,
     load_training,
     read_checked,
     returns_path,
@@ -73,39 +73,33 @@ def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> Weigh
             trial, f"the weights at update {card.update} are other ones than those kept before, and replace them"
         )
         delete_weights(folder)
-    building = hidden(folder)
-    shutil.rmtree(building, ignore_errors=True)
+    building = aside(folder)
     write_atomic(building / WEIGHTS, data)
     write_checked(building / CARD, card)
     os.replace(building, folder)
     return card
 
 
-def hidden(folder: Path) -> Path:
-    """The name of a folder of weights while this process writes or deletes it. Such a folder does not count as kept."""
-    return folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}")
-
-
 def delete_weights(folder: Path) -> None:
     """Deletes kept weights. They are renamed first, because half a folder must not count as kept."""
-    dying = hidden(folder)
-    shutil.rmtree(dying, ignore_errors=True)
+    dying = aside(folder)
     os.replace(folder, dying)
     shutil.rmtree(dying)
 
 
 def set_damaged_aside(trial: Trial, update: int) -> None:
-    """Renames the folder of damaged weights, so that it does not count as kept."""
+    """Renames the folder of weights that are damaged, or another trial's, so that it does not count as kept."""
     folder = weights_folder(trial, update)
     if not folder.is_dir():
         return
     try:
-        read_weights(folder)
+        card = read_weights(folder)[0]
+        check_owner(folder, f"{card.weights_id} at {card.update}", f"{trial.weights_id} at {update}")
     except ValueError as error:
-        aside = folder.with_name(f".{folder.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(folder, aside)
-        append_log(trial, f"{error}; the folder is renamed to {aside.name}")
+        damaged = folder.with_name(f".{folder.name}.damaged")
+        shutil.rmtree(damaged, ignore_errors=True)
+        os.replace(folder, damaged)
+        append_log(trial, f"{error}; the folder is renamed to {damaged.name}")
 
 
 def read_weights(folder: Path) -> tuple[WeightsCard, bytes]:

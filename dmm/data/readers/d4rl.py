@@ -1,20 +1,29 @@
 """D4RL's HDF5 layout: `d4rl:PATH` is any file, `d4rl/NAME` is NAME.hdf5 in the folder DMM_D4RL (default DMM_HOME/d4rl).
 
 The arrays are flat. An episode ends where a step is terminal or timed out. An unfinished episode at the end is dropped.
+Old files have no `timeouts`. With `@horizon=1000` at the end of the id, an episode of such a file ends after 1000 steps.
 Some files also have next_observations, infos and metadata: they are not read.
 """
 
 import os
+import re
+from os.path import isdir
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmm.base.errors import unknown_name
 from dmm.base.paths import home
+from dmm.data.hdf5 import faults, open_contained
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+
+if TYPE_CHECKING:
+    import h5py
 
 PREFIXES = ("d4rl",)
 VECTORS, SCALARS = ("observations", "actions"), ("rewards", "terminals", "timeouts")  # of a step
+HORIZON = "@horizon="  # at the end of an id
 
 
 def folder() -> Path:
@@ -22,11 +31,20 @@ def folder() -> Path:
     return Path(os.environ.get("DMM_D4RL", home() / "d4rl")).expanduser().resolve()
 
 
+def parse(dataset_id: str) -> tuple[str, int | None]:
+    """The id without its horizon, and the horizon in steps. Raises ValueError if it is no number of steps."""
+    name, mark, given = dataset_id.partition(HORIZON)
+    if mark and not re.fullmatch(r"[1-9]\d{0,8}", given):
+        raise ValueError(f"{dataset_id}: the horizon is {given!r}; it takes a number of steps, as in {HORIZON}1000")
+    return name, int(given) if mark else None
+
+
 def path(dataset_id: str) -> Path:
     """The file of a dataset."""
-    if dataset_id.startswith("d4rl:"):
-        return Path(dataset_id.removeprefix("d4rl:")).expanduser().resolve()
-    return folder() / f"{dataset_id.removeprefix('d4rl/')}.hdf5"
+    name, _ = parse(dataset_id)
+    if name.startswith("d4rl:"):
+        return Path(name.removeprefix("d4rl:")).expanduser().resolve()
+    return folder() / f"{name.removeprefix('d4rl/')}.hdf5"
 
 
 def local_ids() -> list[str]:
@@ -38,26 +56,27 @@ def absent(dataset_id: str) -> ValueError:
     """The error for a file that does not exist."""
     if dataset_id.startswith("d4rl:"):
         file = path(dataset_id)
-        return ValueError(f"{dataset_id}: {file} is {'a folder, not a file' if file.is_dir() else 'not there'}")
+        return ValueError(f"{dataset_id}: {file} is {'a folder, not a file' if isdir(file) else 'not there'}")
     message = unknown_name("dataset", dataset_id, local_ids(), str(folder()))
     return ValueError(f"{message} A file elsewhere is d4rl:PATH; DMM_D4RL names another folder.")
 
 
 def read(dataset_id: str) -> Trajectories:
     """Reads a file's whole episodes. Raises ValueError for damaged files and bad arrays, with key and row."""
+    _, horizon = parse(dataset_id)
     file = path(dataset_id)
-    arrays = {key: array(file, key) for key in (*VECTORS, *SCALARS)}
+    arrays = read_arrays(file, horizon)
     longest = max(arrays, key=lambda key: len(arrays[key]))
     for key, value in arrays.items():
         if len(value) < len(arrays[longest]):
             raise ValueError(f"{file}: {key!r} ends at row {len(value)}; {longest!r} has {len(arrays[longest])} rows")
         check_finite(str(file), key, value)
     terminals = arrays["terminals"].astype(bool)
-    ends = np.flatnonzero(terminals | arrays["timeouts"].astype(bool)) + 1
+    timeouts = reached(terminals, horizon) if horizon else arrays["timeouts"].astype(bool)
+    ends = np.flatnonzero(terminals | timeouts) + 1
     if not len(ends):
-        raise ValueError(
-            f"{file}: no complete episode: 'terminals' and 'timeouts' are false in all {len(terminals)} rows"
-        )
+        cut = f"no episode has {horizon} steps" if horizon else "'timeouts' is false"
+        raise ValueError(f"{file}: no complete episode in {len(terminals)} rows: 'terminals' is false and {cut}")
     whole = slice(ends[-1])
     return assemble(
         dataset_id,
@@ -69,26 +88,41 @@ def read(dataset_id: str) -> Trajectories:
     )
 
 
-def array(file: Path, key: str) -> np.ndarray:
-    """Reads one array of a file: [N, D] for a key of VECTORS, [N] for a key of SCALARS."""
+def reached(terminals: np.ndarray, horizon: int) -> np.ndarray:
+    """Where episodes that do not terminate sooner have so many steps: flags [N], from flags [N]."""
+    flags, first = np.zeros(len(terminals), bool), 0
+    for end in [*np.flatnonzero(terminals) + 1, len(terminals)]:
+        flags[first + horizon - 1 : end : horizon] = True
+        first = end
+    return flags
+
+
+def read_arrays(file: Path, horizon: int | None) -> dict[str, np.ndarray]:
+    """Reads the arrays that make episodes: [N, D] for a key of VECTORS, [N] for another one. A horizon replaces timeouts."""
+    with open_contained(file) as opened:
+        if horizon and "timeouts" in opened:
+            raise ValueError(f"{file} has 'timeouts', which say where its episodes end; leave out {HORIZON}{horizon}")
+        return {key: array(opened, key) for key in (*VECTORS, *SCALARS) if not (horizon and key == "timeouts")}
+
+
+def array(opened: "h5py.File", key: str) -> np.ndarray:
+    """Reads one array of an open file."""
     import h5py
 
-    try:
-        with h5py.File(file, "r") as opened:
-            if key not in opened:
-                raise ValueError(
-                    f"{file} has no {key!r}, which is needed to find its episodes; it has {', '.join(map(str, opened))}"
-                )
-            found = opened[key]
-            if not isinstance(found, h5py.Dataset):
-                raise ValueError(f"{file}: {key!r} is a {type(found).__name__.lower()}, not an array")
-            if key in VECTORS:
-                check_vectors(str(file), key, found.shape, found.dtype)
-                return found[()]
-            if not found.shape or found.shape[1:] not in ((), (1,)) or found.dtype.kind not in "biuf":
-                raise ValueError(
-                    f"{file}: {key!r} is {found.dtype} of shape {found.shape}; it must have one number a step"
-                )
-            return found[()].reshape(-1)
-    except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as error:  # h5py has no error class of its own
-        raise ValueError(f"{file}: {key!r} cannot be read. The file is damaged or is not HDF5: {error}") from None
+    file, where = opened.filename, f"{opened.filename}: {key!r}"
+    with faults(where):
+        found, there = opened.get(key), ", ".join(map(str, opened))
+    if found is None:
+        hint = f". If every episode was cut after 1000 steps, add {HORIZON}1000 to the id" if key == "timeouts" else ""
+        raise ValueError(f"{file} has no {key!r}, which is needed to find its episodes; it has {there}{hint}")
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{where} is a {type(found).__name__.lower()}, not an array")
+    with faults(where):
+        shape, kind = found.shape, found.dtype
+    if key in VECTORS:
+        check_vectors(file, key, shape, kind)
+    elif not shape or shape[1:] not in ((), (1,)) or kind.kind not in "biuf":
+        raise ValueError(f"{where} is {kind} of shape {shape}; it must have one number a step")
+    with faults(where):
+        values = found[()]
+    return values if key in VECTORS else values.reshape(-1)

@@ -59,7 +59,15 @@ def parse(dataset_id: str) -> Collection:
 
 
 def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
-    """The id of the same policy's dataset with other steps or another seed. None keeps the id's own."""
+    """The id of the same policy's dataset with other steps or another seed. None keeps the id's own.
+
+    Raises ValueError for an id of another source, whose data cannot be collected.
+    """
+    if not dataset_id.startswith("dmm/"):
+        how = f": minari download {dataset_id.removeprefix('minari/')}" if dataset_id.startswith("minari/") else ""
+        raise ValueError(
+            f"{dataset_id!r} is not collected but got from elsewhere{how}. Collected are dmm/TASK/POLICY-v0"
+        )
     changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
     return replace(parse(dataset_id), **changes).id if changes else dataset_id
 

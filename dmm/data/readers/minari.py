@@ -3,13 +3,13 @@
 Nothing is downloaded.
 """
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from dmm.base.errors import unknown_name
+from dmm.data.hdf5 import faults, open_contained
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
 PREFIXES = ("minari",)
@@ -55,17 +55,18 @@ def read(dataset_id: str) -> Trajectories:
     """
     from minari.dataset.minari_storage import MinariStorage
 
-    try:
+    where, file = f"{dataset_id}: {path(dataset_id)}", path(dataset_id)
+    if file.suffix == ".hdf5":
+        open_contained(file).close()
+    with faults(where):
         storage = MinariStorage.read(folder(dataset_id) / "data")
-        for key, space in {"observations": storage.observation_space, "actions": storage.action_space}.items():
-            shape = (storage.total_steps, *(space.shape or ())) if type(space).__name__ == "Box" else ()
-            check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, np.dtype(space.dtype or object))
-        episodes = [
-            check_episode(dataset_id, episode) for episode in storage.get_episodes(range(storage.total_episodes))
-        ]
-    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{dataset_id}: {path(dataset_id)} is damaged or incomplete: {error}") from None
-    kept = [episode for episode in episodes if episode is not None]
+        steps, spaces = storage.total_steps, (storage.observation_space, storage.action_space)
+    for key, space in zip(("observations", "actions"), spaces, strict=True):
+        shape, kind = (steps, *(space.shape or ())), np.dtype(space.dtype or object)
+        check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, kind)
+    with faults(where):
+        episodes = list(storage.get_episodes(range(storage.total_episodes)))
+    kept = [whole for episode in episodes if (whole := check_episode(dataset_id, episode)) is not None]
     if not kept:
         raise ValueError(f"{dataset_id}: no complete episode in {path(dataset_id)}")
     states, actions, rewards, terminated = zip(*kept, strict=True)

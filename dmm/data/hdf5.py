@@ -1,0 +1,52 @@
+"""HDF5 files of others. All that is read lies in the file itself, and every fault is one ValueError."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import h5py
+
+
+@contextmanager
+def faults(where: str) -> Iterator[None]:
+    """Turns every error in the block into a ValueError that begins with `where`. The block only calls a reading library."""
+    try:
+        yield
+    except Exception as error:  # h5py and Minari have no error class of their own
+        said = " ".join(str(error).split()) or type(error).__name__
+        reason = "The file is damaged or is not HDF5"
+        if "unable to lock" in said:
+            reason = (
+                "Another process has the file open for writing. Try again when it has ended. On a file system without locks, "
+                "HDF5_USE_FILE_LOCKING=FALSE helps"
+            )
+        elif isinstance(error, PermissionError):
+            reason = "This user may not read the file"
+        raise ValueError(f"{where} cannot be read. {reason}: {said}") from None
+
+
+def open_contained(path: Path) -> "h5py.File":
+    """Opens a file for reading. Raises ValueError if it refers to other files: HDF5 would open them, whatever they are."""
+    import h5py
+
+    with faults(str(path)):
+        file = h5py.File(path, "r")
+
+    def refers(name: str | bytes, link: object) -> str | None:
+        if isinstance(link, h5py.ExternalLink):
+            return f"{name!r} is a link to another file, {link.filename}"
+        if isinstance(link, h5py.HardLink) and isinstance(found := file[name], h5py.Dataset):
+            if found.external:
+                return f"{name!r} has its values in another file, {found.external[0][0]}"
+            if found.is_virtual:
+                return f"{name!r} has its values in other files"
+        return None
+
+    with faults(str(path)):
+        said = file.visititems_links(refers)
+    if said:
+        file.close()
+        raise ValueError(f"{path}: {said}. Only files that are whole in themselves are read")
+    return file

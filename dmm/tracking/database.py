@@ -1,0 +1,151 @@
+"""The database behind MLflow: made whole or not at all, checked before it is used, and right about where it lies.
+
+MLflow makes its tables in about 1,700 statements. A process that dies between two of them leaves a file that MLflow can
+neither use nor mend. So a sqlite file is made in memory, and written when it is complete. MLflow also fills a gap in an old
+database without a word, for example a lost table by an empty one. So a database is checked before MLflow sees it.
+"""
+
+import shlex
+import sqlite3
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.store.db.base_sql_model import Base
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import NullPool, make_url, text
+
+from dmm.base.paths import home, write_atomic
+from dmm.base.secrets import masked
+
+TABLES = frozenset(Base.metadata.tables)  # of MLflow
+EXPERIMENT = "dmm"
+LOCK_SECONDS = 60  # for which a writer of sqlite waits for another one. sqlite's default is 5
+
+
+class TrackingError(ValueError):
+    """MLflow does not answer, or refuses a request, or what it has stored is damaged."""
+
+
+def sqlite_uri(path: Path) -> str:
+    """The tracking URI of a sqlite file. Raises TrackingError for a path that no URI can hold."""
+    plain = f"sqlite:///{path}"
+    if make_url(plain).database == str(path):
+        return plain
+    # With the short scheme, MLflow would make a folder of the encoded name beside the right one
+    encoded = f"sqlite+pysqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+    if make_url(encoded).database == str(path):
+        return encoded
+    raise TrackingError(f"{path} has a character that a database's address cannot hold: use a folder without ? and %")
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a sqlite URI. None for other databases. Raises TrackingError for a sqlite URI without a file."""
+    if not uri.startswith("sqlite"):
+        return None
+    database = make_url(uri).database or ""
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise TrackingError(f"{uri} names no file: results would be lost. A file is sqlite:////PATH")
+    return Path(database).resolve()
+
+
+def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
+    """A client of a database. Makes the database if there is none, one process at a time.
+
+    A sqlite file keeps its artifacts beside it. If it was moved or copied, the stored places are corrected, and `say` tells.
+    Raises TrackingError if the database is half made, damaged or of another version of MLflow.
+    """
+    path = sqlite_file(uri)
+    lock = path.with_name(f".{path.name}.lock") if path else home() / ".mlflow.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        if path:
+            if not path.exists() or not tables_of(uri):
+                make(path)
+            path.open("ab").close()  # raises OSError if it cannot be written
+        check(uri)
+        if path:
+            move_artifacts(uri, artifacts_of(path), say)
+            if "?" not in uri:
+                # MLflow keeps the connections of each URI, also to a file that was replaced. So each file has its own URI
+                uri += f"?timeout={LOCK_SECONDS}.{path.stat().st_ino}"
+        return MlflowClient(uri)
+
+
+def artifacts_of(path: Path) -> str:
+    """The URI of the folder for artifacts of a sqlite file."""
+    return (path.parent / "mlartifacts").as_uri()
+
+
+def make(path: Path) -> None:
+    """Writes a new sqlite file with MLflow's tables and an empty experiment, whole or not at all."""
+    # a name of its own, because MLflow keeps the connections of each URI
+    store = SqlAlchemyStore(f"sqlite:///file:{uuid.uuid4().hex}?mode=memory&uri=true", artifacts_of(path))
+    store.create_experiment(EXPERIMENT, artifact_location=artifacts_of(path))
+    with store.engine.connect() as connection:
+        memory = connection.connection.driver_connection
+        assert isinstance(memory, sqlite3.Connection)
+        data = memory.serialize()
+    store.engine.dispose()
+    write_atomic(path, data)
+
+
+def tables_of(uri: str) -> set[str]:
+    """The tables of a database, without the note of MLflow's schema version."""
+    engine = sqlalchemy.create_engine(uri, poolclass=NullPool)
+    return set(sqlalchemy.inspect(engine).get_table_names()) - {"alembic_version"}
+
+
+def check(uri: str) -> None:
+    """Raises TrackingError with the way out, if a database has tables and they are not those of this MLflow."""
+    if not (found := tables_of(uri)):
+        return
+    migrations = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    with sqlalchemy.create_engine(uri, poolclass=NullPool).connect() as connection:
+        version = ", ".join(MigrationContext.configure(connection).get_current_heads())
+        of_runs = found & {"runs", "_alembic_tmp_runs"}  # the second one while MLflow changes the first
+        is_used = any(connection.scalar(text(f"SELECT count(*) FROM {table}")) for table in of_runs)
+    missing, is_current = sorted(TABLES - found), version == migrations.get_current_head()
+    if not missing and is_current:
+        return
+    path, again = sqlite_file(uri), "`dmm sync TABLE` then sends the results of DMM_HOME again"
+    away = f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}" if path else "Empty it"
+    if not TABLES & found:
+        problem = f"it belongs to another program, because it has a table {min(found)}. Name another database"
+    elif not is_used:
+        problem = f"it is half made: its making was interrupted, and it has no run. {away}. {again}"
+    elif is_current or not version:
+        lost = f"table {missing[0]}" if missing else "the version of its schema"
+        problem = f"it has lost {lost}. {away}. {again}"
+    elif version in {script.revision for script in migrations.walk_revisions()}:
+        upgrade = f"mlflow db upgrade {shlex.quote(masked(uri))}"
+        problem = f"an older MLflow made it. Copy it to a safe place, then: {upgrade}"
+    else:
+        newer = f"a newer MLflow than {mlflow.__version__} made it (schema {version}). Install that one"
+        problem = f"{newer}, or begin a new database. {away}. {again}"
+    raise TrackingError(f"MLflow at {masked(uri)} cannot be used: {problem}")
+
+
+def move_artifacts(uri: str, place: str, say: Callable[[str], None]) -> None:
+    """Corrects the places of artifacts that a sqlite file has stored, if it was moved or copied since."""
+    with sqlalchemy.create_engine(uri, poolclass=NullPool).begin() as connection:
+        query = text("SELECT artifact_location FROM experiments WHERE name = :name")
+        before = connection.scalar(query, {"name": EXPERIMENT}) or place
+        if before == place or not before.startswith("file:"):  # a server has places of its own
+            return
+        values = {"before": before, "place": place, "inside": f"{before}/", "length": len(before) + 1}
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                text(
+                    f"UPDATE {table} SET {column} = :place || substr({column}, :length) "
+                    f"WHERE {column} = :before OR substr({column}, 1, :length) = :inside"
+                ),
+                values,
+            )
+    say(f"{sqlite_file(uri)} was moved or copied: its artifacts were in {before} and are now in {place}")

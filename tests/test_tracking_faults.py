@@ -1,0 +1,443 @@
+"""What happens to MLflow's store: a kill while it is made, a moved folder, edited tags, deleted runs, a damaged database."""
+
+import os
+import shlex
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from helpers import handmade_results as handmade
+from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from dmm.base.paths import home
+from dmm.results.score import summarise
+from dmm.sweeps.sync import sync
+from dmm.tracking import database
+from dmm.tracking.database import open_database, sqlite_uri, tables_of
+from dmm.tracking.mlflow_store import Recorder, TrackingError
+
+RESULTS = handmade.results()
+ROWS = {result.id: label for result, label in zip(RESULTS, ["DT", "DMM"] * 2, strict=True)}
+
+
+@contextmanager
+def before_each_statement(act: Callable):
+    """Calls a function before each SQL statement of this process."""
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", act)
+    try:
+        yield
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", act)
+
+
+def files(folder: Path) -> set[str]:
+    """The files of a folder, without locks."""
+    return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A new database. At no step of its making was there a file of its name."""
+    path, steps = tmp_path_factory.mktemp("store") / "mlflow.db", 0
+
+    def look(*statement) -> None:
+        nonlocal steps
+        steps += 1
+        assert not path.exists()
+
+    with before_each_statement(look):
+        database.make(path)
+    assert steps > 1000 and files(path.parent) == {"mlflow.db"}
+    return path
+
+
+@pytest.fixture(scope="module")
+def filled(template, tmp_path_factory) -> Path:
+    """A DMM_HOME with the four results, in the default store and as files."""
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copy(template, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DMM_HOME", str(folder))
+        recorder = Recorder()
+        for result in RESULTS:
+            handmade.write(result, home() / "trials")
+            recorder.push(result, {"handmade": ROWS[result.id]})
+    return folder
+
+
+@pytest.fixture
+def store(filled) -> Path:
+    """The database of this test's DMM_HOME, which is a copy of `filled`."""
+    shutil.copytree(filled, home(), dirs_exist_ok=True)
+    return home() / "mlflow.db"
+
+
+def edit(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def active_runs() -> list:
+    client = open_database(sqlite_uri(home() / "mlflow.db"), print)
+    return list(client.search_runs([client.get_experiment_by_name("dmm").experiment_id]))
+
+
+# a kill while a database is made
+
+
+def killed_at(step: int, path: Path) -> int:
+    """Makes a database in a process that ends at a step: an SQL statement, or a file opened, renamed or removed.
+
+    Returns the number of steps that were begun.
+    """
+    log = path.with_name("steps.lock")
+    if (pid := os.fork()) == 0:
+        steps = 0
+
+        def count(*_) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                end()
+
+        def end() -> None:
+            os.write(descriptor, str(steps).encode())
+            os._exit(9)
+
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        sys.addaudithook(
+            lambda event, arguments: count() if event in ("open", "os.rename", "os.mkdir", "os.remove") else None
+        )
+        try:
+            with before_each_statement(count):
+                open_database(f"sqlite:///{path}", print)
+        finally:
+            end()
+    os.waitpid(pid, 0)
+    return int(log.read_text())
+
+
+def test_a_start_that_is_killed_leaves_no_database_or_a_whole_one(tmp_path):
+    path = tmp_path / "mlflow.db"
+    assert killed_at(1000, path) == 1000 and not path.exists()
+    assert Recorder(f"sqlite:///{path}").experiment == "1" and tables_of(f"sqlite:///{path}") >= database.TABLES
+
+
+@pytest.mark.faults
+def test_a_start_can_be_killed_at_any_step(tmp_path):
+    (tmp_path / "undisturbed").mkdir()
+    total = killed_at(-1, tmp_path / "undisturbed" / "mlflow.db")
+    steps = [*range(1, total, total // 10), *range(total - 30, total + 1)]  # the file is written in the last ones
+    whole = []
+    for step in steps:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        killed_at(step, folder / "mlflow.db")
+        whole.append((folder / "mlflow.db").exists())
+        recorder = Recorder(f"sqlite:///{folder / 'mlflow.db'}")
+        assert recorder.summaries(handmade.TABLE) == {}
+    assert not whole[0] and whole[-1]
+
+
+@pytest.mark.parametrize("step", [1, 700])
+def test_ctrl_c_while_a_database_is_made_leaves_nothing(step, tmp_path):
+    steps = 0
+
+    def stop(*statement) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "mlflow.db"
+    with before_each_statement(stop), pytest.raises(KeyboardInterrupt):
+        Recorder(f"sqlite:///{path}")
+    assert files(tmp_path) == set()
+
+
+def halves(folder: Path, every: int) -> list[Path]:
+    """Copies of a database that MLflow makes in its place, taken after every so many statements."""
+    path, steps, copies = folder / "mlflow.db", 0, []
+
+    def hurry(connection, record) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    def copy(*statement) -> None:
+        nonlocal steps
+        steps += 1
+        if steps % every == 0 and path.exists():
+            copies.append(folder / str(steps))
+            copies[-1].mkdir()
+            for part in folder.glob("mlflow.db*"):  # with its journal
+                shutil.copy(part, copies[-1])
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
+    try:
+        with before_each_statement(copy):
+            SqlAlchemyStore(f"sqlite:///{path}", "file:///nowhere").engine.dispose()
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
+    return [copy / "mlflow.db" for copy in copies]
+
+
+def check_halves(paths: list[Path]) -> None:
+    """Each is made anew because it is empty, or refused with the way out, or whole."""
+    refused = 0
+    for path in paths:
+        uri = f"sqlite:///{path}"
+        if not tables_of(uri):
+            continue
+        try:
+            database.check(uri)
+            assert tables_of(uri) >= database.TABLES
+        except TrackingError as error:
+            assert "half made: its making was interrupted, and it has no run. Move it away: mv " in str(error)
+            assert "\n" not in str(error) and str(path) in str(error)
+            refused += 1
+    assert refused > len(paths) * 0.8
+
+
+def test_a_database_that_an_older_version_left_half_made_is_recognised(tmp_path):
+    check_halves(halves(tmp_path, every=90))
+
+
+@pytest.mark.faults
+def test_a_database_that_was_left_at_any_fifth_statement_is_recognised(tmp_path):
+    check_halves(halves(tmp_path, every=5))
+
+
+def test_the_way_out_of_a_half_made_database_works(store):
+    edit(store, "DELETE FROM alembic_version", "DELETE FROM runs", "DROP TABLE logged_models")
+    with pytest.raises(TrackingError, match="half made") as error:
+        Recorder()
+    words = shlex.split(str(error.value).split("Move it away: ")[1].split(". `dmm")[0])
+    assert words == ["mv", str(store), f"{store}.damaged"]
+    shutil.move(*words[1:])
+    assert sync(handmade.TABLE) == 4 and len(active_runs()) == 4
+
+
+@pytest.mark.parametrize("content", [b"", None], ids=["empty", "without tables"])
+def test_an_empty_file_becomes_a_database(content, template, monkeypatch):
+    monkeypatch.setattr(database, "make", lambda path: shutil.copy(template, path))
+    if content is None:
+        edit(home() / "mlflow.db", "CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    else:
+        (home() / "mlflow.db").write_bytes(content)
+    assert Recorder().summaries(handmade.TABLE) == {}
+
+
+# a database of another version, of another program, or with a loss
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE alembic_version SET version_num = 'zzz'", "a newer MLflow than .* made it .schema zzz.. Install that one"),
+        ("UPDATE alembic_version SET version_num = '451aebb31d03'", "an older MLflow made it.*: mlflow db upgrade sqlite"),
+        ("DROP TABLE alembic_version", "it has lost the version of its schema. Move it away: mv .*`dmm sync TABLE`"),
+        ("DROP TABLE tags", "it has lost table tags. Move it away: mv .*`dmm sync TABLE`"),
+        ("DROP TABLE logged_models", "it has lost table logged_models. Move it away"),
+    ],
+)  # fmt: skip
+def test_a_database_that_this_mlflow_cannot_use_is_one_line_with_the_way_out(statement, told, store):
+    edit(store, statement)
+    before = store.read_bytes()
+    for start in (Recorder, lambda: sync(handmade.TABLE)):
+        with pytest.raises(TrackingError, match=told) as error:
+            start()
+        assert "\n" not in str(error.value)
+    assert store.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_not_filled(tmp_path):
+    path = tmp_path / "photos.db"
+    edit(path, "CREATE TABLE photos (name TEXT)")
+    with pytest.raises(TrackingError, match="belongs to another program, because it has a table photos"):
+        Recorder(f"sqlite:///{path}")
+    assert tables_of(f"sqlite:///{path}") == {"photos"}
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:"])
+def test_a_store_that_would_forget_is_refused(uri):
+    with pytest.raises(TrackingError, match="names no file: results would be lost"):
+        Recorder(uri)
+
+
+# tags and runs that someone has edited on MLflow's page
+
+FIRST = f"run_uuid = (SELECT run_uuid FROM tags WHERE key = 'dmm.returns_id' AND value = '{RESULTS[0].id}')"
+EDITS = {
+    "a cut summary": f"UPDATE tags SET value = substr(value, 1, 50) WHERE key = 'dmm.summary.0' AND {FIRST}",
+    "another number": f"UPDATE tags SET value = replace(value, '700000', '700001') WHERE key = 'dmm.summary.0' AND {FIRST}",
+    "a lost summary": f"DELETE FROM tags WHERE key = 'dmm.summary.0' AND {FIRST}",
+    "no number of summaries": f"UPDATE tags SET value = 'x' WHERE key = 'dmm.summaries' AND {FIRST}",
+    "a huge number of summaries": f"UPDATE tags SET value = '999999999' WHERE key = 'dmm.summaries' AND {FIRST}",
+    "no number of points": f"UPDATE tags SET value = 'x' WHERE key = 'dmm.sent' AND {FIRST}",
+    "more points than were sent": f"UPDATE tags SET value = '99 10 20 30' WHERE key = 'dmm.sent' AND {FIRST}",
+    "a lost checksum": f"DELETE FROM tags WHERE key = 'dmm.sha256' AND {FIRST}",
+    "the id of another trial": (
+        f"UPDATE tags SET value = '{RESULTS[0].id}' WHERE key = 'dmm.returns_id' AND value = '{RESULTS[2].id}'"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_tag_is_one_line_with_the_run_and_sync_mends_it(name, store):
+    run_ids = {run.data.tags["dmm.returns_id"]: run.info.run_id for run in active_runs()}
+    edit(store, EDITS[name])
+    with pytest.raises(TrackingError, match=f"MLflow's run .* of trial {RESULTS[0].id} .*dmm sync") as error:
+        Recorder().summaries(handmade.TABLE)
+    assert run_ids[RESULTS[0].id] in str(error.value) and "\n" not in str(error.value)
+    assert sync(handmade.TABLE) == 4
+    found = Recorder().summaries(handmade.TABLE)
+    assert {id_: replace(summary, run_id=None) for id_, summary in found.items()} == {
+        result.id: summarise(result) for result in RESULTS
+    }
+    client = MlflowClient(sqlite_uri(store))
+    for summary in found.values():
+        assert client.get_run(summary.run_id or "").info.status == "FINISHED"
+        assert [point.step for point in client.get_metric_history(summary.run_id or "", "eval/score_x1")] == [
+            10,
+            20,
+            30,
+        ]
+
+
+def test_a_summary_of_an_unfinished_push_is_no_damage(store):
+    recorder = Recorder()
+    run = active_runs()[0]
+    for tag in ("dmm.sent", "dmm.sha256", "dmm.summaries"):
+        MlflowClient(sqlite_uri(store)).delete_tag(run.info.run_id, tag)
+    assert len(recorder.summaries(handmade.TABLE)) == 3
+
+
+def test_a_run_in_the_trash_is_told_of_and_sync_makes_it_again(store):
+    gone = active_runs()[0]
+    MlflowClient(sqlite_uri(store)).delete_run(gone.info.run_id)
+    said: list[str] = []
+    assert len(Recorder(say=said.append).summaries(handmade.TABLE)) == 3
+    (line,) = said
+    assert gone.info.run_id in line and gone.data.tags["dmm.returns_id"] in line and "dmm sync" in line
+    assert sync(handmade.TABLE) == 4
+    assert len(Recorder(say=said.append).summaries(handmade.TABLE)) == 4 and len(said) == 1
+
+
+def test_a_run_that_is_deleted_during_a_sweep_is_made_again(store, capfd):
+    recorder = Recorder()
+    recorder.keep_only(handmade.TABLE)  # it looks up all runs
+    gone = next(run for run in active_runs() if run.data.tags["dmm.returns_id"] == RESULTS[0].id)
+    MlflowClient(sqlite_uri(store)).delete_run(gone.info.run_id)
+    recorder.push(RESULTS[0], {"handmade": "DT", "other": "DT"})
+    (new,) = [run for run in active_runs() if run.data.tags["dmm.returns_id"] == RESULTS[0].id]
+    assert new.info.run_id != gone.info.run_id and new.info.status == "FINISHED"
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_of_two_runs_of_a_trial_sync_keeps_one(store):
+    client, run = MlflowClient(sqlite_uri(store)), active_runs()[0]
+    second = client.create_run(run.info.experiment_id, tags=run.data.tags)
+    id_ = run.data.tags["dmm.returns_id"]
+    with pytest.raises(TrackingError, match=f"trial {id_} has a second run, {second.info.run_id}"):
+        Recorder().summaries(handmade.TABLE)
+    sync(handmade.TABLE)
+    assert Recorder().summaries(handmade.TABLE)[id_].run_id == run.info.run_id
+
+
+def test_an_experiment_in_the_trash_is_restored_as_the_error_says(store):
+    client = MlflowClient(sqlite_uri(store))
+    client.delete_experiment("1")
+    with pytest.raises(
+        TrackingError, match="mlflow experiments restore --experiment-id 1.*mlflow gc .*--experiment-ids 1"
+    ):
+        Recorder()
+    client.restore_experiment("1")
+    assert len(Recorder().summaries(handmade.TABLE)) == 4
+
+
+# rows
+
+
+def test_a_trial_that_left_a_table_leaves_its_view(store):
+    smaller = replace(handmade.TABLE, rows=handmade.TABLE.rows[:1])
+    Recorder().keep_only(smaller.select(seeds=[0]))  # a part says nothing of the rest
+    assert sum("dmm.row.handmade" in run.data.tags for run in active_runs()) == 4
+    assert sync(smaller) == 2
+    left = {run.data.tags["dmm.returns_id"] for run in active_runs() if "dmm.row.handmade" in run.data.tags}
+    assert left == {trial.returns_id for trial in smaller.trials()} and len(active_runs()) == 4
+    assert sync(handmade.TABLE) == 4  # the row is back
+    assert sum("dmm.row.handmade" in run.data.tags for run in active_runs()) == 4
+
+
+def test_a_row_with_another_label_has_it_in_the_view(store):
+    first, second = handmade.TABLE.rows
+    sync(replace(handmade.TABLE, rows=(replace(first, label="DT, as in 2021"), second)))
+    assert sorted(run.data.tags["dmm.row.handmade"] for run in active_runs()) == ["DMM", "DMM", *["DT, as in 2021"] * 2]
+
+
+# the folder
+
+
+def test_a_copied_folder_writes_to_itself_and_a_moved_one_too(store, tmp_path, monkeypatch):
+    old, copy, moved = home(), tmp_path / "a copy", tmp_path / "moved"
+    said: list[str] = []
+    Recorder()
+    recorded = sorted(path.relative_to(old) for path in old.rglob("*"))
+    shutil.copytree(old, copy)
+    monkeypatch.setenv("DMM_HOME", str(copy))
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "table.md").write_text("a table")
+    Recorder(say=said.append).upload(report, handmade.TABLE)
+    assert said == [f"{copy / 'mlflow.db'} was moved or copied: its artifacts were in {(old / 'mlartifacts').as_uri()} and "
+                    f"are now in {(copy / 'mlartifacts').as_uri()}"]  # fmt: skip
+    assert sorted(path.relative_to(old) for path in old.rglob("*")) == recorded
+    assert [path.parents[2].parent for path in copy.rglob("table.md")] == [copy]
+
+    old.rename(moved)
+    monkeypatch.setenv("DMM_HOME", str(moved))
+    Recorder(say=said.append)
+    run = active_runs()[0]
+    assert run.info.artifact_uri.startswith(moved.as_uri())
+    text = MlflowClient(sqlite_uri(moved / "mlflow.db")).download_artifacts(run.info.run_id, "episodes.json")
+    assert '"returns"' in Path(text).read_text()
+    Recorder(say=said.append)
+    assert len(said) == 2 and not old.exists()
+
+
+def test_a_server_whose_artifacts_lay_in_a_folder_that_is_gone_is_refused(store, tmp_path):
+    """A database server is shared by several DMM_HOMEs, so the place is not corrected."""
+    recorder, gone = Recorder(), tmp_path / "old home" / "mlartifacts"
+    edit(store, f"UPDATE experiments SET artifact_location = '{gone.as_uri()}' WHERE name = 'dmm'")
+    with pytest.raises(TrackingError, match=f"keeps its artifacts in {gone}, and .*: ln -s {home()} '{gone.parent}'"):
+        recorder._experiment((home() / "mlartifacts").as_uri())
+    gone.parent.mkdir()
+    assert recorder._experiment((home() / "mlartifacts").as_uri()) == recorder.experiment
+
+
+NAMES = ["what?", "100%41", "a#b", "with space", "o'neil", 'a "b"', "ann@lab:x", "50%"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_of_any_name_holds_its_database(name, template, tmp_path, monkeypatch):
+    place = tmp_path / "homes" / name
+    place.mkdir(parents=True)
+    shutil.copy(template, place / "mlflow.db")
+    monkeypatch.setenv("DMM_HOME", str(place))
+    monkeypatch.chdir(place)
+    recorder = Recorder()
+    recorder.push(RESULTS[0], {"handmade": "DT"})
+    with closing(sqlite3.connect(place / "mlflow.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    assert len(list(place.rglob("episodes.json"))) == 1
+    assert [path.name for path in place.parent.iterdir()] == [name]
+    words = shlex.split(recorder.view_link(handmade.TABLE).splitlines()[0])
+    client = MlflowClient(words[words.index("--backend-store-uri") + 1])
+    assert len(client.search_runs([recorder.experiment])) == 1
