@@ -175,6 +175,10 @@ def test_a_tables_paths_begin_at_its_folder(tmp_path, monkeypatch):
         1
     ].source is not None
     assert len({row.model.__name__ for row in found.trials()}) == 1 and len(found.trials()) == 4
+    write(tmp_path, {"tables/beside.py": GRU, "tables/helpers.py": HELPERS})
+    write(tmp_path, {"tables/by_class.py": "from beside import GRU\n" + TABLE.replace("ARCH", "GRU")})
+    by_class = find_table("tables/by_class.py").rows[0].source
+    assert by_class == resolve("tables/beside.py")[1] and "beside" not in sys.modules
     with pytest.raises(ValueError, match="there is no file nets/gru.py"):
         Row(label="x", arch="./nets/gru.py")  # the table is read
 
@@ -258,10 +262,13 @@ BASE = "from dataclasses import dataclass\nfrom dmm.models import DecisionModel\
     ("text", "said"),
     [
         (None, r"there is no file .*model"),
-        ("x = 1", "model.py must define one model, .*it has none. Its class must have DecisionModel as a base"),
-        ("from torch import nn\nclass A(nn.Module):\n    pass", "it has none"),
-        ("from dmm.models.dt import DecisionTransformer", "it has none"),
-        (GRU + GRU.replace("GRU(D", "LSTM(D"), "it has GRU and LSTM. A file has one model; of several, give the class"),
+        ("x = 1", "model.py has no model, a class whose base is dmm.models.DecisionModel"),
+        ("from torch import nn\nclass A(nn.Module):\n    pass", "model.py has no model"),
+        ("from dmm.models.dt import DecisionTransformer", "model.py has no model"),
+        (
+            GRU + GRU.replace("GRU(D", "LSTM(D"),
+            "model.py has the models GRU and LSTM; a file has one, or give the class itself",
+        ),
         (GRU.replace("def forward", "def backward"), "GRU of model.py does not define forward"),
         ("def f(:", r"model.py is no Python: .*line 1"),
         ("\0", "model.py is no Python"),
@@ -349,7 +356,7 @@ def test_kept_weights_run_their_code_only_if_it_is_trusted(gru_trial, monkeypatc
     assert isinstance(model, gru_trial.model) and card.source == gru_trial.source
     assert card.weights.source_sha256 == gru_trial.source.sha256
     evil = replace(card.source, code=SourceCode("gru.py", (("gru.py", "print('evil')"),)))
-    for source in (evil, None):
+    for source in (evil, replace(card.source, name="dt"), replace(card.source, distribution="nets 1.2"), None):
         write_checked(folder / CARD, replace(card, source=source))
         with pytest.raises(ValueError, match="card.json is damaged: its source code does not have the sha256"):
             load_weights(folder, trust_code=True)

@@ -207,16 +207,10 @@ def architecture_name(code: SourceCode) -> str:
 def only_model(code: SourceCode) -> str:
     """The name of the one model of a module. Raises ValueError if there is none, or more than one."""
     found = [kind.__name__ for kind in models_of(code.load())]
-    if len(found) != 1:
-        there = " and ".join(found) if found else "none"
-        raise ValueError(
-            f"{code.path} must define one model, a class that is a dmm.models.DecisionModel; it has {there}. "
-            + (
-                "A file has one model; of several, give the class"
-                if found
-                else "Its class must have DecisionModel as a base"
-            )
-        )
+    if not found:
+        raise ValueError(f"{code.path} has no model, a class whose base is dmm.models.DecisionModel")
+    if len(found) > 1:
+        raise ValueError(f"{code.path} has the models {' and '.join(found)}; a file has one, or give the class itself")
     return found[0]
 
 

@@ -126,7 +126,8 @@ def load_weights(
     """
     card, data = read_weights(folder)
     record, source = card.weights, card.source
-    if record.source_sha256 != (source.sha256 if source else ""):
+    named = (source.name, source.sha256, source.distribution) if source else (record.arch, "", "")
+    if named != (record.arch, record.source_sha256, record.distribution):
         raise ValueError(f"{folder / CARD} is damaged: its source code does not have the sha256 of its record")
     if source and not trust_code:
         raise ValueError(
