@@ -69,7 +69,7 @@ class ProgressBar(AbstractContextManager):
             self.began = self.last_call = self.last_shown = time.perf_counter()  # the import has taken a moment
 
     def advance(self, done: int, notes: Mapping[str, str], evaluates: bool = False) -> None:
-        """So far `done` units are done. The new ones took the time since the last call. With `evaluates` an evaluation begins."""
+        """Now `done` units are done. The new ones took the time since the last call. `evaluates`: an evaluation begins."""
         now = time.perf_counter()
         self.unit_clock.add(done - self.done, now - self.last_call)
         self.done, self.evaluating = done, evaluates
