@@ -1,7 +1,6 @@
 """Training and Evaluation: every setting that is not part of an architecture. A Protocol names one of each.
 
-No field of the two shares its name with a field of an architecture's Config. So overrides of all three fit in one flat
-mapping.
+No field of the two shares its name with a field of an architecture's Config. So overrides of all three are one flat mapping.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -14,7 +13,10 @@ from dmm.tasks import Target
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All settings that shape weights, except architecture, data and seed. The defaults are those of the DT family's gym scripts."""
+    """All settings that shape weights, except architecture, data and seed.
+
+    The defaults are those of the DT family's gym scripts.
+    """
 
     context_length: int = 20  # K, in environment steps
     # optimisation: AdamW on all parameters, linear warm-up, then a constant learning rate
@@ -28,9 +30,7 @@ class Training:
     grad_clip_norm: float = 0.25  # global gradient norm
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products. Weights are always float32
     # windows: one step is drawn from an episode, and the window has up to K steps around it
-    top_fraction: float = (
-        1.0  # of the data's steps. Only the episodes of highest return that fit into it are used (%BC)
-    )
+    top_fraction: float = 1.0  # of the data's steps. Uses the episodes of highest return that fit into it (%BC)
     # start: the drawn step is the first of its window. end: it is the last. whole: it is the first, and K - 1 steps follow
     # it. In an episode that is shorter than K, it is the episode's first step
     window_anchor: Literal["start", "end", "whole"] = "start"
@@ -40,9 +40,7 @@ class Training:
     pad_action: float = -10.0
     # added to the standard deviation of the states. The statistics are float64. The papers' scripts have float32
     std_offset: float = 1e-6
-    actions_outside: Literal["refuse", "clip"] = (
-        "refuse"  # for actions of the data that are outside the box by more than 1e-3
-    )
+    actions_outside: Literal["refuse", "clip"] = "refuse"  # for actions outside the box by more than 1e-3
 
     def __post_init__(self) -> None:
         check_fields(self)

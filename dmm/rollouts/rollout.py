@@ -129,8 +129,7 @@ def episode_batches(trial: Trial, update: int, highest_return: float) -> list[Ep
 def rollout_batch(
     model: DecisionModel, trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
 ) -> RolloutResult:
-    """Rolls one episode batch. Episode i has the seed (trial seed, j, i), where j counts evaluations back from the last
-    one.
+    """Rolls one episode batch. Episode i has the seed (trial seed, j, i). j counts evaluations from the last one.
 
     Neither the target nor the number of evaluations is part of the seed. So the episodes of the last evaluation start alike
     in all rows, and their differences can be paired.

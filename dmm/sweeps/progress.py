@@ -62,9 +62,8 @@ class SweepProgress:
             if self.status.statuses[trial_id] != "finished":
                 self.status.set(trial_id, "pending")
         pending = [trial for trial_id, trial in self.trials.items() if self.status.statuses[trial_id] == "pending"]
-        turn = (
-            Counter()
-        )  # among trials that share weights, all but the first come last, because they would wait for the first
+        # among trials that share weights, all but the first come last, because they would wait for the first
+        turn = Counter()
         return [
             trial
             for _, trial in sorted(

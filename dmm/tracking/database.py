@@ -1,4 +1,4 @@
-"""The database behind MLflow. It is made whole or not at all, it is checked before its use, and it knows its own place.
+"""The database behind MLflow. It is made whole or not at all, it is checked before its use, and its stored paths are right.
 
 MLflow makes its tables in about 1,700 statements. A process that dies between two of them leaves a file that MLflow can
 neither use nor mend. So a sqlite file is made in memory, and written when it is complete. MLflow also fills gaps in an old

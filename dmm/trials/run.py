@@ -167,9 +167,7 @@ def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:
     if not passed:
         return
     if not retrain:
-        note_path(trial).unlink(
-            missing_ok=True
-        )  # the trial is refused, so its note must not prevent the deletion of weights
+        note_path(trial).unlink(missing_ok=True)  # refused, so its note must not prevent the deletion of weights
         raise WeightsNotKept(
             f"trial {trial.weights_id} is trained up to update {found.update if found else 0:,}, and its weights at update "
             f"{', '.join(f'{update:,}' for update in passed)} are not kept; --retrain trains the trial again"

@@ -89,7 +89,7 @@ def read(dataset_id: str) -> Trajectories:
 
 
 def reached(terminals: np.ndarray, horizon: int) -> np.ndarray:
-    """Flags [N] of the steps at which episodes reach the horizon without termination, from the flags [N] of terminal steps."""
+    """Flags [N] of the steps at which an episode reaches the horizon, from the flags [N] of terminal steps."""
     flags, first = np.zeros(len(terminals), bool), 0
     for end in [*np.flatnonzero(terminals) + 1, len(terminals)]:
         flags[first + horizon - 1 : end : horizon] = True

@@ -20,9 +20,8 @@ from dmm.data.trajectories import Trajectories
 PREFIXES = ("dmm",)
 STEPS, SEED = 100_000, 0  # of an id that names neither
 ID = re.compile(r"dmm/(?P<task>[\w-]+)/(?P<policy>\w+)(-n(?P<steps>[1-9]\d*)-s(?P<seed>0|[1-9]\d*))?-v0")
-EPISODES_PER_BATCH = (
-    50  # rolled in lock-step. Another number gives other data, because a batch's composition moves float bits
-)
+# rolled in lock-step. Another number gives other data, because a batch's composition moves float bits
+EPISODES_PER_BATCH = 50
 
 
 @dataclass(frozen=True)
