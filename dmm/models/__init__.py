@@ -259,7 +259,7 @@ def refuse_table(path: Path, model: str) -> None:
 
 @functools.cache
 def find_model(arch: str | ModelSource) -> type[DecisionModel]:
-    """Returns the class of an architecture, by its name or its source. It is made once a process.
+    """Returns the class of an architecture, by its name or its source. It is made once per process.
 
     Raises ValueError for an unknown name, and for source code that cannot be run here or has no such model.
     """
