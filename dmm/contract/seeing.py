@@ -36,7 +36,7 @@ STILL, SEEN = 1e-6, 1e-5  # a prediction that moves by less is the same, and one
 
 
 def run(model: DecisionModel, data: Batch) -> None:
-    """Predicts, computes the loss and acts, as in training and rollouts. Raises RuleBroken for a tuple without an own loss."""
+    """Predicts, computes the loss and acts. Raises RuleBroken if `forward` returns a tuple and the class has no `act`."""
     predicted = model(data)
     if isinstance(predicted, tuple) and DecisionModel.act is type(model).act:
         raise RuleBroken(
