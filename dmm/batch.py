@@ -160,7 +160,7 @@ class RecurrentState(dict[Hashable, Tensor]):
 
 @runtime_checkable
 class WindowSettings(Interface):
-    """The fields of dmm.config.Protocol that windows of data depend on. That class explains them."""
+    """The fields of dmm.config.Training that windows of data depend on. That class explains them."""
 
     @property
     def context_length(self) -> int: ...
