@@ -1,4 +1,6 @@
-"""dmm: a benchmark service for offline-RL sequence models. A protocol is a value, a model and a table are files.
+"""dmm: a benchmark service for offline-RL sequence models.
+
+Every setting that can change a score is a field of a frozen dataclass. Each model and each table is one Python file.
 
     import dmm
     trial = dmm.train("dt", "dmm/hopper/medium-v0", width=64)  # budget "short". Later calls return the finished trial

@@ -23,7 +23,7 @@ from dmm.base.fields import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class Spaces:
-    """The states and actions of a task. Models see the actions of a box scaled to [-1, 1].
+    """The states and actions of a task. For models, the actions of a box are scaled to [-1, 1].
 
     Raises ValueError for sizes that are not positive, and for bounds that do not make a box.
     """
@@ -31,8 +31,8 @@ class Spaces:
     states: tuple[int, ...]  # (S,) a vector, or (C, H, W) a stack of frames
     actions: int  # A dimensions of a box, or V discrete actions
     discrete: bool = False
-    low: tuple[float, ...] = ()  # bounds of the box, one a dimension. Left out: -1
-    high: tuple[float, ...] = ()  # left out: 1. Discrete actions have no bounds
+    low: tuple[float, ...] = ()  # bounds of the box, one per dimension. Default: -1
+    high: tuple[float, ...] = ()  # default: 1. Discrete actions have no bounds
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -97,7 +97,7 @@ class Spaces:
         return not self.middle.any() and bool((self.half_width == 1).all())
 
     def to_box(self, actions: Float[np.ndarray, "B A"]) -> Float[np.ndarray, "B A"]:
-        """Maps actions from [-1, 1] to the box. Their type stays."""
+        """Maps actions from [-1, 1] to the box. The dtype stays the same."""
         if self.is_scaled:
             return actions
         return (self.middle + self.half_width * actions).astype(actions.dtype)
@@ -112,16 +112,16 @@ class Batch:
     returns_to_go: Float[Tensor, "B K"]  # return-to-go before the step, divided by the task's scale
     steps: Int[Tensor, "B K"]  # index in the episode
     mask: Bool[Tensor, "B K"]  # True where real
-    # what follows is here only where the model's `needs` names it
+    # the fields up to uniform_samples are None unless the model's `needs` names them
     rewards: Float[Tensor, "B K"] | None = None
     next_states: Float[Tensor, "B K S"] | None = None  # normalised; an episode's last step has its own state
     previous_actions: Float[Tensor, "B K A"] | None = None  # an episode's first step has zeros, as pads do
-    goals: Float[Tensor, "B K S"] | None = None  # the state to strive for at the step, normalised: dmm/data/goals.py
-    previous_goals: Float[Tensor, "B K S"] | None = None  # an episode's first step has what a padded state has
+    goals: Float[Tensor, "B K S"] | None = None  # the state to reach from the step, normalised: dmm/data/goals.py
+    previous_goals: Float[Tensor, "B K S"] | None = None  # an episode's first step has the value of a padded state
     uniform_samples: Float[Tensor, "B K"] | None = (
         None  # uniform in [0, 1), for a model that acts at random; new at each step
     )
-    dropout_key: Int64[Tensor, ""] | None = None  # of the update: what the masks of dropout depend on
+    dropout_key: Int64[Tensor, ""] | None = None  # of the update. The masks of dropout depend on it
     first_row: int = 0  # index of the first row in the whole batch of all workers
 
     @property
@@ -138,7 +138,7 @@ class Batch:
         return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that are here, by field."""
+        """The fields that hold a tensor, by name."""
         return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
 
@@ -149,11 +149,11 @@ class RecurrentState(dict[Hashable, Tensor]):
     """
 
     token_offset = 0  # place of the first new token in the order R, s, a
-    layer_index = 0  # index of the layer that runs, where layers share a module
+    layer_index = 0  # index of the running layer, if layers share a module
     attention_span = 0  # number of tokens that a token attends to, itself included
 
     def drop_finished(self, live) -> None:
-        """Keeps the episodes that `live` selects: a mask or indices. The others are over."""
+        """Keeps the episodes that `live` selects. `live` is a mask or indices. The other episodes are over."""
         for layer, value in self.items():
             self[layer] = value[live]
 

@@ -12,11 +12,11 @@ from dmm.tasks import find_task
 class ParameterCount(NamedTuple):
     """The number of parameters of a model."""
 
-    counted: int  # all of them, as the papers count
-    live: int  # those that change the loss
+    counted: int  # all parameters, as the papers count
+    live: int  # parameters that change the loss
 
     def text(self) -> str:
-        """Both numbers where they differ."""
+        """Both numbers if they differ."""
         return f"{self.counted:,}" if self.live == self.counted else f"{self.counted:,} ({self.live:,} live)"
 
 
@@ -31,7 +31,7 @@ class ArchitectureSummary:
     tokens: str = ""
     mixers: str = ""
     differs: str = ""  # from the paper or its code
-    quirk: str = ""  # of the paper's code, kept here
+    quirk: str = ""  # of the paper's code. Quirks are kept here
     note: str = ""
 
     @property

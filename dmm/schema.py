@@ -19,7 +19,7 @@ from dmm.base.source_code import SourceCode
 from dmm.batch import Spaces
 from dmm.tasks import Target, Task
 
-Status = Literal["running", "finished", "failed", "stopped"]  # stopped: nobody runs it, and it is not finished
+Status = Literal["running", "finished", "failed", "stopped"]  # stopped: it is not finished, and no process runs it
 T = TypeVar("T")
 
 
@@ -27,7 +27,7 @@ class LossPoint(NamedTuple):
     """A point of the loss curve."""
 
     update: int  # updates done
-    loss: float  # mean training loss since the point before
+    loss: float  # mean training loss since the previous point
 
 
 class ReturnPoint(NamedTuple):
@@ -44,7 +44,7 @@ class EvaluationResult:
     update: int  # updates done
     target: str  # its label: x1, 6000, 0.5 of max
     asked: float  # the return asked for
-    returns: list[float]  # one an episode
+    returns: list[float]  # one per episode
     lengths: list[int]  # steps of each episode
     weights_sha256: str  # of the weights that were rolled out
 
@@ -152,7 +152,7 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a result comes from. Not part of an id. A value reads "1, then 2" where a resumed trial changed it."""
+    """Where a result comes from. Not part of an id. If a resumed trial changed a value, it is "1, then 2"."""
 
     commit: str
     versions: dict[str, str]  # of installed packages
@@ -165,7 +165,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
-    """What the training of a model has given so far."""
+    """The outcome of a model's training so far."""
 
     parameters: int  # of one model, unused ones included
     live_parameters: int  # of them, those that training changes
@@ -176,7 +176,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult(TrainingProgress):
-    """training.json: all that the training of a model has given, beside its weights."""
+    """training.json: the outcome of a model's training, without the weights."""
 
     weights_id: str
     weights: WeightsRecord
@@ -188,7 +188,7 @@ class TrainingResult(TrainingProgress):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsCard:
-    """card.json of kept weights: all that a rollout needs beside the weights, so that it needs no data."""
+    """card.json of kept weights: everything that a rollout needs besides the weights. So a rollout needs no data."""
 
     weights_id: str
     weights: WeightsRecord
@@ -207,7 +207,7 @@ class WeightsCard:
 
 @dataclass(frozen=True, kw_only=True)
 class ReturnsResult:
-    """A file of evaluations/: what an Evaluation of a trial's weights has given, episode by episode.
+    """A file of evaluations/: the outcome of an Evaluation of a trial's weights, episode by episode.
 
     It holds whole entries: all episodes of an evaluation at a target, or none.
     """
@@ -319,7 +319,7 @@ def from_json(expected: type[T], value: Any, where: str = "") -> T:
 
 
 def read(expected: Any, value: Any, where: str) -> Any:
-    """`from_json` for any type that the classes above use."""
+    """`from_json` for any type that the classes above use. Raises ValueError in the same way."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if expected is Any:
         return value
@@ -341,7 +341,7 @@ def read(expected: Any, value: Any, where: str) -> Any:
     if isinstance(value, list) and origin is tuple and arguments[-1] is not Ellipsis and len(arguments) == len(value):
         return tuple(read(kind, entry, where) for kind, entry in zip(arguments, value, strict=True))
     if isinstance(value, list) and origin is list and set(map(type, value)) <= {arguments[0]}:
-        return value  # numbers or text: thousands of them, so not one by one
+        return value  # thousands of numbers or texts are not read one by one
     if isinstance(value, list) and (origin is list or arguments[-1:] == (Ellipsis,)):
         return origin(read(arguments[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
     if isinstance(value, dict) and origin is dict:

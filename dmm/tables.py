@@ -43,7 +43,7 @@ def tables() -> dict[str, Path]:
 def find_table(name: str) -> "dmm.config.Table":
     """The table of that name, or at that path. Raises ValueError if there is none, or if the file is wrong.
 
-    A name may have a budget and a source of data behind it: `quickstart.short.dmm`.
+    A budget and a source of data may follow the name: `quickstart.short.dmm`.
     """
     if name.endswith(".py"):
         return read_table(Path(name))
@@ -86,10 +86,10 @@ def read_table(path: Path) -> "dmm.config.Table":
 
 @contextmanager
 def imports_of_a_table(folder: Path) -> Iterator[None]:
-    """Makes `tune_spaces` and the modules of a table's folder importable. Afterwards they are gone again.
+    """Makes `tune_spaces` and the modules of a table's folder importable, until the context ends.
 
-    So two tables may have neighbours of the same name. Modules that have such a name already are put aside and come back,
-    but for those of the standard library and those that are installed: they stay, and the neighbour cannot be imported.
+    So two tables may have neighbours of the same name. Other modules of such a name are removed first and restored
+    afterwards. Modules of the standard library and installed modules stay, so a neighbour of the same name is not imported.
     """
     names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
     names -= {"dmm", "__main__", *sys.stdlib_module_names, *filter(_is_installed, names)}
@@ -119,7 +119,7 @@ class _TableImports(MetaPathFinder):
 
 
 def _is_installed(name: str) -> bool:
-    """If a module of that name is loaded and was installed."""
+    """Whether a module of that name is loaded and was installed."""
     file = getattr(sys.modules.get(name), "__file__", None) or ""
     return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
 

@@ -1,6 +1,7 @@
 """Settings and fixtures of all tests: one thread, checked annotations, and the toy task. Reacher's episodes have 50 steps."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,10 @@ PACKAGES = {path.stem for path in (Path(__file__).parent.parent / "dmm").iterdir
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, as for pyright
 jaxtyping.install_import_hook([f"dmm.{name}" for name in sorted(PACKAGES - UNCHECKED)], CHECKER)
 
-from helpers.reacher import REACHER, parts, write_reacher_file  # noqa: E402
+from helpers.reacher import REACHER, SETTINGS, parts, write_reacher_file  # noqa: E402
 
+import dmm  # noqa: E402
+from dmm.base.paths import home  # noqa: E402
 from dmm.config import Trial  # noqa: E402
 
 torch.set_num_threads(1)
@@ -85,3 +88,20 @@ def started() -> Iterator[list[subprocess.Popen]]:
         if process.poll() is None:
             kill_tree(process.pid)
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def trained_home(reacher_file, tmp_path_factory) -> Path:
+    """A DMM_HOME with the trained `tiny_trial`."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DMM_HOME", str(folder))
+        dmm.train("dt", f"d4rl:{reacher_file}", task=REACHER, **SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def trained(tiny_trial, trained_home) -> Trial:
+    """A trial that is finished in this test's own DMM_HOME."""
+    shutil.copytree(trained_home, home(), dirs_exist_ok=True)
+    return tiny_trial

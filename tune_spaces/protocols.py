@@ -1,7 +1,7 @@
 """Protocols of the papers, as their scripts run them. Each value has its source.
 
-A paper that sets width, learning rate or targets per dataset has a mapping for `Row.per_column` here. Its keys are the labels
-of columns: hopper-medium, hopper-medium-replay, ...
+If a paper sets width, learning rate or targets per dataset, there is a mapping for `Row.per_column` here. Its keys are the
+labels of columns: hopper-medium, hopper-medium-replay, ...
 """
 
 from dmm.config import Protocol, Target
@@ -41,8 +41,8 @@ DMM_GYM = DC_GYM.with_overrides(name="DMM, gym")
 
 # Elastic-DT (28a1336), scripts/train_edt.py with configs/hopper.yaml and walker2d.yaml: 500 x 100 updates, and checkpoints
 # after 250 x 100 and at the end. scripts/eval_edt.py rolls each checkpoint for 20 episodes at x1. An episode is drawn
-# uniformly, then a window of K steps inside it. Pads are on the right, and a padded state is zero after normalisation. The
-# official loader goes through the episodes in shuffled rounds. Here each draw is independent
+# uniformly, then a window of K steps inside it. Padding is on the right, and a padded state is zero after normalisation.
+# The official loader goes through the episodes in shuffled rounds. Here each draw is independent
 EDT_GYM = Protocol(name="EDT, gym").with_overrides(
     context_length=20,
     batch_size=256,
@@ -82,7 +82,7 @@ EDT_SAMPLED_PER_COLUMN = {
 CORREIA = Protocol(name="Correia").with_overrides(
     context_length=20,
     batch_size=16,
-    window_anchor="end",  # the drawn step is a window's last, so windows at the start of an episode are short
+    window_anchor="end",  # the drawn step is the last one of its window, so windows at the start of an episode are short
     sampling="episodes",
     padding="right",
     pad_action=0.0,

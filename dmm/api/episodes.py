@@ -42,7 +42,7 @@ def rollout(
 ) -> Episodes:
     """Rolls episodes of a policy in its task's environment, in batches of the evaluation's size.
 
-    The episodes begin as those of the last evaluation of a trial with this seed. So the policy of that trial gives the
+    The episodes begin like those of the last evaluation of a trial with this seed. So the policy of that trial gives the
     evaluation's returns again. `target` replaces the policy's target. `video` is the path of a .gif or .mp4 of the first
     episode. MP4 needs the extra `video`. Drawing an episode moves no number.
     Raises ValueError, before any episode, for a wrong number or suffix, and where pictures cannot be drawn.

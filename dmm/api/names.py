@@ -30,15 +30,15 @@ def list_tables() -> list[str]:
 def load_dataset(ids: str | Sequence[str]) -> Trajectories:
     """Loads a dataset, or several as one: states [N S], actions [N A], rewards [N], returns_to_go [N], lengths [E].
 
-    N steps of E episodes lie one after the other. Values are raw: states are not normalised, and actions have the
-    environment's units. A dataset of dmm that is absent is collected first, with a bar.
+    The N steps are those of E episodes, one episode after the other. Values are raw: states are not normalised, and actions
+    have the environment's units. A dataset of dmm that is absent is collected first, with a bar.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
     return data.load(dataset_ids(ids))
 
 
 def dataset_ids(ids: str | Sequence[str]) -> tuple[str, ...]:
-    """One id or several, as a tuple. Raises ValueError for none, and for what is no text."""
+    """One id or several, as a tuple. Raises ValueError if there is none, or if one is not a string."""
     found = (ids,) if isinstance(ids, str) else tuple(ids)
     if not found or not all(isinstance(entry, str) and entry for entry in found):
         raise ValueError(f"data is {ids!r}; it takes the id of a dataset, or a list of ids that are read as one")

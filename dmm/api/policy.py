@@ -1,4 +1,4 @@
-"""A trained model that acts in one's own loop. It gives the actions of dmm's own rollouts, bit for bit."""
+"""A trained model that acts in a user's own loop. It gives the actions of dmm's own rollouts, bit for bit."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
 
 
 def multiple(value: float, task: Task) -> Target:
-    """A multiple of the task's target return. Raises ValueError for one that must be meant as a return."""
+    """A multiple of the task's target return. Raises ValueError for a number that must be meant as a return."""
     if abs(value) > LARGEST_MULTIPLE:
         raise ValueError(
             f"target={value:g} would ask for {value:g} times the target return of task {task.name}, which is "
@@ -120,9 +120,9 @@ class Policy:
     ) -> Float[np.ndarray, "*B A"]:
         """The action for an observation [S], or the actions for B observations [B S]. Actions have the environment's units.
 
-        The reward is that of the step before, which the last call's action gave. At the first step of an episode it is
-        ignored. Raises ValueError for other shapes, for a missing reward where the model reads returns-to-go, and for an
-        episode that is longer than the task's horizon.
+        The reward is the one that the action of the last call gave. At the first step of an episode it is ignored. Raises
+        ValueError for other shapes, for a missing reward where the model reads returns-to-go, and for an episode that is
+        longer than the task's horizon.
         """
         observations = np.asarray(observation, float)
         size = self.trial.task.spaces.state_dim
@@ -168,7 +168,7 @@ class Policy:
 
     @property
     def reads_returns_to_go(self) -> bool:
-        """Whether the model reads returns-to-go, so that it must know the rewards."""
+        """Whether the model reads returns-to-go. Then it must know the rewards."""
         return "returns_to_go" in self.model.sees()
 
     def _begin(self, count: int) -> None:

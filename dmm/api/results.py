@@ -26,7 +26,7 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
     """All evaluations of a table: one row for each trial, update and target.
 
     `table` is a name, the path of a file or a Table. Results are read from DMM_HOME or, with `mlflow`, from that tracking
-    store. There, `std_return` is nan, because MLflow has the means only. The columns are
+    store. From MLflow `std_return` is nan, because MLflow has the means only. The columns are
 
     - row, column, arch, seed, and one column for each axis of the table's grids
     - update, target, asked: after how many updates, the target's label, and the return asked for
@@ -72,7 +72,7 @@ def trial_rows(table: Table) -> dict[str, list[dict[str, Any]]]:
 
 
 def trial_columns(summary: TrialSummary) -> dict[str, Any]:
-    """What is the same in all rows of a trial."""
+    """The columns that are the same in all rows of a trial."""
     return {
         "parameters": summary.parameters,
         "live_parameters": summary.live_parameters,

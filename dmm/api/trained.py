@@ -1,4 +1,4 @@
-"""Trained models: weights with all that acting needs, from a trial's folder in DMM_HOME or from an exported folder."""
+"""Trained models: weights and all that acting needs, from a trial's folder in DMM_HOME or from an exported folder."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class TrainedModel:
     def policy(
         self, target: Target | float | None = None, *, rollout: Literal["windowed", "recurrent"] | None = None
     ) -> Policy:
-        """The model as a policy for one's own loop. It acts as the trial's Evaluation says.
+        """The model as a policy for a user's own loop. It acts as the trial's Evaluation says.
 
         `target` is the return asked for. A number is a multiple of the task's target return, as in a table. A
         dmm.config.Target may also be a return, or a share of the highest return of the data. The default is the evaluation's
@@ -87,7 +87,10 @@ def load(
 
 
 def load_folder(folder: Path, evaluation: Path, device: str = "cpu", trust_code: bool = False) -> TrainedModel:
-    """The trained model of a folder of kept weights, which acts as a file of evaluations says."""
+    """The trained model of a folder of kept weights. It acts as a file of evaluations says.
+
+    Raises ValueError for files that are absent or altered, and for source code that is not trusted.
+    """
     returns = read_checked(ReturnsResult, evaluation)
     if returns is None:
         raise ValueError(
@@ -140,7 +143,10 @@ def locate(id_: str, update: int | None = None) -> tuple[Path, Path]:
 
 
 def choose_update(trial_folder: Path, update: int | None) -> Path:
-    """The folder of the weights after so many updates, or of the latest weights that are kept."""
+    """The folder of the weights after so many updates. Without `update`, that of the latest weights.
+
+    Raises ValueError if these weights are not kept.
+    """
     kept = {int(path.name): path for path in trial_folder.glob("weights/[!.]*") if path.name.isdigit()}
     if not kept:
         raise ValueError(f"trial {trial_folder.name} has no kept weights")

@@ -84,7 +84,7 @@ class FinishedTrial:
     def policy(
         self, target: Target | float | None = None, *, rollout: Literal["windowed", "recurrent"] | None = None
     ) -> Policy:
-        """The trained model as a policy for one's own loop: `TrainedModel.policy`."""
+        """The trained model as a policy for a user's own loop: `TrainedModel.policy`."""
         return self.model().policy(target, rollout=rollout)
 
     def __repr__(self) -> str:
@@ -112,16 +112,17 @@ def train(
 ) -> FinishedTrial:
     """Trains and evaluates a model in this process. A trial that is finished already is returned at once.
 
-    `arch` is a name, the path of a file, or a class of a file. `data` is the id of a dataset, or a list of ids that are read
-    as one. The task is the one that the id names. `preset` is a paper's variant of the architecture. `overrides` are fields of
-    the architecture's Config, of Training and of Evaluation, as in a Row: `width=64, learning_rate=1e-3`.
+    `arch` is a name, the path of a file, or a class of a file. `data` is the id of a dataset, or a list of ids that are
+    read as one. By default the task is the one that the ids name. `preset` is a paper's variant of the architecture.
+    `overrides` are fields of the architecture's Config, of Training and of Evaluation, as in a Row. An example is
+    `width=64, learning_rate=1e-3`.
 
     The default protocol is that of the DT family's gym scripts. By default it runs at budget "short": 2 % of the updates and
-    of the warm-up, 4 evaluations of 20 episodes. With `updates` there is no budget. Then the warm-up is scaled as the updates
-    are. What is given in words of its own (`warmup`, `num_evaluations`, `episodes_per_evaluation`) is never scaled.
+    of the warm-up, 4 evaluations of 20 episodes. With `updates` there is no budget. Then the warm-up is scaled by the same
+    factor as the updates. Arguments that set `warmup`, `num_evaluations` or `episodes_per_evaluation` are never scaled.
 
-    The files are in DMM_HOME, under the trial's ids. After an interrupt the same call continues. Weights that are not kept any
-    more are trained again only with `retrain`.
+    The files are in DMM_HOME, under the trial's ids. After an interrupt the same call continues. If weights are not kept
+    any more, the trial is trained again only with `retrain`.
     Raises ValueError for a wrong name, value, device or dataset, and FloatingPointError once the loss is not finite.
     """
     ids = dataset_ids(data)
@@ -150,7 +151,10 @@ def train(
 
 
 def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]) -> Protocol:
-    """The protocol with the values that are given. Without `updates` a budget chooses the rest of its fields."""
+    """The protocol with the values that are given. Without `updates`, a budget sets the rest of its fields.
+
+    Raises ValueError for an unknown budget, and for a budget beside `updates`.
+    """
     if "updates" in given:
         if budget:
             raise ValueError(
@@ -167,7 +171,7 @@ def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]
 
 
 def task_of(ids: Sequence[str]) -> Task:
-    """The task that datasets are named after: hopper of dmm/hopper/medium-v0. Raises ValueError unless there is one."""
+    """The task that datasets are named after: hopper of dmm/hopper/medium-v0. Raises ValueError unless there is exactly one."""
     named = [re.split(r"[/:]", dataset_id, maxsplit=1)[-1] for dataset_id in ids]
     words = [set(re.split(r"[\W_]+", Path(name).name if ":" in full else name)) for name, full in zip(named, ids)]
     fitting = [sorted(TASKS.keys() & found) for found in words]

@@ -16,7 +16,7 @@ from dmm.tasks import Task
 if TYPE_CHECKING:
     import gymnasium as gym
 
-FRAMES_PER_SECOND = 25  # at most. Of an environment with more steps a second, only some are drawn
+FRAMES_PER_SECOND = 25  # at most. If an environment has more steps per second, only some are drawn
 SUFFIXES = (".gif", ".mp4")
 HELP = (
     "on a machine without a screen, set the variable MUJOCO_GL=egl (Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri) or "
@@ -25,7 +25,7 @@ HELP = (
 
 
 class Video:
-    """Draws an episode while it is watched. As a context it writes its file at the end, and nothing after an error.
+    """Draws an episode while it is watched. As a context manager it writes its file at the end, but not after an error.
 
     Raises ValueError for another suffix, for a folder that cannot be written, and where pictures cannot be drawn.
     """
@@ -44,7 +44,7 @@ class Video:
         self.steps = 0
 
     def watch(self, env: "gym.Env") -> None:
-        """Draws the environment, if it is time for a picture."""
+        """Draws the environment, if it is time for a picture. Raises ValueError if it cannot be drawn."""
         if self.steps == 0:
             prepare(env)
         rate = env.metadata.get("render_fps", FRAMES_PER_SECOND)

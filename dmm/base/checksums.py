@@ -27,7 +27,7 @@ def json_sha256(content: Any) -> str:
 
 
 def seal(data: bytes) -> bytes:
-    """Bytes behind their sha256."""
+    """The sha256 of the bytes, followed by the bytes."""
     return hashlib.sha256(data).digest() + data
 
 

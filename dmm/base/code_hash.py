@@ -1,6 +1,6 @@
 """The code of dmm under a result: which of its files can move a number of a trial, and a hash of each.
 
-A hash is one of the syntax tree without docstrings, so comments and layout do not count. dmm/models/code.json pins the hashes
+The syntax tree without docstrings is hashed, so comments and layout do not count. dmm/models/code.json pins the hashes
 of the code with which the golden curves were made. `python -m dmm.base.code_hash` writes it anew. `make pin` runs the golden
 curves first.
 """
@@ -18,9 +18,9 @@ from dmm.base.source_code import SourceCode, imports
 
 PACKAGE = Path(__file__).parent.parent  # the folder dmm
 PINS = "models/code.json"
-LOOP = (("dmm.training.fit", ""), ("dmm.rollouts.rollout", ""))  # what trains and rolls out every model
+LOOP = (("dmm.training.fit", ""), ("dmm.rollouts.rollout", ""))  # the code that trains and rolls out every model
 COMPILES = "dmm.kernels.build"  # the module that builds the C++ files beside it
-SEEDS = "dmm.base.seeds"  # else nothing in dmm.base can move a number: it has errors, files and locks
+SEEDS = "dmm.base.seeds"  # nothing else in dmm.base can move a number. It has errors, files and locks
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class ModelCode:
     """The files of dmm that can move a number of a model."""
 
     sha256: str  # of all of them, sixteen hex digits
-    edited: tuple[str, ...]  # those that are not as they were pinned
-    edited_sha256: str  # of these, sixteen hex digits. "" if there is none
+    edited: tuple[str, ...]  # the files that have changed since they were pinned
+    edited_sha256: str  # of the edited files, sixteen hex digits. "" if there is none
 
 
 @dataclass(frozen=True)
 class ParsedFile:
-    """What a Python file of dmm does, and what it imports."""
+    """The hash of a Python file of dmm, and its imports."""
 
     sha256: str
     imports: tuple[tuple[str, str], ...]  # module and name
-    exports: dict[str, tuple[str, str]]  # a name that it takes from elsewhere -> module and name there
+    exports: dict[str, tuple[str, str]]  # an imported name -> its module and its name there
 
 
 @cache
@@ -56,9 +56,10 @@ def model_code(model: str | SourceCode, package: Path = PACKAGE) -> ModelCode:
 
 
 def hashes(first: Iterable[tuple[str, str]], package: Path = PACKAGE) -> dict[str, str]:
-    """The hash of each file that some imports run, by path: dmm/batch.py. Imports are a module and a name, or "".
+    """The hash of each file that some imports run, by path: dmm/batch.py. An import is a module and a name, or "".
 
-    A name that a package takes from one of its modules leads to this module alone. C++ files count with what builds them.
+    If a package re-exports a name of one of its modules, only this module counts. C++ files count together with the module
+    that builds them.
     """
     found: dict[str, str] = {}
     waiting = list(first)
@@ -114,7 +115,7 @@ def parsed(path: Path) -> ParsedFile:
 
 
 def canonical(value: Any, lines: list[str]) -> list[str]:
-    """Adds the lines of a syntax tree, the same in every version of Python. Docstrings are left out, and what is empty."""
+    """Adds the lines of a syntax tree, the same in every version of Python. Docstrings and empty fields are left out."""
     if isinstance(value, ast.AST):
         lines.append(type(value).__name__)
         for field, entry in ast.iter_fields(value):

@@ -1,4 +1,4 @@
-"""The error for a wrong name. It says the name, the known names and the likely meant one."""
+"""The error for a wrong name. It contains the given name, the known names and the name that was likely meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

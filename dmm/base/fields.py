@@ -20,7 +20,7 @@ def check_fields(value: Any) -> None:
 
 
 def check_value(field: str, value: Any, expected: Any) -> Any:
-    """Returns the value of a field. An int becomes a float where the field is one, a list a tuple.
+    """Returns the value of a field. An int becomes a float if the field is a float. A list becomes a tuple.
 
     Raises ValueError for a wrong type or value, and for a number that is not finite.
     """
@@ -65,6 +65,6 @@ def described(expected: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for an error message, cut where it is long."""
+    """A value for an error message, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -70,7 +70,7 @@ def is_held(path: Path) -> bool:
 
 
 def user() -> str:
-    """The user's name. In a container a user may have none, then the number."""
+    """The user's name. In a container a user may have no name. Then this is the user's number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -83,7 +83,7 @@ def hold(
 ) -> Iterator[Callable[[], None]]:
     """Holds a lock for the block. Gives a function that raises LockLost once another process has taken the lock.
 
-    If another process holds it, this one raises Held with the holder's name or, with `wait`, prints it and waits.
+    If another process holds it, this one raises Held with the holder's name. With `wait` it prints the name and waits.
     """
     from filelock import FileLock, Timeout
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-STALE_SECONDS = 24 * 3600  # after which nobody works under a name of `aside` any more
+STALE_SECONDS = 24 * 3600  # after this time no process uses a name of `aside` any more
 ASIDE = ".*.aside"
 
 
@@ -32,7 +32,7 @@ def aside(path: Path) -> Path:
     """A hidden name beside a path. A file or folder has it while it is written or deleted.
 
     No other process, container or machine gets the same name. Long names are cut. The first call of a process in a folder
-    deletes what killed processes have left there.
+    deletes files that killed processes have left there.
     """
     delete_stale(path.parent)
     return path.with_name(f".{path.name[:64]}.{uuid.uuid4().hex}.aside")
@@ -40,7 +40,7 @@ def aside(path: Path) -> Path:
 
 @lru_cache(1000)
 def delete_stale(folder: Path) -> None:
-    """Deletes what has a name of `aside` and has not changed for a day. Looks into a folder once a process."""
+    """Deletes files and folders with a name of `aside` that have not changed for a day. A process looks into a folder once."""
     for path in folder.glob(ASIDE):
         with suppress(OSError):  # another process deletes it too
             newest = max(entry.lstat().st_ctime for entry in (path, *path.rglob("*")))
@@ -49,7 +49,7 @@ def delete_stale(folder: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Deletes a file or a folder. It may be gone, or may be going."""
+    """Deletes a file or a folder. It may be absent, or another process may be deleting it."""
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         path.unlink(missing_ok=True)

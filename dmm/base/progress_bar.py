@@ -1,4 +1,4 @@
-"""A bar for long work. On a terminal it is one line that is redrawn. In a pipe or a log it is a plain line now and then."""
+"""A bar for long work. On a terminal one line is redrawn. In a pipe or a log a plain line is printed from time to time."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 DRAW_SECONDS = 0.1  # between two drawings of the bar
 LINE_SECONDS = 10  # between two plain lines, at least
-LINE_SHARE = 0.05  # of the time so far, between two plain lines, at least. So a day of work has about 150 lines
+LINE_SHARE = 0.05  # of the time so far, at least, between two plain lines. So a day of work has about 150 lines
 
 
 def spell_duration(seconds: float) -> str:
@@ -26,21 +26,21 @@ class Clock:
     seconds: float = 0.0
 
     def add(self, count: int, seconds: float) -> None:
-        """So many more things took so many seconds."""
+        """Adds `count` things, which took `seconds`."""
         self.count += count
         self.seconds += seconds
 
     def seconds_for(self, count: int) -> float:
-        """The seconds that so many things will take. 0 before the first one."""
+        """The seconds that `count` things will take. 0 before the first one."""
         return count * self.seconds / self.count if self.count else 0.0
 
 
 class ProgressBar(AbstractContextManager):
-    """How far some work is: units done, units a second, notes such as the newest loss, and the time left.
+    """The progress of some work: units done, units per second, notes such as the newest loss, and the time left.
 
-    The work has `total` units. Evaluations between them take time of their own. The bar is written to standard error, so
-    that standard output has the result alone. Nothing is written before `start`. The name stands above the bar, or before
-    each plain line.
+    The work has `total` units. Evaluations happen between units, and their time is counted separately. The bar is written
+    to standard error, so that standard output has the result alone. Nothing is written before `start`. The name is above
+    the bar, or before each plain line.
     """
 
     def __init__(self, total: int, unit: str, name: str = "", evaluations: int = 0) -> None:
@@ -56,7 +56,7 @@ class ProgressBar(AbstractContextManager):
             self.bar.close()
 
     def start(self, done: int = 0) -> None:
-        """The work begins, or continues where so many units are done. Time counts from here."""
+        """Starts the clock. Work that continues has `done` units already."""
         self.started, self.done = True, done
         self.began = self.last_call = self.last_shown = time.perf_counter()
         if sys.stderr.isatty() or "ipykernel" in sys.modules:  # a notebook redraws a line too
@@ -69,14 +69,14 @@ class ProgressBar(AbstractContextManager):
             self.began = self.last_call = self.last_shown = time.perf_counter()  # the import has taken a moment
 
     def advance(self, done: int, notes: Mapping[str, str], evaluates: bool = False) -> None:
-        """So many units are done. The time since the last call went into the new ones. An evaluation may begin now."""
+        """Now `done` units are done. The new ones took the time since the last call. `evaluates`: an evaluation begins."""
         now = time.perf_counter()
         self.unit_clock.add(done - self.done, now - self.last_call)
         self.done, self.evaluating = done, evaluates
         self._take(now, notes)
 
     def evaluated(self, notes: Mapping[str, str]) -> None:
-        """An evaluation has ended. The time since the last call went into it."""
+        """An evaluation has ended. It took the time since the last call."""
         now = time.perf_counter()
         self.evaluation_clock.add(1, now - self.last_call)
         self.evaluations_left, self.evaluating = self.evaluations_left - 1, False
@@ -101,7 +101,7 @@ class ProgressBar(AbstractContextManager):
         return ", ".join(parts)
 
     def _take(self, now: float, notes: Mapping[str, str]) -> None:
-        """Takes the newest notes, and shows the state if that is due."""
+        """Takes the newest notes, and shows them if enough time has passed."""
         self.last_call = now
         self.notes |= notes
         due = max(LINE_SECONDS, LINE_SHARE * (now - self.began)) if self.bar is None else DRAW_SECONDS

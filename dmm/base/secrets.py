@@ -1,4 +1,4 @@
-"""Passwords in texts. Whatever is printed, logged or stored passes `masked` first."""
+"""Passwords in texts. Every text that is printed, logged or stored passes `masked` first."""
 
 import re
 from collections.abc import Mapping

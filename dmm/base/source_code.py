@@ -20,7 +20,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
-PREFIX = "dmm_source_"  # of the package in which a carried module lies. The start of its sha256 follows
+PREFIX = "dmm_source_"  # of the package of a carried module. The start of its sha256 follows
 INSTALLED = ("site-packages", "dist-packages")  # names of the folders of installed packages
 
 
@@ -28,7 +28,7 @@ INSTALLED = ("site-packages", "dist-packages")  # names of the folders of instal
 class SourceCode:
     """A module and the local files that it imports, as text.
 
-    Paths begin at the first folder upwards that has no `__init__.py`. Raises ValueError if a path is no path of a module.
+    Paths begin at the first folder upwards that has no `__init__.py`. Raises ValueError if a path is not that of a module.
     """
 
     path: str  # of the module
@@ -47,11 +47,11 @@ class SourceCode:
 
     @staticmethod
     def read(path: Path, *, only_package: bool = False) -> "SourceCode":
-        """Reads a file and the local files that it imports, lazily or not, by a look at its text.
+        """Reads a file and the local files that it imports, also inside functions. The imports are found in the text.
 
-        Files of the folder where the paths begin are local, and of folders below it. With `only_package`, and for an
-        installed package, only the module's own package is local. Imports through importlib are not seen.
-        Raises ValueError if a file is absent, or is no Python.
+        Local files are those in the folder where the paths begin, and in the folders below it. With `only_package`, and for
+        an installed package, only the module's own package is local. Imports through importlib are not seen.
+        Raises ValueError if a file is absent, or is not Python.
         """
         if not path.is_file():
             meant = f" Did you mean {path.name}.py?" if path.with_name(f"{path.name}.py").is_file() else ""
@@ -186,7 +186,7 @@ def import_carried(
 def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, str]]:
     """The imports of a syntax tree, in functions too, as (module, name). The name is "" for `import module`.
 
-    Relative imports are resolved in `package`. Imports for type checkers alone are left out.
+    Relative imports are resolved in `package`. Imports only for type checkers are left out.
     """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
@@ -206,7 +206,7 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, str]]:
 
 
 def local_files(root: Path, module: str) -> Iterator[Path]:
-    """The files below a folder that Python runs to import a dotted name. A last part that is no module is left out."""
+    """The files below a folder that Python runs to import a dotted name. If the last part is no module, it is left out."""
     place = PurePosixPath()
     for part in module.split("."):
         place /= part

@@ -1,4 +1,4 @@
-"""Tables as text: CSV, Markdown, and plain text for a terminal. Numbers with their words."""
+"""Tables as text: CSV, Markdown, and plain text for a terminal. Also counts with their nouns, such as 2 trials."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def csv_text(rows: Sequence[Any]) -> str:
-    """A header of field names and one line for each row. All rows are of one dataclass, and there is at least one."""
+    """CSV with a header of field names and one line for each row. All rows are of one dataclass, and there is at least one."""
     names = [f.name for f in fields(rows[0])]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The work of each table: sampling, the scan, an update, rollouts. Sizes are the papers', data are synthetic."""
+"""The work of each table: sampling, the scan, an update, rollouts. Sizes are those of the papers. Data are synthetic."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Trials at once on one machine: two on two cores beside one with two threads, many on one GPU beside one alone.
+"""Several trials at once on one machine. Two on two cores are compared with one of two threads, many on a GPU with one.
 
 These tables count wall time. Each trial is a process, as it is under Ray.
 """

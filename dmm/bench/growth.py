@@ -1,4 +1,4 @@
-"""How cost grows with context length, and what trials cost in memory. These tables show when an SSM is cheaper.
+"""The growth of cost with context length, and the memory of trials. These tables show when an SSM is cheaper.
 
 CPU time of one thread. Training: forward and backward of a batch of about BATCH_STEPS steps, divided by its samples.
 Acting: one environment in the middle of an episode. A windowed rollout computes the last K steps anew at each step. A

@@ -1,8 +1,8 @@
 """Benchmark cases: peers and our code do the same work in interleaved rounds, so that a busy machine slows all of them.
 
 On a CPU the clock counts CPU-seconds of this process, because these vary far less than wall time. On a GPU it counts wall
-time between two synchronisations. A round gives each workload's seconds a unit, and so a ratio for each pair. A row shows
-medians over rounds, and the lowest and the highest ratio. Nothing here asserts a time.
+time between two synchronisations. A round gives the seconds per unit of each workload, and so a ratio for each pair. A row
+shows medians over rounds, and the lowest and the highest ratio. Nothing here asserts a time.
 """
 
 import math

@@ -12,7 +12,7 @@ options.py     arguments and options of several commands, and the commands that 
 completion.py  what the shell completes
 mistakes.py    a wrong command or option as one line
 
-Whatever changes a number is a field in a table's Python file. It is never an option of a command.
+Every setting that changes a number is a field in a table's Python file. It is never an option of a command.
 Heavy imports are inside the commands: `dmm --help` must be fast.
 """
 

@@ -1,6 +1,6 @@
 """What the shell completes: tables, their rows, columns, budgets and sources, and architectures, datasets and profiles.
 
-A function returns all words that begin as the given one, and the shell shows them. A table that cannot be read gives none.
+Each function returns all words that begin like the given one. A table that cannot be read gives none.
 """
 
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def quoted(words: Iterable[str]) -> list[str]:
-    """The words as they must stand on the command line. Bash takes them as they are, other shells quote them themselves."""
+    """The words as the command line needs them. Bash inserts them unchanged. Other shells quote them themselves."""
     if not os.environ.get("_DMM_COMPLETE", "").endswith("bash"):
         return list(words)
     return [word if shlex.quote(word) == word else "".join(escaped(letter) for letter in word) for word in words]
@@ -31,7 +31,7 @@ def of_table(context: typer.Context, names: Callable[["Table"], Iterable[str]]) 
     """Names that the table on the command line has."""
     from dmm.tables import find_table
 
-    given = [context.params.get("table"), *context.args]  # behind an unfinished option, no argument has its name yet
+    given = [context.params.get("table"), *context.args]  # after an unfinished option, no argument has its name yet
     with suppress(ValueError):
         return list(dict.fromkeys(names(find_table(next(filter(None, given), "")))))
     return []

@@ -11,7 +11,7 @@ from dmm.base.secrets import masked
 
 
 class Group(TyperGroup):
-    """A group of commands. Alone it prints its help. For an unknown command it names those that exist."""
+    """A group of commands. Without a command it prints its help. For an unknown command it names those that exist."""
 
     def parse_args(self, ctx, args):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Reads the words behind the group's name."""

@@ -100,7 +100,7 @@ def choose_table(
 
 
 def split_labels(given: Sequence[str], known: set[str]) -> list[str]:
-    """Labels, one by one. A label that has commas itself is given alone, with an option of its own."""
+    """Labels, one by one. A label that contains commas must be given alone, with its own option."""
     parts = ([entry] if entry in known else [part.strip() for part in entry.split(",")] for entry in given)
     return [label for labels in parts for label in labels]
 
@@ -136,7 +136,7 @@ def listed(value: object) -> list:
 
 
 def command_line(context: typer.Context, command: str = "", *more: str) -> str:
-    """A whole command for a hint: this one or another of its group, with the words that this one was given, quoted."""
+    """A whole command for a hint: this one or another of its group, with the quoted words of this one."""
     name = command or context.info_name or ""
     path = context.command_path.split()[:-1]
     return masked(shlex.join([*path, name, *given_words(context, name), *more]))

@@ -1,4 +1,4 @@
-"""What is run and how it is read, as frozen values.
+"""Experiments, and how their results are read, as frozen dataclasses.
 
 protocol.py  Training, Evaluation and the Protocol that names one of each: how a paper runs its scripts
 reading.py   Reading: how one number is read from finished evaluations

@@ -14,7 +14,7 @@ class Budget:
     factor: float  # of the updates and the warm-up
     num_evaluations: int
     episodes_per_evaluation: int  # for each target
-    seeds: int  # so many of the table's seeds, from the first on
+    seeds: int  # the number of the table's seeds, from the first on
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -22,7 +22,7 @@ class Budget:
             raise ValueError(f"a budget takes a factor above 0 and at most 1, and counts of at least 1; it is {self}")
 
     def apply(self, protocol: Protocol) -> Protocol:
-        """The protocol at this budget. The updates are rounded to whole intervals between evaluations, and are one at least."""
+        """The protocol at this budget. The updates are rounded to whole intervals between evaluations, of at least one."""
         count, wanted = self.num_evaluations, protocol.training.updates * self.factor
         updates = count * max(round(wanted / count), 1)
         return protocol.with_overrides(

@@ -12,7 +12,7 @@ def grid(row: Row, **axes: Sequence[Any]) -> tuple[Row, ...]:
     """The row at every combination of values: `grid(row, context_length=(4, 8), width=(64, 128))` makes four rows.
 
     An axis is a field of the architecture's Config, of Training or of Evaluation. The labels name the values, and the rows
-    remember them in `axes`. Raises ValueError for an axis without values, for one that the row sets itself, and for a
+    remember them in `axes`. Raises ValueError for an axis without values, for an axis that the row sets itself, and for a
     row with published numbers, because they belong to one point.
     """
     if row.published:

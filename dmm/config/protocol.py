@@ -13,7 +13,10 @@ from dmm.tasks import Target
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that makes weights, beside architecture, data and seed. The defaults are those of the DT family's gym scripts."""
+    """All settings that shape weights, except architecture, data and seed.
+
+    The defaults are those of the DT family's gym scripts.
+    """
 
     context_length: int = 20  # K, in environment steps
     # optimisation: AdamW on all parameters, linear warm-up, then a constant learning rate
@@ -27,9 +30,9 @@ class Training:
     grad_clip_norm: float = 0.25  # global gradient norm
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products. Weights are always float32
     # windows: one step is drawn from an episode, and the window has up to K steps around it
-    top_fraction: float = 1.0  # of the data's steps: the episodes of highest return that fit into it (%BC)
-    # the drawn step is the first of its window (start) or the last (end). whole: the first, drawn only from the steps that
-    # K - 1 others follow, or the episode's first step where the episode is shorter than K
+    top_fraction: float = 1.0  # of the data's steps. Uses the episodes of highest return that fit into it (%BC)
+    # start: the drawn step is the first of its window. end: it is the last. whole: it is the first, and K - 1 steps follow
+    # it. In an episode that is shorter than K, it is the episode's first step
     window_anchor: Literal["start", "end", "whole"] = "start"
     sampling: Literal["steps", "episodes"] = "steps"  # steps: all steps are equally likely. episodes: all episodes are
     padding: Literal["left", "right"] = "left"
@@ -37,7 +40,7 @@ class Training:
     pad_action: float = -10.0
     # added to the standard deviation of the states. The statistics are float64. The papers' scripts have float32
     std_offset: float = 1e-6
-    actions_outside: Literal["refuse", "clip"] = "refuse"  # of data: actions outside the box by more than 1e-3
+    actions_outside: Literal["refuse", "clip"] = "refuse"  # for actions outside the box by more than 1e-3
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -63,7 +66,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All that measures weights: when, how often, what is asked for, and how the model acts."""
+    """All settings that measure weights: when and how often, which returns are asked for, and how the model acts."""
 
     num_evaluations: int = 10  # at equal distances. The last one is after the last update
     episodes_per_evaluation: int = 100  # for each target

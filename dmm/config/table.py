@@ -31,7 +31,7 @@ class Row:
     per_column: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # column label -> more overrides
     published: Mapping[str, float] = field(default_factory=dict)  # column label -> score
     note: str = ""
-    axes: Mapping[str, Any] = field(default_factory=dict)  # where the row stands in a grid. `grid` fills it
+    axes: Mapping[str, Any] = field(default_factory=dict)  # the row's place in a grid. `grid` fills it
     source: ModelSource | None = None  # of an architecture from outside. Found by `arch`
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Row:
         return {**model.presets.get(self.preset, {}), **changes}
 
     def protocol(self, protocol: Protocol, column: str) -> Protocol:
-        """The protocol of the row's trials in one column."""
+        """The protocol of the row's trials in one column. Raises ValueError, with row and column, for a wrong setting."""
         changes = {key: value for key, value in self.settings(column).items() if key in TRAINING | EVALUATION}
         try:
             return protocol.with_overrides(changes)
@@ -102,7 +102,7 @@ class Column:
         check_fields(self)
 
     def check_ids(self, ids: str | tuple[str, ...]) -> tuple[str, ...]:
-        """The ids of a dataset. Raises ValueError if one is empty or no text."""
+        """The ids of a dataset. Raises ValueError if one is empty or is not a string."""
         found = check_value("Column.dataset", (ids,) if isinstance(ids, str) else ids, tuple[str, ...])
         if not all(found):
             raise ValueError(f"column {self.label!r} has an empty id of data")
@@ -223,7 +223,7 @@ class Table:
         return names
 
     def at(self, budget: str) -> "Table":
-        """The table at a budget. Its name and its ids are others. Raises ValueError for an unknown budget, or a second one."""
+        """The table at a budget. It has another name and other ids. Raises ValueError for an unknown or a second budget."""
         if budget not in self.budgets:
             raise unknown_name("budget", budget, self.budgets, f"table {self.name}")
         if self.budget:
@@ -247,7 +247,10 @@ class Table:
         )
 
     def select(self, rows: Sequence[str] = (), columns: Sequence[str] = (), seeds: Sequence[int] = ()) -> "Table":
-        """A part of the table under the same ids, by labels of rows and columns and by seeds. Raises ValueError for others."""
+        """A part of the table under the same ids, by labels of rows and columns and by seeds.
+
+        Raises ValueError for unknown labels and seeds.
+        """
         if not (rows or columns or seeds):
             return self
         found_rows = choose("row", rows, {row.label: row for row in self.rows}, self.name)
@@ -265,7 +268,7 @@ class Table:
 
 
 def choose(kind: str, labels: Sequence[str], known: Mapping[str, Any], table: str) -> tuple:
-    """The entries with these labels, in the table's order. All of them if there are no labels."""
+    """The entries with these labels, in the table's order, or all. Raises ValueError for an unknown label."""
     for label in labels:
         if label not in known:
             raise unknown_name(kind, label, known, f"table {table}")

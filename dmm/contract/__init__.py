@@ -1,7 +1,7 @@
-"""The contract of an architecture: rules that every model keeps, and words for a rule that one breaks.
+"""The contract of an architecture: the rules that every model must keep, and a message for each broken rule.
 
-A rule is a function. Its name says the rule, and its docstring says what the rule asks. It returns a note, or raises
-RuleBroken. The message says what was seen and what to change.
+A rule is a function. The name of the function is the rule, and its docstring explains the rule. It returns a note, or
+raises RuleBroken. The message says what was seen and what to change.
 
 subject.py   a model that is checked: how it is built, and the batches that it is given
 seeing.py    rules of what a model reads and predicts
@@ -33,7 +33,7 @@ class Outcome:
     rule: str  # its name, in words
     asks: str  # what it asks, one sentence or a few
     failure: str = ""  # what was seen and what to change. Empty: the model keeps the rule
-    note: str = ""  # what a reader should know of a rule that is kept
+    note: str = ""  # a remark about a rule that is kept
 
 
 def check(arch: Any, overrides: Mapping[str, Any] | None = None) -> Iterator[Outcome]:

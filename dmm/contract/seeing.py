@@ -36,7 +36,7 @@ STILL, SEEN = 1e-6, 1e-5  # a prediction that moves by less is the same, and one
 
 
 def run(model: DecisionModel, data: Batch) -> None:
-    """Predicts, computes the loss and acts, as training and rollouts do."""
+    """Predicts, computes the loss and acts. Raises RuleBroken if `forward` returns a tuple and the class has no `act`."""
     predicted = model(data)
     if isinstance(predicted, tuple) and DecisionModel.act is type(model).act:
         raise RuleBroken(
@@ -144,7 +144,7 @@ def differs(one: Tensor, other: Tensor, limit: float) -> bool:
 
 
 def influence(subject: Subject) -> dict[str, Tensor]:
-    """How much the action of step k moves when the entry of step j changes: [j k] for each field. Absent fields have 0."""
+    """The change of the action of step k when the entry of step j changes: [j k] for each field. Absent fields have 0."""
     model, data = subject.build_perturbed(), subject.batch(rows=3, padding="none")
     before, found = as_tuple(model(data))[0], {}
     for field in ENTRY:
@@ -214,7 +214,7 @@ def every_step_sees_what_the_class_says(subject: Subject) -> str:
 
 
 def padding_is_not_in_the_loss(subject: Subject) -> str:
-    """A padded step does not count in the loss, neither what is predicted there nor what the batch has there."""
+    """A padded step does not count in the loss. Neither its prediction nor its entries in the batch have an effect."""
     for padding in ("left", "right"):
         model, data = subject.build(), subject.batch(padding=padding)
         predicted = model(data)

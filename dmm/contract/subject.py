@@ -16,7 +16,7 @@ S, A, K = (
     5,
     3,
     6,
-)  # state and action dimensions, and the context length. They differ, so that no axis passes for another
+)  # state and action dimensions, and the context length. They differ, so that no axis can be mistaken for another
 SPACES = Spaces(states=(S,), actions=A)
 OPTIONAL = frozenset(NEEDS | {"uniform_samples"})  # the fields of Batch that a model may need
 KEY = torch.tensor(7)  # of dropout
@@ -112,7 +112,7 @@ def take_rows(batch: Batch, rows: slice) -> Batch:
 
 
 def as_tuple(value: Any) -> tuple[Tensor, ...]:
-    """What a model predicts, or how it acts: actions first."""
+    """The output of `forward` or `act` as a tuple, actions first."""
     return value if isinstance(value, tuple) else (value,)
 
 

@@ -30,12 +30,12 @@ class TemplatePolicy(DecisionModel):
         self.embed_states = state_embedding(spaces, config.width)
         self.embed_returns = nn.Linear(1, config.width)
         self.embed_actions = action_embedding(spaces, config.width)
-        self.dropout = Dropout(config.dropout)  # its masks do not depend on the number of workers, as torch's do
+        self.dropout = Dropout(config.dropout)  # unlike torch's, its masks do not depend on the number of workers
         self.gru = nn.GRU(config.width, config.width, config.layers, batch_first=True)
         self.head = nn.Linear(config.width, spaces.action_dim)
 
     def sees(self) -> dict[str, int]:
-        """What an action reads: a field of Batch -> the steps back to its latest entry. `dmm check` tests it."""
+        """The entries that an action reads: field of Batch -> steps back to its latest entry. `dmm check` tests it."""
         return {"states": 0, "returns_to_go": 0, "previous_actions": 0}
 
     def forward(self, batch: Batch) -> torch.Tensor:

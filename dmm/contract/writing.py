@@ -10,7 +10,7 @@ from dmm.models import list_models
 def write_model(name: str, folder: Path) -> Path:
     """Writes a working model to `folder`/`name`.py and returns the path.
 
-    Raises ValueError for a name that Python or dmm cannot use, for a folder that is absent, and for a file that is there.
+    Raises ValueError for a name that Python or dmm cannot use, for a folder that is absent, and for a file that exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(

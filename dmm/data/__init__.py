@@ -3,7 +3,7 @@
 trajectories.py  a dataset in memory, and checks of it
 windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
 goals.py         goals of hierarchical models
-hdf5.py          HDF5 files of others, read with care
+hdf5.py          safe reading of HDF5 files from outside
 cache.py         each dataset once, as memory-mapped files
 inventory.py     the rows of `dmm data list`, and `dmm data verify`
 collect.py       behaviour policies rolled out into Minari datasets
@@ -33,7 +33,7 @@ from dmm.data.trajectories import Trajectories, join
 class Reader(Interface):
     """A module of readers/.
 
-    A source that can get an absent dataset has two functions more. `fetch(dataset_id)` downloads or makes the dataset,
+    A source that can get an absent dataset has two more functions. `fetch(dataset_id)` downloads or makes the dataset,
     with a bar. `fetchable_ids()` lists datasets that `fetch` can get.
     """
 
@@ -96,8 +96,8 @@ def is_present(dataset_id: str) -> bool:
 def load(ids: tuple[str, ...]) -> Trajectories:
     """Loads a dataset, or several as one.
 
-    An absent dataset is fetched, with a bar, if its reader can do so. A source is read once. Later calls open its cache. If
-    that is damaged, it is rebuilt, and a line on stderr says so.
+    An absent dataset is fetched, with a bar, if its reader can do so. A source is read once. Later calls open its cache. A
+    damaged cache is rebuilt, and a line on stderr says so.
     Raises ValueError for an unknown or absent dataset, for bad data, and for datasets of different dimensions.
     """
     folder = cache.folder_of(ids)
@@ -115,7 +115,7 @@ def load(ids: tuple[str, ...]) -> Trajectories:
 
 
 def read_sources(ids: tuple[str, ...]) -> tuple[Trajectories, list[cache.Stamp]]:
-    """Reads datasets as one. Also gives the stamps of their files before, so that later changes are seen."""
+    """Reads datasets as one. Also gives the stamps that their files had before, so that later changes are noticed."""
     first, *others = ids
     if others:
         for dataset_id in ids:

@@ -1,7 +1,7 @@
 """Trains behaviour policies with SAC (stable-baselines3, extra `collect`): the embedded data are collected with them.
 
-The medium policy is the first checkpoint whose mean return is inside a band. The expert policy is the first above a
-bound. The mean is over 100 episodes of sampled actions, because data are collected with sampled actions too. Both
+The medium policy is the first checkpoint whose mean return is inside a band. The expert policy is the first checkpoint
+above a bound. The mean is over 100 episodes of sampled actions, because data are collected with sampled actions too. Both
 policies are published in DMM_HOME/policies. The replay buffer at medium is published as the dataset
 dmm/TASK/medium-replay-v0. Existing files of these names are kept.
 
@@ -188,7 +188,7 @@ def train(recipe: Recipe) -> Path:
 
 
 def keep_best(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder: Path) -> None:
-    """Writes the newest policy for each level that it is the first to reach, and if it is the best so far."""
+    """Writes the newest policy for each level that it reaches first, and as the best one if it is the best so far."""
     point, (low, high) = curve[-1], recipe.medium
     levels = {"medium": low <= point.mean <= high, "expert": point.mean >= recipe.expert}
     new = [name for name in LEVELS if levels[name] and name not in reached(folder)]
@@ -256,7 +256,7 @@ def read_replay(model) -> Replay:
 
 
 def write_replay(path: Path, replay: Replay) -> None:
-    """Writes a replay buffer behind its checksum, whole or not at all."""
+    """Writes a checksum and a replay buffer to a file, whole or not at all."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **replay._asdict())
     write_atomic(path, seal(file.getvalue()))
@@ -269,7 +269,7 @@ def load_replay(path: Path) -> Replay:
 
 
 def read_sealed(path: Path) -> bytes:
-    """The content of a file behind its checksum. Raises ValueError if the file is damaged or absent."""
+    """The content of a file that begins with its checksum. Raises ValueError if the file is damaged or absent."""
     try:
         return unseal(path.read_bytes())
     except (FileNotFoundError, ValueError) as error:

@@ -3,8 +3,8 @@
 A folder is built under another name and renamed when it is complete. Its manifest is written last. It has the checksums of
 the arrays. A folder without a manifest is no cache.
 
-Arrays are checked when they are opened, once a process. A large array is read only if the file is not in the state in which
-it was found whole the last time.
+Arrays are checked when they are opened, once per process. For this check a large array is read only if its file has changed
+since the last check that found it whole.
 """
 
 import json
@@ -23,7 +23,7 @@ from dmm.data.trajectories import Trajectories
 from dmm.schema import from_json, to_json
 
 ARRAYS = ("table", "offsets", "terminated")
-FORMAT = 2  # raised by a change of the files that a source is turned into, so that old caches are rebuilt
+FORMAT = 2  # increased whenever the cached files change their form, so that old caches are rebuilt
 LARGE = 256 * 2**20  # bytes
 MANIFEST, CHECKS = "manifest.json", "checked.json"
 
@@ -66,7 +66,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Checks:
-    """checked.json of a cache folder: the states in which the arrays were found whole the last time."""
+    """checked.json of a cache folder: the states of the arrays' files when they were last found whole."""
 
     files: dict[str, FileState]
 
@@ -87,7 +87,7 @@ def folders() -> list[Path]:
 
 
 def manifests() -> list[Manifest]:
-    """The manifests of all caches of today's format that are not damaged."""
+    """The manifests of all caches of the current format that are not damaged."""
     found = []
     for folder in folders():
         with suppress(Damaged):
@@ -114,7 +114,7 @@ def state_of(path: Path) -> FileState:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a cache of today's format. None for another format, or where there is no cache.
+    """The manifest of a cache of the current format. None for another format, or if there is no cache.
 
     Raises Damaged.
     """
@@ -166,7 +166,7 @@ def read(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
 
 
 def check_arrays(folder: Path, manifest: Manifest, anew: bool = False) -> None:
-    """Raises Damaged for an array without its checksum. With `anew` every file is read, whatever was found before."""
+    """Raises Damaged if an array does not have its checksum. With `anew` every file is read."""
     states = {name: state_of(folder / name) for name in manifest.files}
     large = [name for name, state in states.items() if state.size > LARGE]
     last = read_checks(folder) if large else {}
@@ -190,7 +190,7 @@ def check_arrays(folder: Path, manifest: Manifest, anew: bool = False) -> None:
 
 
 def read_checks(folder: Path) -> dict[str, FileState]:
-    """The states in which the arrays were found whole the last time. Empty if that is not known."""
+    """The states of the arrays' files when they were last found whole. Empty if that is not known."""
     try:
         return from_json(Checks, load_json((folder / CHECKS).read_bytes())).files
     except (OSError, ValueError):
@@ -198,12 +198,12 @@ def read_checks(folder: Path) -> dict[str, FileState]:
 
 
 def write_checks(folder: Path, files: dict[str, FileState]) -> None:
-    """Notes the states in which the arrays are whole."""
+    """Writes the states of the arrays' files, which are whole now."""
     write_atomic(folder / CHECKS, dump_json(to_json(Checks(files))))
 
 
 def usable(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
-    """`read` for who can rebuild the cache: None if it is damaged."""
+    """`read` for a caller that can rebuild the cache. Also None if it is damaged."""
     try:
         return read(folder, stamps)
     except Damaged:
@@ -213,8 +213,8 @@ def usable(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
 def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: Sequence[Stamp]) -> Trajectories:
     """Caches trajectories and opens them from the cache. Other processes may do the same at the same time.
 
-    A cache that is there and not usable is replaced. Raises ValueError if the folder cannot be written. Nothing is left
-    behind then.
+    An old cache that is not usable is replaced. Raises ValueError if the folder cannot be written. Then nothing is left
+    behind.
     """
     building, replaced = aside(folder), aside(folder)
     try:
@@ -222,7 +222,7 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
         files, states = {}, {}
         for name in (f"{array}.npy" for array in ARRAYS):
             np.save(building / name, getattr(trajectories, Path(name).stem))
-            flush(building / name)  # on disk before the manifest that vouches for it
+            flush(building / name)  # it must be on disk before the manifest, which says that it is complete
             files[name], states[name] = file_sha256(building / name), state_of(building / name)
         manifest = Manifest(
             format=FORMAT,

@@ -1,4 +1,4 @@
-"""HDF5 files of others. All that is read lies in the file itself, and every fault is one ValueError."""
+"""HDF5 files from outside. All values that are read are in the file itself, and every fault is one ValueError."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def faults(where: str) -> Iterator[None]:
 
 
 def open_contained(path: Path) -> "h5py.File":
-    """Opens a file for reading. Raises ValueError if it refers to other files: HDF5 would open them, whatever they are."""
+    """Opens a file for reading. Raises ValueError if it refers to other files, because HDF5 would open any of them."""
     import h5py
 
     with faults(str(path)):

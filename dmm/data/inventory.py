@@ -24,7 +24,7 @@ class InventoryRow:
 
 
 def inventory() -> list[InventoryRow]:
-    """A row for each dataset that is here, was read before or can be fetched. Reads a dataset that was never read."""
+    """A row for each dataset that is here, was read before or can be fetched. A dataset that was never read is read now."""
     cached = {manifest.ids[0] for manifest in cache.manifests() if len(manifest.ids) == 1}
     fetchable = set(data.fetchable_ids())
     return [inventory_row(dataset_id, fetchable) for dataset_id in sorted({*cached, *data.local_ids(), *fetchable})]

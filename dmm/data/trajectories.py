@@ -14,9 +14,9 @@ from dmm.batch import Spaces
 from dmm.data.goals import goal_rows
 from dmm.tasks import Task
 
-OUTSIDE = 1e-3  # how far an action may be outside its box: files of float32 are that exact at least
-STILL = 1e-6  # the standard deviation of a state dimension below which its values do not differ
-ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # a dataset's content: everything else is computed
+OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
+STILL = 1e-6  # a state dimension with a smaller standard deviation counts as constant
+ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # a dataset's content. The rest is computed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -92,7 +92,7 @@ class Trajectories:
 
     @property
     def still_states(self) -> list[int]:
-        """The dimensions of states that never change, but for rounding."""
+        """The dimensions of states that never change, except for rounding."""
         return np.flatnonzero(self.state_std < STILL).tolist()
 
     def summary(self) -> str:
@@ -112,7 +112,7 @@ class Trajectories:
     def best_episodes(self, fraction: float) -> "Trajectories":
         """The episodes of highest return whose steps fit into a fraction of all steps. At least one, in their old order.
 
-        Id, hash and state statistics stay the ones of the whole dataset.
+        Id, hash and state statistics are still those of the whole dataset.
         """
         if fraction == 1:
             return self
@@ -125,7 +125,7 @@ class Trajectories:
         return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
 
     def clip_actions(self, spaces: Spaces) -> "Trajectories":
-        """The same steps with actions clipped to the box. Id, hash and everything else stay."""
+        """The same steps with actions clipped to the box. Id, hash and everything else stay the same."""
         table = self.table.copy()
         actions = table[:-1, self.state_dim : -3]
         np.clip(actions, *spaces.bounds, out=actions)
@@ -185,7 +185,7 @@ def content_hash(arrays: Sequence[np.ndarray]) -> str:
 
 
 def join(parts: Sequence[Trajectories]) -> Trajectories:
-    """Several datasets as one, in their order. The DC family makes medium-expert so.
+    """Several datasets as one, in their order. The DC family makes medium-expert in this way.
 
     Raises ValueError for datasets of different dimensions.
     """

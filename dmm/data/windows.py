@@ -70,7 +70,7 @@ class StepSource(Interface[Rows]):
     """A source of steps. Rows are [W, K]. W is B, the size of the batch, or W is 1 and B episodes share the rows."""
 
     def read(self, rows: Rows, mask: Rows) -> Steps:
-        """The values of rows. Where the mask is False: the source's pads, and 0 as return-to-go, step and reward."""
+        """The values of rows. Where the mask is False, these are the source's pads, and 0 as return-to-go, step and reward."""
         ...
 
     def read_actions(self, rows: Rows, mask: Rows) -> Tensor:
@@ -147,7 +147,7 @@ class DeviceTable:
     place: Int64[Tensor, " K"]  # 0 .. K - 1
     shift: Float32[Tensor, " C"]  # a row of a batch is (row - shift) / divisor
     divisor: Float32[Tensor, " C"]
-    pad: Float32[Tensor, " C"]  # added where the mask is False. Raw pads are zeros, so -shift / divisor before
+    pad: Float32[Tensor, " C"]  # added where the mask is False. A raw pad is 0, so it is -shift / divisor before
     goals: Int64[Tensor, " goals"]  # the row of each row's goal; empty where no model needs goals
     split: tuple[int, int, int]  # columns of states, of actions and of scalars
 
@@ -259,8 +259,8 @@ def sample_batch(
     """Draws a batch of windows, on the generator's device.
 
     With sampling `steps` the drawn row is uniform over all rows. With sampling `episodes` the episode is uniform, then the
-    row is uniform over its steps. The window anchor `whole` draws only rows that a full window starts at, or the first row
-    of an episode that is too short.
+    row is uniform over its steps. With window anchor `whole`, a row is drawn only if a full window starts at it. In an
+    episode that is too short, the first row is drawn.
     """
     device = generator.device
     if settings.sampling == "steps":

@@ -1,8 +1,8 @@
-"""A step of many environments at once. MuJoCo's runners skip Gymnasium's bookkeeping, a third of the time of a step.
+"""A step of many environments at once. For MuJoCo's runners it skips Gymnasium's bookkeeping, a third of a step's time.
 
-The runners are Hopper-v5, Walker2d-v5 and HalfCheetah-v5. Their version freezes their rules. Each one is simulated by
-itself. Observations, rewards and falls are computed for all at once, with the bits of Gymnasium's own `step`. All other
-environments take that step.
+The runners are Hopper-v5, Walker2d-v5 and HalfCheetah-v5. The version v5 fixes their rules. MuJoCo simulates each
+environment separately. Observations, rewards and falls are computed for all environments at once, with the bits of
+Gymnasium's own `step`. All other environments take Gymnasium's `step`.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class VectorStep(NamedTuple):
 
 
 class SubEnv:
-    """One environment. `rules` is None where it must step itself: find_runner_rules says when."""
+    """One environment. `rules` is None if it must take its own `step`. find_runner_rules decides that."""
 
     def __init__(self, env: "gym.Env", steps: int) -> None:
         self.env, self.reset = env, env.reset
@@ -65,8 +65,7 @@ class SubEnv:
 def find_runner_rules(env: "gym.Env", steps: int) -> RunnerRules | None:
     """The rules of a runner. None for other environments.
 
-    None also for a runner with other wrappers or other observations, and if `steps` steps after a reset reach beyond its
-    time limit.
+    Also None for a runner with other wrappers or other observations, and if the runner's time limit is below `steps`.
     """
     layer: Any = env
     while type(layer).__name__ in TRANSPARENT_WRAPPERS:

@@ -83,7 +83,10 @@ def library() -> tuple[ctypes.CDLL | None, str]:
 
 
 def built() -> Path:
-    """The path of the shared library for these sources and this processor. Compiles it if it does not exist."""
+    """The path of the shared library for these sources and this processor. Compiles it if it does not exist.
+
+    Raises FileNotFoundError if there is no C++ compiler.
+    """
     # at import it warns of a missing nvcc, which is not needed here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils import cpp_extension

@@ -23,7 +23,8 @@ def causal_shifts(
 ) -> tuple[list[Float[Tensor, "B T H"]], Float[Tensor, "B earlier H"]]:
     """The sequence delayed by kernel_size - 1, ..., 1, 0 tokens, and its last kernel_size - 1 tokens.
 
-    The `earlier` tokens move in from the left, or zeros. The last tokens are the `earlier` ones of the next call.
+    The `earlier` tokens move in from the left. If there are none, zeros move in. The last tokens are the `earlier` ones of the
+    next call.
     """
     padded, length = causal_pad(x, kernel_size - 1, earlier), x.shape[1]
     return [padded[:, start : start + length] for start in range(kernel_size)], padded[:, length:]
@@ -31,7 +32,7 @@ def causal_shifts(
 
 def dense(x: Float[Tensor, "B T H"], weight: Float[Tensor, "output window"]) -> Float[Tensor, "B T output"]:
     """The weight times the last window / H tokens, oldest first. Zeros come before the first token."""
-    # oneDNN's convolution is faster than unfolding, other convolutions on a CPU are far slower. cuDNN computes in TF32
+    # oneDNN's convolution is faster than unfolding. Other convolutions on a CPU are far slower. cuDNN computes in TF32
     fast = x.device.type == "cpu" and torch.backends.mkldnn.is_available()
     return convolved(x, weight) if fast else unfolded(x, weight)
 

@@ -1,6 +1,6 @@
 """The S4 layer: a linear state space per channel, x' = A x + B u, y = 2 Re(C x) + D u. A is normal plus low rank.
 
-In the basis where the normal part is diagonal, A = diag(poles) - P P*. HiPPO-LegS has this form. Poles come in conjugate
+In a basis that makes the normal part diagonal, A = diag(poles) - P P*. HiPPO-LegS has this form. Poles come in conjugate
 pairs, so M = N / 2 entries represent N. A sum over all N is 2 Re of the sum over these M. P is a vector here, not an axis.
 Each channel has a step size dt, and the bilinear rule gives
 

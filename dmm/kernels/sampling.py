@@ -1,7 +1,7 @@
 """Sampling of a batch: windows of a table, and masks of dropout. C++ and PyTorch give the same bits.
 
-A mask is not drawn from a generator. It is a hash of a key, the number of the call, the row and the place in the row. So each
-entry can be had alone, on any worker and any device.
+A mask is not drawn from a generator. It is a hash of a key, the number of the call, the row and the place in the row. So
+each entry can be computed alone, on any worker and any device.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ def gather_windows(
 
     A window has the rows from `start` up to `end`, and at most K = `length` of them. It is padded on the left or the right.
     The constants are shift, divisor and pad. A row becomes (row - shift) / divisor. A padded row is a row of zeros that is
-    mapped alike, plus pad.
+    mapped in the same way, plus pad.
     """
     kernel = library()[0] if table.device.type == "cpu" else None
     if kernel is None:
@@ -77,9 +77,9 @@ def dropout_mask(
 ) -> Float[Tensor, "rows outer read inner"]:
     """The mask that dropout multiplies by: 0 with probability p, else 1 / (1 - p).
 
-    It is that of the tokens `read` of a whole sequence. The whole sequence has rows of this shape: outer, tokens, inner. An
-    entry depends only on the row's keys, the number of the call, and the entry's place in the row of the whole sequence.
-    The mask has the device and dtype of `like`. The same entries are 0 on every device and in every dtype.
+    It is the mask of the tokens `read` of a whole sequence. The whole sequence has rows of this shape: outer, tokens,
+    inner. An entry depends only on the row's keys, the number of the call, and the entry's place in the row of the whole
+    sequence. The mask has the device and dtype of `like`. The same entries are 0 on every device and in every dtype.
     """
     # an entry is kept where its word, as a signed number, is below this limit
     limit, value = min(int((1 - p) * 2**32), 2**32 - 1) - 2**31, 1 / (1 - p) if p < 1 else 0.0

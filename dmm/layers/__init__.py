@@ -7,7 +7,7 @@ blocks.py          MLPs, the causal convolution of tokens
 dropout.py         dropout that is the same on any number of workers
 hierarchy.py       models of two levels: one sets goals, the other acts on them
 trimming.py        Trunk: blocks in a row, where the last one computes only the tokens that are read
-initialisation.py  initial weights of a trunk; it also redraws the SSM's step size, whose own draw is in mamba.py
+initialisation.py  initial weights of a trunk. They also replace the SSM's step size that mamba.py draws
 losses.py          losses over real steps
 checks.py          checks of a Config
 """

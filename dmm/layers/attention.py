@@ -48,7 +48,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "B read H"]:
         """The tokens attend to all tokens that the bias allows. With a state they attend to earlier tokens too.
 
-        Needs a bias or a state. In `trimmed_to` only the tokens that are read have a query.
+        Needs a bias or a state. Inside `trimmed_to` only the tokens that are read have a query.
         """
         if ACTIVE.get() is None:
             q, k, v = self.qkv(x).chunk(3, -1)
@@ -72,7 +72,7 @@ class Attention(nn.Module):
         return self.dropout(self.out(x))
 
     def extend(self, k: Tensor, v: Tensor, state: RecurrentState) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values with those of earlier tokens before them, and the mask of the attention span."""
+        """Keys and values of earlier tokens followed by the new ones, and the mask of the attention span."""
         tokens, kept = k.shape[2], torch.stack([k, v], 1)  # B 2 heads T e, e = H / heads
         if self in state:
             kept = torch.cat([state[self], kept], 3)

@@ -1,7 +1,7 @@
 """Dropout whose masks depend neither on the number of workers nor on trimming.
 
-In training a mask is a hash: of the batch's key, of the number of the dropout call in this forward pass, of the row in the
-whole batch, and of the place in the whole sequence.
+In training a mask is a hash of four things: the batch's key, the number of the dropout call in this forward pass, the row
+in the whole batch, and the place in the whole sequence.
 """
 
 import math
@@ -40,7 +40,7 @@ FORWARD_PASS: ContextVar[ForwardPass | None] = ContextVar("forward pass", defaul
 def keyed_dropout(batch: Batch) -> Iterator[None]:
     """Inside this context the masks of dropout come from the batch's key.
 
-    Outside of it, and for a batch without a key, they come from torch's global generator, as those of nn.Dropout do.
+    Outside of it, and for a batch without a key, they come from torch's global generator, like those of nn.Dropout.
     """
     token = FORWARD_PASS.set(None if batch.dropout_key is None else ForwardPass(batch))
     try:
@@ -52,7 +52,7 @@ def keyed_dropout(batch: Batch) -> Iterator[None]:
 def drop(x: Float[Tensor, "rows *shape"], p: float, axis: int = 1) -> Float[Tensor, "rows *shape"]:
     """Sets entries of x to 0 with probability p, and scales the others up. Tokens are on the given axis.
 
-    In `trimmed_to` the tokens that are read have the mask that they have in the whole sequence. Raises ValueError if the
+    Inside `trimmed_to` a token that is read has the same mask as in the whole sequence. Raises ValueError if the
     rows of x cannot be divided among the rows of the batch.
     """
     forward = FORWARD_PASS.get()

@@ -13,17 +13,17 @@ from dmm.layers.losses import masked_mse
 
 
 class HierarchicalModel:
-    """What a DecisionModel of two levels inherits first. Its attributes `high` and `low` map a batch to goals and actions."""
+    """The first base class of a model of two levels. Its attributes `high` and `low` map a batch to goals and actions."""
 
     high: nn.Module
     low: nn.Module
 
     def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
-        """The two levels: the gradient of each is clipped by its own norm."""
+        """The two levels. The gradient of each is clipped by its own norm."""
         return self.high, self.low
 
     def sees(self) -> dict[str, int]:
-        """What an action reads. The action before a step comes after its state."""
+        """The entries that an action reads. The action before a step comes after its state."""
         return {"states": 0, "goals": 0, "previous_actions": 1}
 
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "B K A"], Float[Tensor, "B K S"]]:
@@ -37,7 +37,7 @@ class HierarchicalModel:
         return masked_mse(actions, batch.actions, batch) + masked_mse(goals, batch.goals, batch)
 
     def act(self, batch: Batch) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
-        """The action of the last real step of each row, and its goal: the high level sets it, the low level acts on it."""
+        """The action and the goal of the last real step of each row. The high level sets the goal, the low level acts on it."""
         assert batch.goals is not None
         goal = batch.at_last_step(self.high(batch))
         is_last = torch.arange(batch.mask.shape[1], device=goal.device) == rearrange(batch.last_step, "b -> b 1")  # B K
@@ -48,7 +48,7 @@ class HierarchicalModel:
 class Level(nn.Module):
     """Blocks over some fields of a batch, one token per field and step. The prediction is read off the second token.
 
-    The fields are states and goals, which are states too, or actions.
+    The fields are states, goals or actions. A goal is a state too.
 
     A subclass makes `embed_norm`, `blocks`, `norm` and `head`, in the order in which it draws its weights.
     """

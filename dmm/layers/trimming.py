@@ -1,9 +1,9 @@
 """Trunk: blocks one after another, where the last block computes only the tokens that are read after it.
 
-The last block of a Decision Transformer computes one token of three: nothing reads the others. The author of an architecture
-says which tokens are read, `self.blocks(x, read=...)`, and needs to know nothing else. A block that knows of trimming sets
-`trims = True`: it adds its residual to `trim(x)`, and the layers of dmm.layers inside it see the same context. Any other
-block computes all tokens, and Trunk drops those that are not read.
+The last block of a Decision Transformer computes one token of three, because nothing reads the others. An architecture only
+says which tokens are read: `self.blocks(x, read=...)`. A block that supports trimming sets `trims = True`. It adds its
+residual to `trim(x)`, and the layers of dmm.layers inside it are in the same context. Any other block computes all tokens,
+and Trunk drops those that are not read.
 """
 
 from collections.abc import Iterator

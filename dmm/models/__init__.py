@@ -1,4 +1,4 @@
-"""The contract of an architecture, and where architectures are found: the name of a file is the name of its architecture.
+"""The contract of an architecture, and the functions that find architectures. An architecture has the name of its file.
 
 `find_model("metamamba")` imports dmm/models/metamamba.py and returns its one DecisionModel. A new architecture is one new file,
 here or anywhere else. `resolve("./gru.py")` reads such a file, and the class is made from its text in every process.
@@ -76,7 +76,7 @@ class DecisionModel(nn.Module, ABC):
         """Predicts the action of every step [B K A]. With a RecurrentState the batch is one new step, and so is the output."""
 
     def sees(self) -> Mapping[str, int]:
-        """What a prediction may read: field of Batch -> the steps back to the latest entry. 0 is the step itself."""
+        """The entries that a prediction may read: field of Batch -> steps back to the latest entry. 0 is the step itself."""
         return {"states": 0, "returns_to_go": 0, "actions": 1}
 
     def gradient_clip_groups(self) -> tuple[nn.Module, ...]:
@@ -88,14 +88,14 @@ class DecisionModel(nn.Module, ABC):
         return ()
 
     def dead_entries(self) -> Mapping[str, int]:
-        """Parameters of which some entries get no gradient and others do: name -> how many get none."""
+        """Parameters of which only some entries get a gradient: name -> the number of entries that get none."""
         return {}
 
     def live_parameters(self) -> int:
-        """The number of parameters that change the loss: without unused ones and without dead entries.
+        """The number of parameters that change the loss. Unused parameters and dead entries do not count.
 
-        A time table counts whole, though a task reaches only as many of its entries as an episode has steps. So does the
-        bias of the keys of attention, though softmax cancels it.
+        All entries of a time table count, although a task reaches only as many as an episode has steps. The bias of
+        attention's keys counts too, although softmax cancels it.
         """
         unused, dead = self.unused_parameters(), self.dead_entries()
         return sum(
@@ -123,7 +123,7 @@ class DecisionModel(nn.Module, ABC):
 
 SHIPPED = frozenset(module.name for module in pkgutil.iter_modules(__path__))
 MADE: dict[type, ModelSource] = {}  # classes that were made from carried source code
-table_file: ContextVar[Path | None] = ContextVar("table_file", default=None)  # the table's file that is read now
+table_file: ContextVar[Path | None] = ContextVar("table_file", default=None)  # the table's file that is being read
 
 
 def list_models() -> list[str]:
@@ -140,11 +140,12 @@ def entry_points() -> tuple[metadata.EntryPoint, ...]:
 def resolve(arch: Any, folder: Path | None = None) -> tuple[str, ModelSource | None]:
     """The name of an architecture, and its source. The source of a shipped one is None.
 
-    `arch` is a name, the path of a file, or a class. A text is a path if it has a slash or ends with .py. A path is relative
-    to `folder`, by default that of the table's file that is read now, else the current one. A name is that of a shipped
-    architecture, or of one that an installed package offers as an entry point of the group dmm.models.
-    Raises ValueError for an unknown name, a name that is offered twice, a file that is absent or has not one model, and a
-    class that is no DecisionModel or does not come from a file.
+    `arch` is a name, the path of a file, or a class. A string is a path if it has a slash or ends with .py. A path is
+    relative to `folder`. The default is the folder of the table's file that is being read, or else the current folder. A
+    name is that of a shipped architecture, or of one that an installed package offers as an entry point of the group
+    dmm.models.
+    Raises ValueError for an unknown name, a name that is offered twice, a file that is absent or does not have exactly one
+    model, and a class that is no DecisionModel or does not come from a file.
     """
     if isinstance(arch, type):
         return resolve_class(arch)
@@ -175,7 +176,7 @@ def resolve_name(name: str) -> tuple[str, ModelSource | None]:
 
 
 def installed_file(module: str) -> Path | None:
-    """The file of an installed module, which is not imported. None if there is none."""
+    """The file of an installed module, found without importing it. None if there is none."""
     top, *parts = module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None or spec.submodule_search_locations is None:
@@ -249,7 +250,7 @@ def made(source: ModelSource) -> tuple[str, ModelSource]:
 
 
 def refuse_table(path: Path, model: str) -> None:
-    """Raises ValueError if a model's file is that of the table which is read now."""
+    """Raises ValueError if a model's file is that of the table that is being read."""
     table = table_file.get()
     if table and table.resolve() == path.resolve():
         raise ValueError(f"{model} is defined in the table's own file, so an edit of the table would change the model; "
@@ -258,7 +259,7 @@ def refuse_table(path: Path, model: str) -> None:
 
 @functools.cache
 def find_model(arch: str | ModelSource) -> type[DecisionModel]:
-    """Returns the class of an architecture, by its name or its source. It is made once a process.
+    """Returns the class of an architecture, by its name or its source. It is made once per process.
 
     Raises ValueError for an unknown name, and for source code that cannot be run here or has no such model.
     """
@@ -294,5 +295,5 @@ def build_model(
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of all parameters, unused and dead ones included: so do the papers count. See `live_parameters`."""
+    """The number of all parameters. Unused and dead ones count, as in the papers. See `live_parameters`."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -10,11 +10,11 @@ Differs: only the off-policy stage is implemented. MADS4 learns C (I - Abar^K) i
     except in training. The on-policy rollouts of MADS4 clip too.
 Quirk: MADS4 has no residual by default. Its script passes no list of the parameters to train in an S4 layer, so only C and D
     are trained there (`residual`, `dynamics`; preset MADS4). It applies weight decay to these two as to any weight, because
-    the helpers that exempt the S4 kernel are not called. Protocol decays all trained parameters. MADS4 decays by 1e-4; with
+    the helpers that exempt the S4 kernel are not called. Protocol decays all trained parameters. MADS4 decays by 1e-4. With
     its learning rate of 1e-4, 100,000 updates shrink a weight by a thousandth.
 Note: the paper trains on whole trajectories, and its rollouts are recurrent. The matching protocol has its context_length at
-    the horizon and rollout "recurrent". MADS4 pads on the right, where no real step sees the padding. Padding on the left
-    runs through the layers as tokens, as in dc. There are no positions, no dropout and no norm. No published size exists to
+    the horizon and rollout "recurrent". MADS4 pads on the right, so no real step sees the padding. Padding on the left runs
+    through the layers as tokens, as in dc. There are no positions, no dropout and no norm. No published size exists to
     check against.
 """
 

@@ -7,13 +7,13 @@ Mixers: softmax attention
 Differs: float32 throughout, where the official code trains under float16 autocast. The next state of an episode's last step
     is that step's own state (Batch.next_states), where the official code reads the next observation of the dataset.
 Quirk: no token may attend to a return token, except to that of the window's first step. A later return reaches only the
-    action of its own step, by the residual stream. Rewards have an embedding and a head that are unused; they are counted.
+    action of its own step, by the residual stream. Rewards have an embedding and a head that are unused. They are counted.
     Dropout in attention acts on the output of the heads, not on the weights. Tokens have no dropout. Between its two passes
     the search feeds back the expectile returns, here and by default in the official function (preset "EDT, expectile"). The
     official evaluation script scripts/eval_edt.py always draws returns from the bins instead (preset "EDT, sampled"). It
-    tilts their logits by 10 + 15, on HalfCheetah by 10 + 1: there a table sets `inverse_temperature` to 11. Returns become
-    bins with one bin width, and drawn bins become returns with another. So a drawn return is read as the bin below its own,
-    unless that is the lowest.
+    tilts their logits by 10 + 15, and on HalfCheetah by 10 + 1. So on HalfCheetah a table sets `inverse_temperature` to 11.
+    Returns become bins with one bin width, and drawn bins become returns with another. So a drawn return is read as the bin
+    below its own, unless that is the lowest.
 Note: the official windows are padded on the right, so their first slot is the first real step. Here "first" means the first
     real step for padding on either side. No real step sees padding, so the side moves no number. The range of returns is
     that of D4RL's reference scores over the return scale. A table sets it per task.
@@ -41,7 +41,7 @@ from dmm.layers import (
 )
 from dmm.models import DecisionModel, acting
 
-RARE = 0.15  # the least likely bins, by share, are never drawn; `top_percentile` in the official utils.py
+RARE = 0.15  # this share of the bins, the least likely ones, is never drawn: `top_percentile` in the official utils.py
 TIME_STEPS = 4096  # entries of the time table; later steps share the last entry
 
 

@@ -6,7 +6,7 @@ Tokens: high (s, previous goal), low (goal, s, previous a)
 Mixers: self-attention
 Differs: actions are scaled from the environment's box to [-1, 1], so there is no factor for their range. One AdamW trains both
     levels. That is equivalent, because AdamW treats each parameter on its own. The gradients of the levels are clipped
-    separately (`gradient_clip_groups`). Both levels mask padding; the official low level does not. Padding is on the right,
+    separately (`gradient_clip_groups`). Both levels mask padding. The official low level does not. Padding is on the right,
     where causality hides it, so the numbers are the same.
 Quirk: short windows are padded on the right, but their time steps on the left. So in training the first steps of an episode
     have time step 0. Rollouts have the true time steps (`time_steps`). A goal is read off the token of the previous goal, an

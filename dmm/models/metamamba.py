@@ -7,21 +7,21 @@ Official: too-z/decision-metamamba; v1 at 3d0f554, v2 at 90ad44d.
 Tokens: (R, s, a)
 Mixers: a short convolution or linear map of tokens, then Mamba-1 or Mamba-2 without its convolution
 Differs: a filter of tokens runs only at the positions of its modality. The numbers are the same. v2 follows its code. Its
-    text is public, but only its abstract and introduction were read. The official Mamba-2 scan runs in chunks of 256 tokens;
-    here a sequence is one chunk. The numbers are the same. The last action of a window is left out, as in dt.
+    text is public, but only its abstract and introduction were read. The official Mamba-2 scan runs in chunks of 256
+    tokens. Here a sequence is one chunk. The numbers are the same. The last action of a window is left out, as in dt.
 Quirk: in the text of v1 each modality has its own linear map (presets "as meant"). The released code slices the axis of
     channels, where the convolution has its tokens. So its maps alternate over channels (`linear_over`): channel c comes from
     map c mod 3 at every token. That is one dense mixer, and two thirds of the maps' rows are dead (`dead_entries`). The
     presets "as published" are this code, whose numbers the paper presumably prints. The single mixers of v1 have no residual
     around the SSM, because that line is commented out. The double mixers have it (`residual`). On AntMaze and Kitchen v2
     keeps one mixer in a plain list. All layers share it. It is not trained and not saved, it has PyTorch's initialisation,
-    and the official count leaves it out (`mixer_sharing="frozen-shared"`). Here it is saved and counted; the official count
-    is that of the parameters that require a gradient. v2 has one pair of LayerNorms for all layers (`shared_norms`). The
-    initialisation of the trunk also changes the SSM's step size (`dt_init`, see decision_mamba). The step size of Mamba-2 is
-    a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always creates the convolution of Mamba-2, and calls it
-    only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without it. Here it exists where it runs
-    (`ssm_conv`). Dropout acts only once, on the tokens.
-Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch; its gate has SiLU.
+    and the official count leaves it out (`mixer_sharing="frozen-shared"`). Here it is saved and counted. The official count
+    has only the parameters that require a gradient. v2 has one pair of LayerNorms for all layers (`shared_norms`). The
+    initialisation of the trunk also changes the SSM's step size (`dt_init`, see decision_mamba). The step size of Mamba-2
+    is a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always creates the convolution of Mamba-2, and
+    calls it only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without it. Here it exists where
+    it runs (`ssm_conv`). Dropout acts only once, on the tokens.
+Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch. Its gate has SiLU.
     There is no time table and no mask: padded steps run through the model. In April 2025 the authors took v1 off the list
     opendilab/awesome-decision-transformer (PR #25).
 """
@@ -71,7 +71,7 @@ class DecisionMetaMamba(DecisionModel):
             "dense"  # conv, linear: one filter per modality; dense: one for all (DSM)
         )
         kernel_size: int = 6  # in tokens: two steps
-        linear_over: Literal["tokens", "channels"] = "tokens"  # what the three maps of mixer="linear" alternate over
+        linear_over: Literal["tokens", "channels"] = "tokens"  # axis of the three maps of mixer="linear"
         mixer_sharing: Literal["per-layer", "shared", "frozen-shared"] = "per-layer"
         double: bool = False  # a second mixer of the same kind inside each SSM
         expand: int = 1  # inner width of the SSM over `width`

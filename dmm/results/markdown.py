@@ -47,7 +47,7 @@ def markdown(table: Table, cells: list[Cell]) -> str:
 
 
 def face(table: Table) -> list[str]:
-    """What of a table is shown, and how it differs from the whole table: budget, source of data, part."""
+    """The lines at the top of a table that say how it differs from the whole table: budget, source of data, part."""
     lines = []
     if table.budget:
         lines.append(f"Budget {table.budget}: {table.budgets[table.budget].describe()}.")

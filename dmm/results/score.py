@@ -1,4 +1,4 @@
-"""Scores: finished trials are read under a Reading into the number of a cell.
+"""Scores: a Reading makes the number of a cell from finished trials.
 
 A trial's result holds the return of every episode. `summarise` keeps the means of its evaluations. Every reading and every
 table is computed from summaries. Means are exactly rounded, so a summary gives the same numbers on any machine.
@@ -101,7 +101,7 @@ def trial_score(summary: TrialSummary, reading: Reading, task: Task) -> float:
 
 
 def cell_score(summaries: Sequence[TrialSummary | None], reading: Reading, task: Task) -> Score:
-    """A cell's number from its trials, one for each seed. None stands for a trial that has not begun."""
+    """A cell's number from its trials, one for each seed. None is a trial that has not begun."""
     values = tuple(trial_score(summary, reading, task) for summary in finished(summaries))
     value = std = math.nan
     if values and reading.seeds == "max":

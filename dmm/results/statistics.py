@@ -20,7 +20,7 @@ def bootstrap_interval(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic of all scores, in their unit. The seeds of each task are resampled apart.
+    """Percentile bootstrap interval of a statistic of all scores, in their unit. Each task's seeds are resampled separately.
 
     Raises ValueError for fewer than two seeds.
     """

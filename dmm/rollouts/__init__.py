@@ -1,5 +1,5 @@
 """Rollouts of a trained model.
 
 rollout.py  episodes in lock-step, and evaluations made of them
-history.py  what the model is given at each step: a window of the last K steps, or a recurrent state
+history.py  the input of the model at each step: a window of the last K steps, or a recurrent state
 """

@@ -1,4 +1,4 @@
-"""The history of running episodes: what the model is given to choose the next actions."""
+"""The history of running episodes. It is the input of the model that chooses the next actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class WindowedHistory:
         self.actions = np.zeros((episodes, horizon + 1, task.spaces.action_dim), np.float32)
         self.actions[:, -1] = evaluation.rollout_pad_action
         self.returns_to_go = np.zeros((episodes, horizon + 1), np.float32)
-        self.next_return_to_go = np.array(targets, float) / task.return_scale  # before the step to come
+        self.next_return_to_go = np.array(targets, float) / task.return_scale  # before the next step
         self.steps = np.append(np.arange(horizon), 0)
         self.uniform_samples = self.returns_to_go[:, :0]
         if "uniform_samples" in needs:
@@ -62,7 +62,7 @@ class WindowedHistory:
         self.slots = slots.numpy()  # of the window at each step
 
     def observe(self, states: Float[np.ndarray, "B S"]) -> None:
-        """Adds the states that the episodes are in now, not normalised."""
+        """Adds the current states of the episodes. They are not normalised."""
         self.states[:, self.length] = (states - self.statistics.mean) / self.statistics.std
         self.returns_to_go[:, self.length] = self.next_return_to_go
         self.length += 1
@@ -86,7 +86,7 @@ class WindowedHistory:
             setattr(self, name, getattr(self, name)[running])
 
     def window(self) -> Batch:
-        """The last K steps of each episode. The action and the goal of the last step are 0: they are not chosen yet."""
+        """The last K steps of each episode. The action and the goal of the last step are 0, because they are not chosen yet."""
         now, uniform_samples = self.length - 1, None
         if "uniform_samples" in self.needs:
             uniform_samples = torch.from_numpy(self.uniform_samples[:, now])
@@ -132,7 +132,7 @@ class RecurrentHistory:
         self.return_to_go = np.array(targets, float) / task.return_scale
 
     def observe(self, states: Float[np.ndarray, "B S"]) -> None:
-        """Takes the states that the episodes are in now, not normalised."""
+        """Takes the current states of the episodes. They are not normalised."""
         self.states = ((states - self.statistics.mean) / self.statistics.std).astype(np.float32)
         self.length += 1
 

@@ -24,7 +24,7 @@ from dmm.tasks import Task
 if TYPE_CHECKING:
     import gymnasium as gym
 
-SUB_ENVS: defaultdict[Task, list[SubEnv]] = defaultdict(list)  # of this process; made once, reset for every episode
+SUB_ENVS: defaultdict[Task, list[SubEnv]] = defaultdict(list)  # of this process. Made once, reset for every episode
 
 
 class EpisodeSpec(NamedTuple):
@@ -32,7 +32,7 @@ class EpisodeSpec(NamedTuple):
 
     target: str  # its label
     asked: float  # the return asked for, undiscounted, in the environment's units
-    index: int  # of the episode in its evaluation; it fixes the seed
+    index: int  # of the episode in its evaluation. It fixes the seed
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def rollout(
     """Rolls one episode for each target and seed. Targets are undiscounted returns in the environment's units.
 
     Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
-    task's horizon at the latest. The model keeps its mode (training or evaluation). `watch` is given the environment of the
-    first episode when it begins and after each of its steps.
+    task's horizon at the latest. The model keeps its mode (training or evaluation). `watch` is called with the environment
+    of the first episode, when the episode begins and after each step.
     Raises ValueError for a state, an action or a reward that is not finite.
     """
     task = trial.task
@@ -129,10 +129,10 @@ def episode_batches(trial: Trial, update: int, highest_return: float) -> list[Ep
 def rollout_batch(
     model: DecisionModel, trial: Trial, statistics: StateStatistics, batch: EpisodeBatch
 ) -> RolloutResult:
-    """Rolls one episode batch. Episode i of the j-th evaluation from the last has the seed (trial seed, j, i).
+    """Rolls one episode batch. Episode i has the seed (trial seed, j, i). j counts evaluations from the last one.
 
-    Neither the target nor the number of evaluations is part of the seed. So the last evaluations of all rows start alike,
-    and their differences can be paired.
+    Neither the target nor the number of evaluations is part of the seed. So the episodes of the last evaluation start alike
+    in all rows, and their differences can be paired.
     """
     seeds = [derive_seed(trial.seed, "episode", batch.from_last, episode.index) for episode in batch.episodes]
     return rollout(model, trial, statistics, [episode.asked for episode in batch.episodes], seeds)

@@ -10,7 +10,7 @@ from dmm.config import Trial, edited_code
 
 
 def check_code(trial: Trial, returns_id: str) -> None:
-    """Raises RuntimeError if a trial has another second id here than in the driver, because the code of dmm is another."""
+    """Raises RuntimeError if a trial has another second id here than in the driver, because the code of dmm differs."""
     if trial.returns_id != returns_id:
         edited = edited_code([trial]) or "it is as it was pinned"
         raise RuntimeError(f"the code of dmm on node {platform.node()} is not the driver's: {edited}")

@@ -62,7 +62,8 @@ class SweepProgress:
             if self.status.statuses[trial_id] != "finished":
                 self.status.set(trial_id, "pending")
         pending = [trial for trial_id, trial in self.trials.items() if self.status.statuses[trial_id] == "pending"]
-        turn = Counter()  # of trials that share weights, all but the first come last. They would wait for the first
+        # among trials that share weights, all but the first come last, because they would wait for the first
+        turn = Counter()
         return [
             trial
             for _, trial in sorted(
@@ -74,7 +75,7 @@ class SweepProgress:
         """Reads a trial's files, if there are any, and sends the result to MLflow."""
         try:
             found, training = load_result(self.trials[trial_id]), load_training(self.trials[trial_id])
-        except (OSError, ValueError) as error:  # storage is away, or the file is damaged: the trial itself will fail
+        except (OSError, ValueError) as error:  # storage is away, or the file is damaged. The trial itself will fail
             return self.say(f"{trial_folder(self.trials[trial_id])}: {error}")
         if found is not None:
             self.record(trial_id, found)
@@ -105,7 +106,7 @@ class SweepProgress:
                     self.say(
                         f"MLflow does not answer ({error}); results are kept in {home() / 'trials'} and sent again"
                     )
-                self.unsent[trial_id] = found  # behind the others, in case MLflow refuses only this one
+                self.unsent[trial_id] = found  # it goes behind the others, in case MLflow refuses only this one
                 self.away_since = time.monotonic()
                 return
         if self.away_since is not None:

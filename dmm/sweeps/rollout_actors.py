@@ -13,7 +13,7 @@ from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, rollout_batch
 from dmm.sweeps.nodes import check_code
 from dmm.training.fit import init_model
 
-ACTOR_SECONDS = 30  # that an evaluation waits for its first actor. Then it rolls out its episodes itself
+ACTOR_SECONDS = 30  # an evaluation waits this long for its first actor. Then it rolls out its episodes itself
 
 
 def rollout_with_weights(
@@ -43,7 +43,7 @@ class RolloutActor:
         statistics: StateStatistics,
         batch: EpisodeBatch,
     ) -> RolloutResult:
-        """Rolls out one batch of the trial with this second id. Raises RuntimeError if dmm's code is another here."""
+        """Rolls out one batch of the trial with this second id. Raises RuntimeError if dmm's code differs here."""
         check_code(trial, returns_id)
         return rollout_with_weights(weights, trial, statistics, batch)
 
@@ -53,7 +53,7 @@ class RolloutPool:
 
     Inside a Tune trial, the actors take the bundles of the trial's placement group. The placement group of a Ray Train
     worker has no free bundles, so there the actors are placed `anywhere`. The pool does not wait for an actor that finds no
-    place: two sweeps on one cluster, each with half of the actors that both need, would wait for ever.
+    place. Otherwise two sweeps on one cluster, each with half of the actors that it needs, would wait for ever.
     """
 
     def __init__(self, actors: int, *, anywhere: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The status of a sweep: how many trials are finished, running, failed, and how long the rest takes.
+"""The status of a sweep: the numbers of finished, running and failed trials, and the time that the rest takes.
 
 It is updated trial by trial. An update costs the same for any number of trials.
 """
@@ -28,7 +28,7 @@ class Pace:
     left: list[int] = field(default_factory=lambda: [0, 0])  # of trials that are neither finished nor failed
 
     def seconds_left(self, mean: list[float]) -> float:
-        """Seconds of the work that is left. Work of which none is done takes its mean over all kinds."""
+        """Seconds of the work that is left. If none of some work is done, its time is the mean over all kinds."""
         paces = [
             spent / done if done else other for spent, done, other in zip(self.seconds, self.done, mean, strict=True)
         ]

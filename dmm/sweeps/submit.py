@@ -13,7 +13,7 @@ from dmm.base.paths import home
 from dmm.base.secrets import masked, secret_names
 from dmm.config import Table
 
-UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files. Ray's job server answers 413 from here on
+UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files. Ray's job server answers 413 to this size and above
 SECRETS = (
     "Unset it here, and give it to the head's processes: as a variable of the head (in Kubernetes from a Secret), or in a file "
     "there, ~/.mlflow/credentials for an MLflow server and ~/.pgpass for Postgres"

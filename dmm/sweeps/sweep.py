@@ -21,7 +21,7 @@ from dmm.trials.run import check, repair
 from dmm.trials.storage import hold_table
 from dmm.trials.weights import must_train, note
 
-MAX_RETRIES = 2  # of a trial whose process dies. It continues from its checkpoint
+MAX_RETRIES = 2  # of a trial after its process died. It continues from its checkpoint
 QUIET = {  # for the driver: Tune's own reporters are off
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -52,7 +52,7 @@ def sweep(
 ) -> SweepCounts:
     """Runs the unfinished trials of a table. Finished trials are not run again, and kept weights are not trained again.
 
-    `retrain` allows to train trials again whose weights are missing and whose training is beyond them.
+    With `retrain` a trial is trained again if its weights are missing and its training is beyond them.
 
     Raises ValueError before any work for wrong data, a profile that does not fit the cluster, or an unusable MLflow, and
     Held if another process sweeps the table.
@@ -69,7 +69,7 @@ def sweep(
             repair(trial)
         to_train = {trial.weights_id: trial for trial in trials if must_train(trial)}
         for ids in {trial.dataset: None for trial in to_train.values()}:
-            say(f"data: {data.load(ids).summary()}")  # here, before all workers could collect it at once
+            say(f"data: {data.load(ids).summary()}")  # here, because otherwise all workers could collect it at once
         for trial in trials:
             check(trial)
         progress = SweepProgress(table, trials, recorder, say)

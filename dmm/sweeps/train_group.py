@@ -19,7 +19,7 @@ from dmm.trials.run import Execute, HeldTrial, OnProgress, train_and_evaluate
 from dmm.trials.storage import load_result
 from dmm.trials.train import training_data
 
-POLL_SECONDS = 1.0  # between two looks at the result of a trial that a group trains
+POLL_SECONDS = 1.0  # between two reads of the result of a trial that a group trains
 GROUP_STARTS = 30  # tries to place a group, a minute each. Others may use the cluster too
 WORKER_SECONDS = 24 * 3600  # that a worker waits for the others. Ray Train itself reports a dead worker
 

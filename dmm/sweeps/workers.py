@@ -39,7 +39,7 @@ def train_trial(
 
     place.enter()
     trial = trials[config["trial"]]
-    check_code(trial, config["trial"])  # else the driver would wait for a result that has another id
+    check_code(trial, config["trial"])  # otherwise the driver would wait for a result that has another id
     pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
     try:
         result = run(

@@ -13,9 +13,10 @@ from dmm.tasks.task import Task
 class Target:
     """A return asked for. Papers give it in three units.
 
-    task: a multiple of the task's target return. return: an undiscounted return in the environment's units. data: a share of
-    the highest episode return of the data, which is known once they are loaded. Of a negative return, a factor below 1 asks
-    for more.
+    task: a multiple of the task's target return.
+    return: an undiscounted return in the environment's units.
+    data: a share of the highest episode return of the data. That return is known once the data are loaded.
+    If the return is negative, a factor below 1 asks for more.
     """
 
     value: float

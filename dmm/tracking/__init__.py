@@ -1,7 +1,7 @@
 """MLflow. No other package imports it.
 
 mlflow_store.py  the tracking store: one run for each trial, written by the driver and read by reports
-database.py      the database behind it: made whole, checked, and moved with its folder
+database.py      the database behind it: how it is made, checked, and moved with its folder
 content.py       the params, metrics and tags of a run
 view.py          the view of a table's runs on MLflow's page
 
@@ -19,4 +19,4 @@ os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow.store.db.utils").setLevel(
     logging.CRITICAL
-)  # errors are raised too. Tracebacks would say it twice
+)  # errors are raised too, so tracebacks in the log would repeat them

@@ -48,7 +48,7 @@ def params(trial: TrialRecord) -> dict[str, object]:
 def curve_metrics(result: TrialResult, losses: int, updates: Collection[int]) -> list[Point]:
     """The learning curves, without what was sent before: so many losses, and the evaluations after these updates.
 
-    A resumed trial may evaluate an early update late. So a number of evaluations would not say which were sent.
+    A resumed trial may evaluate an early update late. So the number of evaluations does not say which ones were sent.
     """
     points = [Point("train/loss", point.loss, point.update) for point in result.training.loss[losses:]]
     for evaluation in (entry for entry in result.evaluations if entry.update not in updates):

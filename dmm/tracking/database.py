@@ -1,8 +1,8 @@
-"""The database behind MLflow: made whole or not at all, checked before it is used, and right about where it lies.
+"""The database behind MLflow. It is made whole or not at all, it is checked before its use, and its stored paths are right.
 
 MLflow makes its tables in about 1,700 statements. A process that dies between two of them leaves a file that MLflow can
-neither use nor mend. So a sqlite file is made in memory, and written when it is complete. MLflow also fills a gap in an old
-database without a word, for example a lost table by an empty one. So a database is checked before MLflow sees it.
+neither use nor mend. So a sqlite file is made in memory, and written when it is complete. MLflow also fills gaps in an old
+database silently. For example, it replaces a lost table by an empty one. So a database is checked before MLflow sees it.
 """
 
 import shlex
@@ -26,7 +26,7 @@ from dmm.base.secrets import masked
 
 TABLES = frozenset(Base.metadata.tables)  # of MLflow
 EXPERIMENT = "dmm"
-LOCK_SECONDS = 60  # for which a writer of sqlite waits for another one. sqlite's default is 5
+LOCK_SECONDS = 60  # that a writer of sqlite waits for another writer. sqlite's default is 5
 
 
 class TrackingError(ValueError):
@@ -58,7 +58,8 @@ def sqlite_file(uri: str) -> Path | None:
 def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
     """A client of a database. Makes the database if there is none, one process at a time.
 
-    A sqlite file keeps its artifacts beside it. If it was moved or copied, the stored places are corrected, and `say` tells.
+    A sqlite file keeps its artifacts beside it. If it was moved or copied, the stored places are corrected, and `say` gets
+    a line about it.
     Raises TrackingError if the database is half made, damaged or of another version of MLflow.
     """
     path = sqlite_file(uri)
@@ -103,7 +104,7 @@ def tables_of(uri: str) -> set[str]:
 
 
 def check(uri: str) -> None:
-    """Raises TrackingError with the way out, if a database has tables and they are not those of this MLflow."""
+    """Raises TrackingError, with a remedy, if a database has tables that are not those of this MLflow."""
     if not (found := tables_of(uri)):
         return
     migrations = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))

@@ -1,7 +1,7 @@
 """The tracking store: one flat MLflow run for each trial. It is found by the trial's second id, and read back for reports.
 
 The driver is the only writer. Everything may be sent twice. A run is found by its tag, and points that were sent are not sent
-again. A point's timestamp is derived from its step, so a store drops a point that arrives twice all the same.
+again. A point's timestamp is derived from its step. So if a point does arrive twice, the store drops the second one.
 """
 
 import json
@@ -112,7 +112,7 @@ class Recorder:
             except MlflowException as error:
                 if error.error_code not in GONE:
                     raise
-                self._runs = None  # someone has deleted the run on MLflow's page since it was looked up
+                self._runs = None  # after the run was looked up, someone has deleted it on MLflow's page
                 self._push(result, rows)
 
     def _push(self, result: TrialResult, rows: Mapping[str, str]) -> None:
@@ -137,7 +137,7 @@ class Recorder:
             stored.status = status
 
     def _intact(self, summary: TrialSummary) -> StoredRun | None:
-        """The run of a trial. A run is deleted if it was made with other data or edited, and so is a second one."""
+        """The run of a trial. A run is deleted if it was edited or made with other data. A second run is deleted too."""
         stored = self._stored().get(summary.id)
         if stored is None:
             return None
@@ -172,7 +172,7 @@ class Recorder:
     def summaries(self, table: Table) -> dict[str, TrialSummary]:
         """The summaries of a table's trials by second id, each with its `run_id`, from one paginated search.
 
-        A run in MLflow's trash is told of. Raises TrackingError with the run if one is damaged.
+        `say` gets a line about a run in MLflow's trash. Raises TrackingError with the run if one is damaged.
         """
         with self._errors():
             runs = self._search(self.query(table.name))

@@ -1,4 +1,4 @@
-"""The view of MLflow's run page for a table. The format is internal to MLflow's page: a change loses only the view."""
+"""The view of MLflow's run page for a table. The format is internal to MLflow's page. A change loses only the view."""
 
 from typing import Any
 

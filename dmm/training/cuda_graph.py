@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-EAGER_CALLS = 3  # before the capture, so that all buffers exist. They are real updates
+EAGER_CALLS = 3  # before the capture, so that all buffers exist. These calls are real updates
 
 
 def capture_cuda_graph(work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:

@@ -118,11 +118,11 @@ def fit(
 ) -> tuple[DecisionModel, TrainingState]:
     """Trains a model. Returns it and its final state.
 
-    `visit(model, state)` is called after the last update, and after each update of which `wanted(updates done)` is true. It
-    keeps and evaluates the weights. `save(state)` is called once a minute between visits. A run that starts from such a
+    `visit(model, state)` is called after the last update, and after each update for which `wanted(updates done)` is true.
+    It keeps and evaluates the weights. `save(state)` is called once a minute between visits. A run that starts from such a
     state gives the same bits as a run that was never interrupted. `on_update` is called before the first update and after
-    each. None of them moves a number.
-    Every worker of a group calls this function alike. Only the first worker visits and saves.
+    each. None of these functions moves a number. Every worker of a group calls this function in the same way. Only the
+    first worker visits and saves.
     Raises FloatingPointError once the loss is not finite.
     """
     training, state = trial.training, ddp.broadcast_state(state)

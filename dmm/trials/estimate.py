@@ -1,4 +1,4 @@
-"""The cost of a table on this machine: updates and model calls, timed for a moment on random batches. No data, no Ray."""
+"""The cost of a table on this machine. Updates and model calls are timed briefly on random batches, without data and Ray."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from dmm.training.fit import init_model
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Median time of a call, after one call that does not count."""
+    """Median seconds of a call, after one call that does not count."""
     work()
     times = []
     for _ in range(repeats):
@@ -45,7 +45,7 @@ def random_batch(trial: Trial, rows: int) -> Batch:
 def estimate(trial: Trial) -> Seconds:
     """The cost of one trial on one core, without the physics of its environment.
 
-    The rollout seconds are an upper bound: every episode is taken to reach the horizon.
+    The rollout seconds are an upper bound, because every episode is assumed to reach the horizon.
     """
     torch.set_num_threads(1)
     model = init_model(trial)

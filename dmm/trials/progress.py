@@ -1,4 +1,4 @@
-"""How far a trial is: its newest numbers, and `run` with a bar."""
+"""The progress of a trial: its newest numbers, and `run` with a bar."""
 
 from collections.abc import Sequence
 from statistics import fmean

@@ -60,9 +60,9 @@ OnProgress = Callable[[TrialResult], None]
 
 @dataclass(frozen=True)
 class HeldTrial:
-    """A trial whose evaluation this process holds, and its training too where weights are missing.
+    """A trial whose evaluation is locked by this process. If weights are missing, its training is locked too.
 
-    The functions raise once another process has taken a lock. They are called before each write.
+    The functions raise LockLost once another process has taken a lock. They are called before each write.
     """
 
     trial: Trial
@@ -75,13 +75,13 @@ Execute = Callable[[HeldTrial, RolloutBackend, OnProgress], TrialResult]  # trai
 
 
 class WeightsNotKept(ValueError):
-    """A trial that would have to be trained again."""
+    """Weights of a trial are not kept, so the trial would have to be trained again."""
 
 
 def check(trial: Trial) -> None:
     """Raises ValueError before any work if data or environment do not fit the trial.
 
-    Data are not looked at if they are absent and the weights are there.
+    Absent data are no error if the weights are there.
     """
     if must_train(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
         trajectories, found = training_data(trial), load_training(trial)
@@ -113,7 +113,7 @@ def run(
     `roll` rolls out batches of episodes, in this process or elsewhere. `on_progress` receives the result after every
     checkpoint and every evaluation. `on_update` is called as in `fit` if this process trains. If another process trains or
     evaluates the trial, this one waits for it. `keep` names the weights that stay in the end.
-    Raises WeightsNotKept if the training is beyond weights that are missing, unless `retrain` allows to train them again.
+    Raises WeightsNotKept if the training is beyond weights that are missing. With `retrain` it trains them again instead.
     """
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
     repair(trial)
@@ -167,7 +167,7 @@ def allow_training(trial: Trial, missing: list[int], retrain: bool) -> None:
     if not passed:
         return
     if not retrain:
-        note_path(trial).unlink(missing_ok=True)  # refused, so it must not keep weights from being deleted
+        note_path(trial).unlink(missing_ok=True)  # refused, so its note must not prevent the deletion of weights
         raise WeightsNotKept(
             f"trial {trial.weights_id} is trained up to update {found.update if found else 0:,}, and its weights at update "
             f"{', '.join(f'{update:,}' for update in passed)} are not kept; --retrain trains the trial again"
@@ -219,11 +219,11 @@ def train_and_evaluate(
             folder, acting = weights_folder(trial, update), acting_config(trial.config)
             roll_out(*load_weights(folder, device, acting, trust_code=True))  # the trial itself names the code
         write(status="finished")
-    except LockLost:  # the files are another process's
+    except LockLost:  # another process owns the files now
         raise
     except Exception as error:
         append_log(trial, traceback.format_exc())
-        with suppress(OSError):  # a full disk. The error itself says so
+        with suppress(OSError):  # on a full disk. The error itself says so
             write(status="failed", error=f"{type(error).__name__}: {error}")
         raise
     append_log(trial, f"evaluated: {trial.returns_id}")
@@ -247,7 +247,7 @@ def blank_returns(trial: Trial, source: Provenance) -> ReturnsResult:
 
 
 def fail(trial: Trial, reason: str) -> TrialResult:
-    """Marks a trial as failed whose own process could not do so. Returns the result, even if it cannot be written."""
+    """Marks a trial as failed, because its own process could not do so. Returns the result, even if it cannot be written."""
     returns = replace(blank_returns(trial, provenance_here(trial, "cpu")), status="failed", error=reason)
     training = None
     with suppress(OSError, ValueError):  # a damaged file is left to the user

@@ -1,9 +1,9 @@
 """A trial's folder, DMM_HOME/trials/<first id>. Every file is written whole or not at all.
 
-training.json, lock             what training has given, and the lock of the process that trains
+training.json, lock             the outcome of training, and the lock of the process that trains
 checkpoint.pt, -before.pt       the state of training. It holds everything that training.json does
 weights/<updates>/              kept weights: weights.py
-evaluations/<second id>.json    what an Evaluation has given. Beside it: its lock, and the updates that it wants
+evaluations/<second id>.json    the outcome of an Evaluation. Its lock and the updates that it wants are beside it
 log.txt
 
 A lost or damaged training.json is rebuilt from the checkpoint. If a checkpoint is damaged, the one before is used. A damaged
@@ -32,7 +32,7 @@ from dmm.schema import ReturnsResult, TrainingResult, TrialResult, from_json, to
 from dmm.training.state import TrainingState
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-before.pt")  # the newest first
-DOS_FOLDER = 0x10  # the flag of a folder in a zip file's entry
+DOS_FOLDER = 0x10  # the flag of a folder, in an entry of a zip file
 T = TypeVar("T")
 
 
@@ -42,12 +42,12 @@ def trial_folder(trial: Trial) -> Path:
 
 
 def training_path(trial: Trial) -> Path:
-    """The file of what training has given."""
+    """The file with the outcome of training."""
     return trial_folder(trial) / "training.json"
 
 
 def returns_path(trial: Trial) -> Path:
-    """The file of what the trial's evaluation has given."""
+    """The file with the outcome of the trial's evaluation."""
     return trial_folder(trial) / "evaluations" / f"{trial.returns_id}.json"
 
 
@@ -67,13 +67,13 @@ def read_checked(kind: type[T], path: Path) -> T | None:
 
 
 def check_owner(path: Path, owner: str, expected: str) -> None:
-    """Raises ValueError if a file is another trial's. Somebody has copied it to this place."""
+    """Raises ValueError if a file belongs to another trial. Then somebody has copied it here."""
     if owner != expected:
         raise ValueError(f"{path} belongs to {owner}, and in this place it must belong to {expected}")
 
 
 def load_training(trial: Trial) -> TrainingResult | None:
-    """What training has given so far. None if it has not begun, or if a checkpoint can restore a damaged file.
+    """The outcome of training so far. None if training has not begun, or if a checkpoint can restore a damaged file.
 
     Raises ValueError if the file is damaged, or another trial's, and no checkpoint exists.
     """
@@ -91,7 +91,7 @@ def load_training(trial: Trial) -> TrainingResult | None:
 
 
 def load_returns(trial: Trial) -> ReturnsResult | None:
-    """What the trial's evaluation has given so far. Raises ValueError if the file is damaged, or another trial's."""
+    """The outcome of the trial's evaluation so far. Raises ValueError if the file is damaged, or another trial's."""
     path = returns_path(trial)
     if found := read_checked(ReturnsResult, path):
         check_owner(path, found.returns_id, trial.returns_id)
@@ -120,7 +120,7 @@ def load_status(trial: Trial) -> TrialResult | None:
 
 @dataclass(frozen=True)
 class OldResult:
-    """A result of an earlier version. Its numbers are not those of this one, so no table reuses it."""
+    """A result of an earlier version. Its numbers differ from those of this version, so no table reuses it."""
 
     id: str
     version: int | None
@@ -131,7 +131,7 @@ class OldResult:
 
 
 def old_results() -> list[OldResult]:
-    """The results of earlier versions in DMM_HOME. They have all in one file, result.json."""
+    """The results of earlier versions in DMM_HOME. Each is one file, result.json."""
     found = []
     for path in sorted((home() / "trials").glob("*/result.json")):
         try:
@@ -196,11 +196,14 @@ def load_checkpoint(trial: Trial) -> TrainingState | None:
 
 
 def read_checkpoint(path: Path) -> tuple[str, TrainingState]:
-    """Reads a checkpoint without unpickling code: the first id of its trial, and the state."""
+    """Reads a checkpoint without unpickling code. Returns the first id of its trial, and the state.
+
+    A damaged file raises errors of many types, among them ValueError.
+    """
     file = io.BytesIO(unseal(path.read_bytes()))
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
-            if entry.is_dir() or entry.external_attr & DOS_FOLDER:  # torch would leave its tensor as the memory was
+            if entry.is_dir() or entry.external_attr & DOS_FOLDER:  # else torch would leave its tensor uninitialised
                 raise ValueError(f"its entry {entry.filename} is a folder")
     file.seek(0)
     values = torch.load(file, map_location="cpu", weights_only=True)

@@ -121,12 +121,12 @@ def train(
             trial, trajectories, visit, wanted=wanted_updates(trial), save=save, on_update=on_update, state=state,
             device=device,
         )  # fmt: skip
-    except LockLost:  # the files are another process's
+    except LockLost:  # another process owns the files now
         raise
     except Exception as error:
         append_log(trial, traceback.format_exc())
-        if result.status != "finished":  # else the rollouts after the last update have failed
-            with suppress(OSError):  # a full disk. The error itself says so
+        if result.status != "finished":  # otherwise the rollouts after the last update have failed
+            with suppress(OSError):  # on a full disk. The error itself says so
                 write(status="failed", error=f"{type(error).__name__}: {error}")
         raise
     write(status="finished")
@@ -161,7 +161,7 @@ def other_data(trial: Trial, sha256: str, trajectories: Trajectories) -> ValueEr
 
 
 def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
-    """The provenance of a resumed trial. A field that moves float bits says if it changed: workers "1, then 2"."""
+    """The provenance of a resumed trial. If a field that moves float bits changed, it has both values: "1, then 2"."""
 
     def merged(old: str, new: str) -> str:
         return old if old.split(", then ")[-1] == new else f"{old}, then {new}"

@@ -1,7 +1,7 @@
-"""Kept weights: a folder for each evaluated update of a trial, whole in itself.
+"""Kept weights: one self-contained folder for each evaluated update of a trial.
 
-model.safetensors has the weights, card.json all else that a rollout needs. So a rollout needs neither the data nor the
-checkpoint. A folder is written under another name and renamed when it is complete.
+model.safetensors has the weights. card.json has everything else that a rollout needs. So a rollout needs neither the data
+nor the checkpoint. A folder is written under another name and renamed when it is complete.
 
 An Evaluation notes the updates that it wants, before anything else happens. The process that trains keeps the union.
 """
@@ -38,7 +38,7 @@ from dmm.trials.storage import (
     write_checked,
 )
 
-# the weights that stay once every evaluation that wants them is complete
+# which weights stay after every evaluation that wants them is complete
 Keep = Literal["all", "last and best", "last"]
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
@@ -88,7 +88,7 @@ def delete_weights(folder: Path) -> None:
 
 
 def set_damaged_aside(trial: Trial, update: int) -> None:
-    """Renames the folder of weights that are damaged, or another trial's, so that it does not count as kept."""
+    """Renames the folder of weights that are damaged or belong to another trial, so that it does not count as kept."""
     folder = weights_folder(trial, update)
     if not folder.is_dir():
         return
@@ -121,7 +121,7 @@ def load_weights(
     """The model of a folder of kept weights, in training mode, and its card.
 
     `acting` has other values of the Config fields that only acting reads. Without it the model acts as it was trained.
-    `trust_code` allows to run the source code of an architecture from outside of dmm, which is in the folder.
+    The folder of an architecture from outside of dmm has its source code. `trust_code` allows running it.
     Raises ValueError if a file is damaged, and if the model needs such code and it is not trusted.
     """
     card, data = read_weights(folder)
@@ -221,14 +221,14 @@ def prune(trial: Trial, keep: Keep) -> None:
 
 
 def best_update(found: ReturnsResult) -> int:
-    """The update with the highest mean return at the first target of a finished evaluation. Of equal ones the first."""
+    """The update with the highest mean return at the first target of a finished evaluation. If several are equal, the first."""
     first = found.evaluations[0].target
     means = {entry.update: fmean(entry.returns) for entry in found.evaluations if entry.target == first}
     return max(means, key=lambda update: means[update])
 
 
 def intact_returns(path: Path) -> ReturnsResult | None:
-    """What an evaluation has given. None if its file is absent or damaged. Then its episodes are rolled out again."""
+    """The outcome of an evaluation. None if its file is absent or damaged. Then its episodes are rolled out again."""
     try:
         return read_checked(ReturnsResult, path)
     except ValueError:

@@ -14,6 +14,11 @@ TINY = Protocol(name="tiny").with_overrides(
     context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
     batch_size=8, warmup=2, learning_rate=1e-3, targets=(1.0, 2.0),
 )  # fmt: skip
+SMALL = {"width": 16, "layers": 1}
+SETTINGS = {  # of TINY, as words of dmm.train
+    "updates": 8, "num_evaluations": 2, "episodes_per_evaluation": 5, "rollout_batch_size": 3, "batch_size": 8,
+    "context_length": 4, "warmup": 2, "learning_rate": 1e-3, "targets": (1.0, 2.0), **SMALL,
+}  # fmt: skip
 
 
 def write_reacher_file(path, episodes: int = 12, seed: int = 0) -> None:

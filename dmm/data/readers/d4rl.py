@@ -2,7 +2,7 @@
 
 The arrays are flat. An episode ends where a step is terminal or timed out. An unfinished episode at the end is dropped.
 Old files have no `timeouts`. With `@horizon=1000` at the end of the id, an episode of such a file ends after 1000 steps.
-Some files also have next_observations, infos and metadata: they are not read.
+Some files also have next_observations, infos and metadata. These are not read.
 """
 
 import os
@@ -32,7 +32,7 @@ def folder() -> Path:
 
 
 def parse(dataset_id: str) -> tuple[str, int | None]:
-    """The id without its horizon, and the horizon in steps. Raises ValueError if it is no number of steps."""
+    """The id without its horizon, and the horizon in steps. Raises ValueError if the horizon is not a number of steps."""
     name, mark, given = dataset_id.partition(HORIZON)
     if mark and not re.fullmatch(r"[1-9]\d{0,8}", given):
         raise ValueError(f"{dataset_id}: the horizon is {given!r}; it takes a number of steps, as in {HORIZON}1000")
@@ -89,7 +89,7 @@ def read(dataset_id: str) -> Trajectories:
 
 
 def reached(terminals: np.ndarray, horizon: int) -> np.ndarray:
-    """Where episodes that do not terminate sooner have so many steps: flags [N], from flags [N]."""
+    """Flags [N] of the steps at which an episode reaches the horizon, from the flags [N] of terminal steps."""
     flags, first = np.zeros(len(terminals), bool), 0
     for end in [*np.flatnonzero(terminals) + 1, len(terminals)]:
         flags[first + horizon - 1 : end : horizon] = True
@@ -98,7 +98,7 @@ def reached(terminals: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def read_arrays(file: Path, horizon: int | None) -> dict[str, np.ndarray]:
-    """Reads the arrays that make episodes: [N, D] for a key of VECTORS, [N] for another one. A horizon replaces timeouts."""
+    """Reads the arrays that make episodes: [N, D] for VECTORS, [N] for SCALARS. A horizon replaces timeouts."""
     with open_contained(file) as opened:
         if horizon and "timeouts" in opened:
             raise ValueError(f"{file} has 'timeouts', which say where its episodes end; leave out {HORIZON}{horizon}")
@@ -106,7 +106,7 @@ def read_arrays(file: Path, horizon: int | None) -> dict[str, np.ndarray]:
 
 
 def array(opened: "h5py.File", key: str) -> np.ndarray:
-    """Reads one array of an open file."""
+    """Reads one array of an open file. Raises ValueError if it is absent or has another shape or type."""
     import h5py
 
     file, where = opened.filename, f"{opened.filename}: {key!r}"

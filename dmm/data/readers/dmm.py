@@ -1,7 +1,7 @@
 """Our own datasets, `dmm/TASK/POLICY-v0`. An absent one is collected: its behaviour policy is rolled out.
 
-The id fixes policy, steps and seed. `dmm/TASK/POLICY-nSTEPS-sSEED-v0` has other steps and another seed than the default.
-The files are Minari datasets in Minari's own folder, under the whole id.
+The id fixes policy, steps and seed. `dmm/TASK/POLICY-nSTEPS-sSEED-v0` has another number of steps and another seed than the
+default. The files are Minari datasets in Minari's own folder, under the whole id.
 """
 
 import re
@@ -20,7 +20,8 @@ from dmm.data.trajectories import Trajectories
 PREFIXES = ("dmm",)
 STEPS, SEED = 100_000, 0  # of an id that names neither
 ID = re.compile(r"dmm/(?P<task>[\w-]+)/(?P<policy>\w+)(-n(?P<steps>[1-9]\d*)-s(?P<seed>0|[1-9]\d*))?-v0")
-EPISODES_PER_BATCH = 50  # rolled in lock-step. Another number is other data: a batch's composition moves float bits
+# rolled in lock-step. Another number gives other data, because a batch's composition moves float bits
+EPISODES_PER_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def parse(dataset_id: str) -> Collection:
 
 
 def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
-    """The id of the same policy's dataset with other steps or another seed. None keeps the id's own.
+    """The id of the same policy's dataset with other steps or another seed. None keeps the values of the id.
 
     Raises ValueError for an id of another source, whose data cannot be collected.
     """
@@ -99,7 +100,7 @@ def absent(dataset_id: str) -> ValueError:
 
 
 def fetch(dataset_id: str) -> None:
-    """Collects a dataset. Rolls whole batches until there are enough steps, and keeps as few whole episodes as have them."""
+    """Collects a dataset. Rolls whole batches until there are enough steps. Keeps the fewest whole episodes that are enough."""
     collection = parse(dataset_id)
     torch.set_num_threads(1)  # the number of threads moves float bits, and so the data
     policy, card = collect.load_policy(collect.policies()[collection.policy_name])
