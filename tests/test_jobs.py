@@ -62,6 +62,10 @@ def test_status_says_who_stands_where_and_why(results):
     assert re.search(r"swept by \w+@\S+, process \d+, since 20", lines[-1]) and str(home()) in lines[-1]
     free = status_lines(handmade.TABLE, again="dmm sweep handmade.py")[-1]
     assert free == f"no sweep of it is running, in {home()}; this continues it: dmm sweep handmade.py"
+    done = status_lines(
+        replace(handmade.TABLE, rows=handmade.TABLE.rows[:1], seeds=(0,)), again="dmm sweep handmade.py"
+    )
+    assert done[0].startswith("handmade: 1/1 done") and done[-1] == f"no sweep of it is running, in {home()}"
 
 
 def test_time_left_is_work_over_trials_at_once():

@@ -26,7 +26,12 @@ def list_() -> None:
 
 @app.command()
 def verify() -> None:
-    """Reads all cached datasets and compares their checksums. Rebuilds what is damaged. Example: `dmm data verify`."""
+    """Reads all cached datasets and compares their checksums.
+
+    It rebuilds what is damaged.
+
+    Example: `dmm data verify`
+    """
     from dmm.data.inventory import verify
 
     if not verify(print):

@@ -118,7 +118,7 @@ def given_words(context: typer.Context, command: str, *without: str) -> list[str
         if parameter.name not in takes or source is None or source.name != "COMMANDLINE":
             continue
         value = context.params[parameter.name]
-        values = value if isinstance(value, list | tuple) else [value]
+        values = [f"{entry:g}" if isinstance(entry, float) else entry for entry in listed(value)]
         if parameter.param_type_name == "argument":
             arguments += map(str, values)
         elif value is True:
@@ -128,6 +128,11 @@ def given_words(context: typer.Context, command: str, *without: str) -> list[str
         else:
             options += [word for entry in values for word in (parameter.opts[0], str(entry))]
     return [*arguments, *options]
+
+
+def listed(value: object) -> list:
+    """The values of a parameter that may have several."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def command_line(context: typer.Context, command: str = "", *more: str) -> str:

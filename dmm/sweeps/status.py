@@ -139,6 +139,7 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
     `again` is the command that continues the sweep.
     """
     status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
+    free = False  # whether it is known that no process sweeps the table
     found: Mapping[str, TrialResult | TrialSummary]
     if uri:
         from dmm.tracking.mlflow_store import Recorder
@@ -157,14 +158,14 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
                 status.set(trial_id, "failed")
                 problems[trial_id] = str(error)
         lock = table_lock(table)
-        held = f"swept by {describe(lock)}"
-        where = f"{held if is_held(lock) else 'no sweep of it is running'}, in {home()}"
-        if again and not is_held(lock) and status.count["finished"] < len(status.trials):
-            where += f"; this continues it: {again}"
+        free = not is_held(lock)
+        where = f"{'no sweep of it is running' if free else f'swept by {describe(lock)}'}, in {home()}"
     for trial_id, result in found.items():
         status.record(trial_id, result)
         if result.status == "failed":
             problems[trial_id] = result.error or ""
+    if free and again and status.count["finished"] < len(status.trials):
+        where += f"; this continues it: {again}"
     names, lines = table.names(), [status.line(), status.stage_line()]
     for wanted in ("running", "stopped", "failed"):
         for trial_id, now in status.statuses.items():

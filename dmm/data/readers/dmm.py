@@ -64,7 +64,7 @@ def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
 
     Raises ValueError for an id of another source, whose data cannot be collected.
     """
-    if not dataset_id.startswith("dmm/"):
+    if dataset_id.startswith(("minari/", "d4rl/", "d4rl:")):
         how = f": minari download {dataset_id.removeprefix('minari/')}" if dataset_id.startswith("minari/") else ""
         raise ValueError(
             f"{dataset_id!r} is not collected but got from elsewhere{how}. Collected are dmm/TASK/POLICY-v0"
