@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from dmm.config import Table
+from dmm.config import Table, Trial
 from dmm.results.score import summarise
 from dmm.schema import EvaluationResult, TrialSummary
 from dmm.tables import find_table
@@ -28,7 +28,7 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
     `table` is a name, the path of a file or a Table. Results are read from DMM_HOME or, with `mlflow`, from that tracking
     store. From MLflow `std_return` is nan, because MLflow has the means only. The columns are
 
-    - row, column, arch, seed, and one column for each axis of the table's grids
+    - row, column, arch, seed, and one column for each axis of the table's grids, with the trial's setting
     - update, target, asked: after how many updates, the target's label, and the return asked for
     - mean_return, std_return, score, episodes: undiscounted returns over episodes, and D4RL's normalised score of the mean
     - parameters, live_parameters (those that training changes), status
@@ -46,7 +46,7 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
             "column": column.label,
             "arch": row.arch,
             "seed": trial.seed,
-            **{axis: row.axes.get(axis) for axis in found.axes},
+            **{axis: settings_of(trial).get(axis) for axis in found.axes},
             **entry,
             "weights_id": trial.weights_id,
             "returns_id": trial.returns_id,
@@ -57,6 +57,11 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
         for entry in stored.get(trial.returns_id, [])
     ]
     return pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *found.axes, *NUMBER_COLUMNS])
+
+
+def settings_of(trial: Trial) -> dict[str, Any]:
+    """All settings of a trial by name: fields of Config, Training and Evaluation."""
+    return {**vars(trial.training), **vars(trial.evaluation), **vars(trial.config)}
 
 
 def trial_rows(table: Table) -> dict[str, list[dict[str, Any]]]:

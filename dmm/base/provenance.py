@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "minari", "ray", "mlflow")
+PACKAGES = ("dmm-bench", "torch", "numpy", "gymnasium", "mujoco", "minari", "ray", "mlflow")
 
 
 def commit() -> str:
