@@ -40,7 +40,9 @@ def report(
     try:
         paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
     except NoFinishedTrial as error:
-        raise ValueError(f"{error}; `{command_line(context, 'sweep')}` runs what is missing, and records what another table has run") from None
+        raise ValueError(
+            f"{error}; `{command_line(context, 'sweep')}` runs what is missing, and records what another table has run"
+        ) from None
     if not found.part:  # MLflow keeps the report of the whole table
         recorder.upload(folder, found)
     print((folder / "table.md").read_text())
