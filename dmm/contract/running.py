@@ -1,6 +1,5 @@
 """Rules of training, of several workers and of rollouts."""
 
-import pickle
 import warnings
 
 import numpy as np
@@ -86,7 +85,8 @@ def nothing_draws_random_numbers(subject: Subject) -> str:
 
 def generators() -> dict[str, object]:
     """The states of the global generators."""
-    return {"torch": torch.get_rng_state().numpy().tobytes(), "numpy": pickle.dumps(np.random.get_state())}
+    _, words, *rest = np.random.get_state()
+    return {"torch": torch.get_rng_state().numpy().tobytes(), "numpy": words.tobytes() + repr(rest).encode()}
 
 
 def workers_share_a_batch(subject: Subject) -> str:
