@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 
 import pytest
+from helpers.foreign import GRU, write_gru
 from helpers.reacher import REACHER, TINY
 
 from dmm import config
@@ -115,6 +116,9 @@ def test_overrides_are_one_flat_mapping(arch):
         (lambda: replace(BASE, overrides=(("widht", 3),)), ["widht", "layers", "Did you mean 'width'"]),
         (lambda: replace(BASE, overrides=(("width", "3"),)), ["edt.width", "'3'", "int"]),
         (lambda: replace(BASE, seed=-1), ["-1", "0 or more"]),
+        (lambda: replace(BASE, seed=True), ["Trial.seed is True", "int"]),
+        (lambda: replace(BASE, task="hopper"), ["Trial.task is 'hopper'", "a Task"]),
+        (lambda: Row(label="", arch="dt"), ["label is empty"]),
         (lambda: replace(BASE, evaluation=Evaluation(num_evaluations=3)), ["100,000", "3"]),
         (lambda: replace(BASE, evaluation=Evaluation(rollout="recurrent")), ["edt", "metamamba", "rollout"]),
         (lambda: find_task("hoper"), ["hoper", "walker2d", "Did you mean 'hopper'"]),
@@ -181,6 +185,42 @@ def table(**changes) -> Table:
 def test_wrong_types_say_field_value_and_type(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+FIELD = "width: int = 16"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{FIELD}; learning_rate: float = 1.0", "a field 'learning_rate', and Training has one of that name"),
+        (f"{FIELD}; targets: int = 1", "a field 'targets', and Evaluation has one of that name"),
+        (f"{FIELD}; depth = 3", "Config.depth has no type.*write `depth: int = 3`"),
+        ("presets = ['wide']", r"GRU.presets is \['wide'\], a list; it takes a mapping"),
+        ("presets = {'wide': 3}", r"GRU.presets\['wide'\] is 3, a int; it takes a mapping"),
+        ("needs = ['goals']", "GRU.needs is .*a list; it takes a frozenset"),
+        ('width: int = "16"', "gru.width is '16', a str; it takes a int"),
+        ("width: float = float('nan')", "gru.width is nan; it must be finite"),
+        ("width: int", "gru.width has no default, and no value was given"),
+        ("width: torch.Tensor = None", "gru.width is declared as a Tensor; a field of a Config is an int, float"),
+        ("width: type = nn.GELU", "gru.width is declared as a type; a field of a Config is an int, float"),
+        ("width: tuple[nn.Module, ...] = ()", "gru.width is declared as a tuple of Module"),
+    ],
+)
+def test_a_config_that_no_id_can_hold_is_refused_before_anything_runs(tmp_path, text, said):
+    place = "    @dataclass" if text.startswith(("presets", "needs")) else f"        {FIELD}"
+    changed = f"    {text}\n\n{place}" if "@" in place else f"        {text}"
+    path = write_gru(tmp_path, GRU.replace(place, changed))
+    with pytest.raises(ValueError, match=said):
+        replace(BASE, arch=path)
+
+
+def test_a_row_refuses_a_config_with_a_field_of_training(tmp_path):
+    path = write_gru(tmp_path, GRU.replace(FIELD, f"{FIELD}; batch_size: int = 1"))
+    with pytest.raises(
+        ValueError, match="the Config of gru has a field 'batch_size', and Training has one of that name"
+    ):
+        Row(label="x", arch=path, overrides={"batch_size": 3})
 
 
 def test_an_integer_is_the_float_that_it_equals():

@@ -147,14 +147,66 @@ def test_a_policy_says_what_is_wrong_with_its_input():
     policy(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="given 2 observations before and 3 now"):
         policy(np.zeros((3, 2)), np.zeros(3))
-    with pytest.raises(ValueError, match="2 observations come with 2 rewards; there are 1"):
+    with pytest.raises(ValueError, match=r"rewards of 2 observations are \[2\]; it was given \[1\]"):
         policy(np.zeros((2, 2)), 0.0)
+    with pytest.raises(ValueError, match=r"rewards of 2 observations are \[2\]; it was given \[2, 1\]"):
+        policy(np.zeros((2, 2)), np.zeros((2, 1)))
     with pytest.raises(ValueError, match="takes a mask of 2 booleans"):
         policy.reset(np.zeros(3, bool))
     for _ in range(UNEVEN.horizon):
         policy(np.zeros((2, 2)), np.zeros(2))
     with pytest.raises(ValueError, match=r"ends after 7 steps; policy.reset\(\)"):
         policy(np.zeros((2, 2)), np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((np.array([0.0, np.nan]), 0.0), "an observation is .*nan.*must be finite"),
+        ((np.array([0.0, -np.inf]), 0.0), "an observation is .*inf.*must be finite"),
+        ((np.zeros(2), float("nan")), "a reward is nan; its numbers must be finite"),
+        (({"state": 1.0}, 0.0), "an observation is {'state': 1.0}; it takes numbers"),
+        ((np.zeros(2), "one"), "a reward is 'one'; it takes numbers"),
+        ((np.zeros((0, 2)), None), r"it was given \[0, 2\]"),
+    ],
+)
+def test_a_policy_refuses_what_is_no_finite_number(given, said):
+    policy = untrained("dt")
+    with pytest.raises(ValueError, match=said):
+        policy(*given)
+    assert np.isfinite(policy(np.zeros(2))).all()
+
+
+@pytest.mark.parametrize("target", ["x1", [1.0], None, True, float("nan")])
+def test_a_target_is_a_finite_number_or_a_target(target):
+    with pytest.raises(ValueError, match="takes a number or a dmm.config.Target|Target.value is"):
+        untrained("dt").with_target(target)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"episodes": "2"}, "episodes is '2', a str; it takes a int"),
+        ({"episodes": 1.5}, "episodes is 1.5"),
+        ({"episodes": None}, "episodes is None"),
+        ({"seed": "2"}, "seed is '2'"),
+        ({"video": 3}, "video is 3"),
+    ],
+)
+def test_wrong_values_of_a_rollout_are_refused_before_any_episode(monkeypatch, changes, said):
+    monkeypatch.setattr("dmm.api.episodes.roll", None)  # nothing may call it
+    with pytest.raises(ValueError, match=said):
+        dmm.rollout(untrained("dt"), **changes)
+
+
+def test_one_environment_is_reset_by_its_own_flag():
+    policy = untrained("dt")
+    first = policy(np.zeros(2))
+    policy(np.ones(2), 1.0)
+    policy.reset(np.bool_(True))
+    assert policy(np.zeros(2)).tolist() == first.tolist()  # without a reward, because the episode is new
+    with pytest.raises(ValueError, match="the seed is '2'; it must be an int of 0 or more"):
+        policy.reset(seed="2")
 
 
 def test_the_mode_of_a_rollout_can_be_chosen_where_the_model_has_it(trained):
@@ -165,8 +217,9 @@ def test_the_mode_of_a_rollout_can_be_chosen_where_the_model_has_it(trained):
         bc.policy(rollout="recurrent")
 
 
-def test_a_gif_shows_the_first_episode_in_real_time_and_moves_no_number(tmp_path):
-    policy, path = untrained("dt"), tmp_path / "episode.gif"
+@pytest.mark.parametrize("name", ["episode.gif", "episode.GIF"])
+def test_a_gif_shows_the_first_episode_in_real_time_and_moves_no_number(tmp_path, name):
+    policy, path = untrained("dt"), tmp_path / name
     plain, filmed = dmm.rollout(policy, 6), dmm.rollout(policy, 6, video=path)
     assert filmed.returns.tolist() == plain.returns.tolist() and filmed.video == path
     pictures = []
@@ -176,7 +229,7 @@ def test_a_gif_shows_the_first_episode_in_real_time_and_moves_no_number(tmp_path
             image.seek(number)
             pictures.append(image.convert("L").getpixel((0, 0)))
     assert pictures == [10 * step for step in range(0, plain.lengths[0] + 1, 2)]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["episode.gif"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 
 from dmm.api.policy import Policy, one_thread
 from dmm.api.video import Video
+from dmm.base.fields import check_value
 from dmm.base.seeds import derive_seed
 from dmm.config import Target
 from dmm.rollouts.rollout import rollout as roll
@@ -45,12 +46,15 @@ def rollout(
     The episodes begin like those of the last evaluation of a trial with this seed. So the policy of that trial gives the
     evaluation's returns again. `target` replaces the policy's target. `video` is the path of a .gif or .mp4 of the first
     episode. MP4 needs the extra `video`. Drawing an episode moves no number.
-    Raises ValueError, before any episode, for a wrong number or suffix, and where pictures cannot be drawn.
+    Raises ValueError, before any episode, for a wrong value or suffix, and where pictures cannot be drawn.
     """
     if not isinstance(policy, Policy):
         raise ValueError(
             f"dmm.rollout takes a policy, as dmm.load(ID).policy() gives one; it was given a {type(policy).__name__}"
         )
+    check_value("episodes", episodes, int)
+    check_value("seed", seed, int)
+    check_value("video", video, str | Path | None)
     if episodes < 1 or seed < 0:
         raise ValueError(
             f"dmm.rollout takes 1 episode or more and a seed of 0 or more; it was given {episodes} and {seed}"

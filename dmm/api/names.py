@@ -39,7 +39,7 @@ def load_dataset(ids: str | Sequence[str]) -> Trajectories:
 
 def dataset_ids(ids: str | Sequence[str]) -> tuple[str, ...]:
     """One id or several, as a tuple. Raises ValueError if there is none, or if one is not a string."""
-    found = (ids,) if isinstance(ids, str) else tuple(ids)
+    found = (ids,) if isinstance(ids, str) else tuple(ids) if isinstance(ids, Sequence) else ()
     if not found or not all(isinstance(entry, str) and entry for entry in found):
         raise ValueError(f"data is {ids!r}; it takes the id of a dataset, or a list of ids that are read as one")
     return found

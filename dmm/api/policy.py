@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 
+from dmm.base.fields import shown
 from dmm.config import Target, Trial
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
@@ -35,6 +36,17 @@ def multiple(value: float, task: Task) -> Target:
             f'{task.target_return:g}; a return is given as dmm.config.Target({value:g}, "return")'
         )
     return Target(value)
+
+
+def finite(what: str, values: object) -> Float[np.ndarray, "..."]:
+    """Values as an array of floats. Raises ValueError for what is no number, and for nan and inf."""
+    try:
+        numbers = np.asarray(values, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} is {shown(values)}; it takes numbers in one array") from None
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{what} is {shown(values)}; its numbers must be finite")
+    return numbers
 
 
 @dataclass
@@ -80,6 +92,8 @@ class Policy:
         highest_return: float,  # of the data. A target that is a share of it needs it
     ) -> None:
         self.model, self.trial, self.statistics, self.highest_return = model, trial, statistics, highest_return
+        if not isinstance(target, Target | int | float):
+            raise ValueError(f"target is {shown(target)}; it takes a number or a dmm.config.Target")
         self.target = target if isinstance(target, Target) else multiple(target, trial.task)
         self.asked = self.target.resolve(trial.task, highest_return)  # undiscounted, in the environment's units
         # with NEXT_STEP an episode that was cut is observed once more
@@ -94,14 +108,17 @@ class Policy:
         """Begins new episodes: in all environments, or where the mask is True.
 
         Only a model that draws random numbers uses the seed. Environment i has the seed `seed + i`, as in gymnasium.
-        Without a seed each episode draws other numbers. Raises ValueError for a mask of another length than the observations.
+        Without a seed each episode draws other numbers. Raises ValueError for a mask of another length than the observations,
+        and for a wrong seed.
         """
+        if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+            raise ValueError(f"the seed is {shown(seed)}; it must be an int of 0 or more")
         self._seed = seed
         if mask is None:
             self._lanes: list[Lanes] = []
             self._count = 0
             return
-        ended = np.asarray(mask)
+        ended = np.atleast_1d(np.asarray(mask))  # of one environment it may be a bool
         if ended.dtype != bool or ended.shape != (self._count,):
             raise ValueError(
                 f"policy.reset takes a mask of {self._count} booleans, one for each environment so far; it was given "
@@ -121,12 +138,12 @@ class Policy:
         """The action for an observation [S], or the actions for B observations [B S]. Actions have the environment's units.
 
         The reward is the one that the action of the last call gave. At the first step of an episode it is ignored. Raises
-        ValueError for other shapes, for a missing reward where the model reads returns-to-go, and for an episode that is
-        longer than the task's horizon.
+        ValueError for other shapes, for what is no finite number, for a missing reward where the model reads returns-to-go,
+        and for an episode that is longer than the task's horizon.
         """
-        observations = np.asarray(observation, float)
+        observations = finite("an observation", observation)
         size = self.trial.task.spaces.state_dim
-        if observations.ndim not in (1, 2) or observations.shape[-1] != size:
+        if observations.ndim not in (1, 2) or observations.shape[-1] != size or not observations.size:
             raise ValueError(
                 f"an observation of {self.trial.task.environment} is [{size}], or [B, {size}] for B environments; it was "
                 f"given {list(observations.shape)}"
@@ -161,9 +178,9 @@ class Policy:
                     "`action = policy(observation, reward)`; a new episode begins with policy.reset()"
                 )
             return np.zeros(count)
-        rewards = np.atleast_1d(np.asarray(reward, float))
+        rewards = np.atleast_1d(finite("a reward", reward))
         if rewards.shape != (count,):
-            raise ValueError(f"{count} observations come with {count} rewards; there are {rewards.size}")
+            raise ValueError(f"rewards of {count} observations are [{count}]; it was given {list(rewards.shape)}")
         return rewards
 
     @property

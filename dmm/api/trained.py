@@ -8,7 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+import torch
+
 from dmm.api.policy import Policy
+from dmm.base.fields import check_value, shown
 from dmm.base.paths import home
 from dmm.config import Evaluation, Target, Training, Trial
 from dmm.models import DecisionModel
@@ -18,6 +21,7 @@ from dmm.trials.weights import load_weights, read_weights, statistics_of
 
 EVALUATION = "evaluation.json"  # beside the weights and their card in an exported folder
 ID = re.compile(r"[0-9a-f]{6,16}")  # an id or its beginning
+DIGITS = "6 to 16 hex digits"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -72,15 +76,21 @@ def load(
     `source` is an id of a trial in DMM_HOME, or the path of an exported folder. An id has 16 hex digits. It may be the id of
     the weights or that of the returns, and its first 6 digits or more are enough. `update` chooses among kept weights. The
     default is the latest. A model whose source code is not part of dmm runs only with `trust_code`.
-    Raises ValueError for an unknown or ambiguous id, for weights that are not kept, and for files that are absent or altered.
+    Raises ValueError for an unknown or ambiguous id, for a device that is not here, for weights that are not kept, and for
+    files that are absent or altered.
     """
+    if not isinstance(source, str | Path):
+        raise ValueError(
+            f"dmm.load takes an id of a trial or the path of an exported folder; it was given {shown(source)}, a "
+            f"{type(source).__name__}"
+        )
     if isinstance(source, str) and ID.fullmatch(source):
         folder, evaluation = locate(source, update)
     else:
         folder = Path(source).expanduser()
         evaluation = folder / EVALUATION
         if not folder.is_dir():
-            raise ValueError(f"{str(source)!r} is neither an id of a trial (6 to 16 hex digits) nor a folder")
+            raise ValueError(f"{str(source)!r} is neither an id of a trial ({DIGITS}) nor a folder")
         if update is not None:
             raise ValueError(f"{folder} is an exported folder, which has the weights of one update; leave `update` out")
     return load_folder(folder, evaluation, device, trust_code)
@@ -89,8 +99,10 @@ def load(
 def load_folder(folder: Path, evaluation: Path, device: str = "cpu", trust_code: bool = False) -> TrainedModel:
     """The trained model of a folder of kept weights. It acts as a file of evaluations says.
 
-    Raises ValueError for files that are absent or altered, and for source code that is not trusted.
+    Raises ValueError for a device that is not here, for files that are absent or altered, and for source code that is not
+    trusted.
     """
+    check_device(device)
     returns = read_checked(ReturnsResult, evaluation)
     if returns is None:
         raise ValueError(
@@ -119,6 +131,8 @@ def locate(id_: str, update: int | None = None) -> tuple[Path, Path]:
 
     Raises ValueError if there is not one of each.
     """
+    if not ID.fullmatch(id_):
+        raise ValueError(f"{id_!r} is no id of a trial, which has {DIGITS}")
     trials = home() / "trials"
     weights = {path.parent.name: path.parent for path in trials.glob("*/weights")}
     returns = {path.stem: path for path in trials.glob("*/evaluations/*.json")}
@@ -150,11 +164,19 @@ def choose_update(trial_folder: Path, update: int | None) -> Path:
     kept = {int(path.name): path for path in trial_folder.glob("weights/[!.]*") if path.name.isdigit()}
     if not kept:
         raise ValueError(f"trial {trial_folder.name} has no kept weights")
-    chosen = max(kept) if update is None else update
+    chosen = max(kept) if update is None else check_value("update", update, int)
     if chosen not in kept:
         known = ", ".join(f"{number:,}" for number in sorted(kept))
         raise ValueError(f"trial {trial_folder.name} has no kept weights at update {chosen:,}; it has {known}")
     return kept[chosen]
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError for a device that is not here."""
+    try:
+        torch.empty(0, device=check_value("device", device, str))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 def near(id_: str, known: list[str]) -> str:

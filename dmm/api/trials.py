@@ -8,18 +8,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from dmm.api.names import dataset_ids
 from dmm.api.policy import Policy, one_thread
 from dmm.api.results import evaluation_rows
-from dmm.api.trained import TrainedModel, choose_update, load_folder
+from dmm.api.trained import TrainedModel, check_device, choose_update, load_folder
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value
 from dmm.config import BUDGETS, Protocol, Row, Target, Trial
 from dmm.config.protocol import EVALUATION, TRAINING
-from dmm.models import DecisionModel
+from dmm.models import DecisionModel, resolve
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
 from dmm.trials.progress import run_with_bar
@@ -126,8 +125,13 @@ def train(
     Raises ValueError for a wrong name, value, device or dataset, and FloatingPointError once the loss is not finite.
     """
     ids = dataset_ids(data)
-    row = Row(label=str(arch), arch=arch, preset=preset, overrides=overrides)
-    changes = {name: value for name, value in overrides.items() if name in TRAINING | EVALUATION}
+    check_value("protocol", protocol, Protocol)
+    check_value("task", task, Task | str | None)
+    check_value("budget", budget, str | None)
+    check_device(device)
+    name, source = resolve(arch)
+    row = Row(label=name, arch=name, source=source, preset=preset, overrides=overrides)
+    changes = {key: value for key, value in overrides.items() if key in TRAINING | EVALUATION}
     if updates is not None:
         changes["updates"] = updates
     config = row.config_overrides("")
@@ -142,7 +146,6 @@ def train(
         seed=seed,
         overrides=tuple(config.items()),
     )
-    check_device(device)
     try:
         with one_thread():
             return FinishedTrial(trial, run_with_bar(trial, row.label, device=device, retrain=retrain))
@@ -181,11 +184,3 @@ def task_of(ids: Sequence[str]) -> Task:
         f"data {', '.join(ids)} names {', '.join(sorted({name for names in fitting for name in names})) or 'no task'}; say "
         f"which task it is of: task={' or task='.join(map(repr, TASKS))}, or a dmm.tasks.Task"
     )
-
-
-def check_device(device: str) -> None:
-    """Raises ValueError for a device that is not here."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None

@@ -31,14 +31,15 @@ class Video:
     """
 
     def __init__(self, path: Path, task: Task) -> None:
-        if path.suffix not in SUFFIXES:
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
             raise ValueError(f"the video {path} ends in {path.suffix!r}; it takes {' or '.join(SUFFIXES)}")
-        if path.suffix == ".mp4" and not find_spec("imageio_ffmpeg"):
+        if suffix == ".mp4" and not find_spec("imageio_ffmpeg"):
             raise ValueError(
                 f"the video {path} needs the extra `video`: pip install 'dmm-bench[video]'; a .gif needs nothing"
             )
         check_writable(path.parent, "a video")
-        self.path = path
+        self.path, self.suffix = path, suffix
         self.task = replace(task, options=(*task.options, ("render_mode", "rgb_array")))
         self.frames: list[np.ndarray] = []  # [height, width, 3] uint8
         self.steps = 0
@@ -71,9 +72,9 @@ class Video:
         import imageio.v3 as iio
 
         settings: dict[str, Any] = {"fps": self.frames_per_second}
-        if self.path.suffix == ".gif":
+        if self.suffix == ".gif":
             settings = {"duration": 1000 / self.frames_per_second, "loop": 0}  # milliseconds of a frame; forever
-        building = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix}")
+        building = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.suffix}")
         try:
             iio.imwrite(building, np.stack(self.frames), **settings)
             os.replace(building, self.path)

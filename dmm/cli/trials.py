@@ -108,7 +108,7 @@ def finish(context: typer.Context, trial: "Trial", retrain: bool) -> None:
     print(scores(result))
     print(f"episodes    {returns_path(trial)}")
     print(f"model       {weights_folder(trial, trial.training.updates)}")
-    print(f'in Python   dmm.load("{trial.returns_id}")')
+    print(f'in Python   dmm.load("{trial.returns_id}"{", trust_code=True" * bool(trial.source)})')
 
 
 def scores(result: "TrialResult") -> str:

@@ -36,6 +36,8 @@ class Row:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not self.label:
+            raise ValueError("a row's label is empty; a table and its commands name the row by it")
         if not self.cited:
             settle_arch(self)
         if self.cited and (self.preset or self.overrides or self.per_column or not self.published):

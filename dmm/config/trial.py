@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from dmm.base.code_hash import ModelCode, model_code
-from dmm.config.protocol import Evaluation, Training
+from dmm.base.fields import check_fields
+from dmm.config.protocol import EVALUATION, TRAINING, Evaluation, Training
 from dmm.models import (
     DecisionModel,
     acting_config,
@@ -44,6 +45,7 @@ class Trial:
     def __post_init__(self) -> None:
         settle_arch(self)
         object.__setattr__(self, "overrides", tuple(sorted(dict(self.overrides).items())))
+        check_fields(self)
         if self.seed < 0:
             raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
@@ -126,11 +128,22 @@ class Trial:
 
 
 def settle_arch(value: Any) -> None:
-    """Puts the name of an architecture in the field `arch` of a frozen dataclass, and its source in the field `source`."""
+    """Puts the name of an architecture in the field `arch` of a frozen dataclass, and its source in the field `source`.
+
+    Raises ValueError like `resolve`, and for a Config that has a field of Training or Evaluation. An override of it would not
+    reach the Config.
+    """
     if value.source is None or value.arch != value.source.name:  # else it is a copy
         name, source = resolve(value.arch)
         object.__setattr__(value, "arch", name)
         object.__setattr__(value, "source", source)
+    config: Any = find_model(value.source or value.arch).Config
+    for name in (field.name for field in fields(config)):
+        if name in TRAINING | EVALUATION:
+            kind = "Training" if name in TRAINING else "Evaluation"
+            raise ValueError(
+                f"the Config of {value.arch} has a field {name!r}, and {kind} has one of that name; give it another name"
+            )
 
 
 def edited_code(trials: Iterable[Trial]) -> str:

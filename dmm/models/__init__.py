@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar
+from types import ModuleType, UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_value, field_types, shown
+from dmm.base.fields import check_value, described, field_types, shown
 from dmm.base.source_code import SourceCode, dotted
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import masked_mse
@@ -66,6 +66,15 @@ class DecisionModel(nn.Module, ABC):
             raise ValueError(
                 f"{cls.__name__} needs a Config of its own: a nested @dataclass(frozen=True, kw_only=True)"
             )
+        for name in vars(config).keys() - inspect.get_annotations(cls.Config):
+            value = vars(config)[name]
+            if not (name.startswith("_") or callable(value) or hasattr(value, "__get__")):
+                raise ValueError(
+                    f"{cls.__name__}.Config.{name} has no type, so it is no field; write `{name}: {type(value).__name__} = "
+                    f"{shown(value)}`"
+                )
+        check_value(f"{cls.__name__}.presets", cls.presets, Mapping[str, Mapping[str, Any]])
+        check_value(f"{cls.__name__}.needs", cls.needs, frozenset)
 
     def __init__(self, config, spaces: Spaces, context_length: int) -> None:
         super().__init__()
@@ -278,13 +287,41 @@ def find_model(arch: str | ModelSource) -> type[DecisionModel]:
 
 
 def make_config(arch: str | ModelSource, overrides: Mapping[str, object]):
-    """Returns the Config of an architecture with some fields changed. Raises ValueError for a wrong field, type or value."""
+    """Returns the Config of an architecture with some fields changed.
+
+    Raises ValueError for a wrong field, type or value. Defaults are checked too, and so are the types of the fields.
+    """
     config, name = find_model(arch).Config, arch if isinstance(arch, str) else arch.name
     types = field_types(config)
     for key in overrides:
         if key not in types:
             raise unknown_name(f"field of {name}", key, types, "its Config")
-    return config(**{key: check_value(f"{name}.{key}", value, types[key]) for key, value in overrides.items()})
+    values = dict(overrides)
+    for entry in dataclasses.fields(config):
+        expected = types[entry.name]
+        if not is_plain(expected):
+            raise ValueError(
+                f"{name}.{entry.name} is declared as {described(expected)}; a field of a Config is an int, float, bool, str, "
+                "None or Literal, or a tuple, mapping or union of these"
+            )
+        if entry.default is not dataclasses.MISSING:
+            values.setdefault(entry.name, entry.default)
+        elif entry.default_factory is not dataclasses.MISSING:
+            values.setdefault(entry.name, entry.default_factory())
+        if entry.name not in values:
+            raise ValueError(f"{name}.{entry.name} has no default, and no value was given")
+        values[entry.name] = check_value(f"{name}.{entry.name}", values[entry.name], expected)
+    return config(**{key: values[key] for key in overrides})
+
+
+def is_plain(expected: Any) -> bool:
+    """Whether the values of a type are plain JSON, so that they can be part of an id."""
+    origin, arguments = get_origin(expected), get_args(expected)
+    if origin is Literal:
+        return all(is_plain(type(value)) for value in arguments)
+    if origin in (tuple, Mapping, Union, UnionType):
+        return all(value is Ellipsis or is_plain(value) for value in arguments)
+    return expected in (int, float, bool, str, type(None))
 
 
 def build_model(

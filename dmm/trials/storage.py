@@ -62,7 +62,7 @@ def read_checked(kind: type[T], path: Path) -> T | None:
         return from_json(kind, load_json(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, IsADirectoryError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error
 
 
