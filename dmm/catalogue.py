@@ -3,9 +3,10 @@
 import re
 import sys
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from typing import NamedTuple
 
-from dmm.models import build_model, count_parameters, entry_points, find_model, list_models
+from dmm.models import SHIPPED, build_model, count_parameters, distribution, entry_points, find_model, list_models
 from dmm.tasks import find_task
 
 
@@ -33,6 +34,8 @@ class ArchitectureSummary:
     differs: str = ""  # from the paper or its code
     quirk: str = ""  # of the paper's code. Quirks are kept here
     note: str = ""
+    presets: tuple[str, ...] = ()
+    error: str = ""  # why an installed package's architecture cannot be used
 
     @property
     def year(self) -> str:
@@ -43,6 +46,8 @@ class ArchitectureSummary:
 
     def text(self) -> str:
         """One paragraph. A heading that is missing is left out."""
+        if self.error:
+            return f"{self.arch}: {self.error}"
         counts = "; ".join(f"{preset} {count.text()}" for preset, count in parameters(self.arch).items())
         lines = {
             "year": self.year,
@@ -59,13 +64,24 @@ class ArchitectureSummary:
 
 def summary(arch: str) -> ArchitectureSummary:
     """The summary of one architecture. Raises ValueError for an unknown one."""
-    text = sys.modules[find_model(arch).__module__].__doc__ or ""
+    model = find_model(arch)
+    text = sys.modules[model.__module__].__doc__ or ""
     first, *rest = re.split(r"^(Paper|Official|Tokens|Mixers|Differs|Quirk|Note): ", text.strip(), flags=re.MULTILINE)
     parts = zip(rest[::2], rest[1::2], strict=True)
     title = first.splitlines()[0] if first else arch
-    return ArchitectureSummary(
-        arch=arch, title=title, **{heading.lower(): " ".join(part.split()) for heading, part in parts}
-    )
+    headings = {heading.lower(): " ".join(part.split()) for heading, part in parts}
+    return ArchitectureSummary(arch=arch, title=title, presets=tuple(model.presets), **headings)
+
+
+def offer_summary(offer: EntryPoint) -> ArchitectureSummary:
+    """The summary of an architecture that an installed package offers. Its error says why it cannot be used."""
+    try:
+        if offer.name in SHIPPED:
+            raise ValueError("dmm has an architecture of this name, so this one is not used; give a path, or rename it")
+        return summary(offer.name)
+    except ValueError as error:
+        said = f"{distribution(offer)} ({offer.value}): {error}"
+        return ArchitectureSummary(arch=offer.name, title=said, error=said)
 
 
 def parameters(arch: str) -> dict[str, ParameterCount]:
@@ -79,4 +95,4 @@ def parameters(arch: str) -> dict[str, ParameterCount]:
 
 def summaries() -> list[ArchitectureSummary]:
     """The summaries of the architectures that ship with dmm, then of those that installed packages offer."""
-    return [summary(arch) for arch in (*list_models(), *(offer.name for offer in entry_points()))]
+    return [*map(summary, list_models()), *map(offer_summary, entry_points())]

@@ -44,7 +44,10 @@ def test_the_code_of_a_model_is_what_can_move_its_numbers():
     )
     assert {MAMBA, "dmm/kernels/scan.cpp", "dmm/kernels/ssd.py", "dmm/models/metamamba.py"} <= metamamba
     assert not {MAMBA, "dmm/kernels/ssd.py", "dmm/models/metamamba.py", "dmm/models/bc.py"} & dt
-    for path in pins():
+    around = {f"dmm/trials/{name}.py" for name in ("train", "weights", "run", "storage")}
+    around |= {"dmm/sweeps/train_group.py", "dmm/sweeps/rollout_actors.py"}
+    assert around <= dt & metamamba
+    for path in {*pins()} - around:
         assert path.split("/")[1] not in ("cli", "results", "tracking", "sweeps", "trials", "bench", "tables.py"), path
     assert not {"dmm/config/table.py", "dmm/config/budget.py", "dmm/base/paths.py", "dmm/base/lock.py"} & set(pins())
 
@@ -116,6 +119,22 @@ def test_an_edit_that_can_move_a_number_is_seen_and_others_are_not(copy):
     assert not model_code("dt", copy(ATTENTION, "X = 2\n\n\n", "")).edited
     for path in ("dmm/kernels/sampling.cpp", HISTORY, "dmm/base/seeds.py"):
         assert path in model_code("dt", copy(path, "", "X = 1\n")).edited
+
+
+def test_the_statistics_of_rollouts_count(copy):
+    train = "dmm/trials/train.py"
+    package = copy(train, "trajectories.state_mean.tolist()", "(2 * trajectories.state_mean).tolist()")
+    assert model_code("dt", package).edited == (train,)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "\x00"])
+def test_absent_or_damaged_pins_are_named(copy, text):
+    package = copy()
+    (package / PINS).unlink()
+    if text is not None:
+        (package / PINS).write_text(text)
+    with pytest.raises(ValueError, match=r"models/code.json cannot be read: .*Restore it, or install dmm again"):
+        model_code("dt", package)
 
 
 def test_a_module_that_a_shipped_model_begins_to_use_counts(copy):

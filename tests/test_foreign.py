@@ -199,62 +199,7 @@ TABLE = Table(
 IN_TABLE = GRU + TABLE
 
 
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """Returns a function that installs a package, without pip, with one entry point."""
-
-    def install(value="nets.gru:GRU", name="gru", version="1.2", distribution="nets", files=None):
-        info = f"{distribution.replace('-', '_')}-{version}.dist-info"
-        folder = tmp_path / "site-packages"
-        files = files if files is not None else {
-            "nets/__init__.py": "", "nets/gru.py": GRU.replace("from helpers", "from nets.helpers"),
-            "nets/helpers.py": "import beside\n" + HELPERS,
-        }  # fmt: skip
-        write(folder, {
-            **files, "beside.py": "", f"{info}/entry_points.txt": f"[dmm.models]\n{name} = {value}\n",
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n",
-        })  # fmt: skip
-        if str(folder) not in sys.path:
-            monkeypatch.syspath_prepend(folder)
-        models.entry_points.cache_clear()
-        find_model.cache_clear()
-        return folder
-
-    yield install
-    models.entry_points.cache_clear()
-    find_model.cache_clear()
-
-
-@pytest.mark.parametrize("value", ["nets.gru:GRU", "nets.gru"])
-def test_an_installed_package_offers_an_architecture(installed, value):
-    folder = installed(value)
-    first = trial("gru")
-    assert first.arch == "gru" and first.weights_record.distribution == "nets 1.2"
-    assert [name for name, _ in first.source.code.files] == ["nets/__init__.py", "nets/gru.py", "nets/helpers.py"]
-    assert find_model("gru") is first.model and "nets" not in sys.modules
-    shutil.rmtree(folder / "nets-1.2.dist-info")
-    installed(value, version="1.3")
-    second = trial("gru")
-    assert second.source.code == first.source.code and second.weights_id != first.weights_id
-    assert second.model is first.model
-    assert [offer.name for offer in models.entry_points()] == ["gru"] and "gru" not in models.list_models()
-
-
-def test_a_single_file_offers_an_architecture(installed):
-    installed("gru", files={"gru.py": GRU.replace("from helpers import head", "head = nn.Linear")})
-    assert [name for name, _ in trial("gru").source.code.files] == ["gru.py"]
-
-
-def test_a_name_that_is_offered_twice_is_refused(installed):
-    installed(name="dt")
-    with pytest.raises(ValueError, match=r"'dt' is offered by dmm/models/dt.py and by nets 1.2 \(nets.gru:GRU\)"):
-        trial("dt")
-    installed()
-    installed(distribution="more-nets")
-    with pytest.raises(ValueError, match="'gru' is offered by more-nets 1.2 .* and by nets 1.2"):
-        trial("gru")
-
-
+ALONE = GRU.replace("from helpers import head", "head = nn.Linear")  # imports no file
 BASE = "from dataclasses import dataclass\nfrom dmm.models import DecisionModel\n"
 
 
@@ -266,13 +211,13 @@ BASE = "from dataclasses import dataclass\nfrom dmm.models import DecisionModel\
         ("from torch import nn\nclass A(nn.Module):\n    pass", "model.py has no model"),
         ("from dmm.models.dt import DecisionTransformer", "model.py has no model"),
         (
-            GRU + GRU.replace("GRU(D", "LSTM(D"),
+            ALONE + ALONE.replace("GRU(D", "LSTM(D"),
             "model.py has the models GRU and LSTM; a file has one, or give the class itself",
         ),
-        (GRU.replace("def forward", "def backward"), "GRU of model.py does not define forward"),
+        (ALONE.replace("def forward", "def backward"), "GRU of model.py does not define forward"),
         ("def f(:", r"model.py is no Python: .*line 1"),
         ("\0", "model.py is no Python"),
-        ("import absent_package\n" + GRU, "model.py, line 1 cannot be run: ModuleNotFoundError: .*'absent_package'"),
+        ("import absent_package\n" + ALONE, "model.py, line 1 cannot be run: ModuleNotFoundError: .*'absent_package'"),
         ("import sys\nsys.exit(3)\n", "model.py, line 2 cannot be run: SystemExit: 3"),
         (BASE + "class A(DecisionModel):\n    pass", "line 3 cannot be run: ValueError: A needs a Config of its own"),
         (BASE + "class A(DecisionModel):\n    Config = dict", "A needs a Config of its own"),
@@ -287,7 +232,7 @@ def test_a_file_without_a_model_is_refused(tmp_path, text, said):
 
 def test_wrong_values_are_refused(tmp_path):
     write_gru(tmp_path)
-    (tmp_path / "my-gru.py").write_text(GRU)
+    (tmp_path / "my-gru.py").write_text(ALONE)
     for value, said in [
         (3, "an architecture is a name, the path of a file, or a class; it is 3"),
         (None, "it is None"),
@@ -296,7 +241,9 @@ def test_wrong_values_are_refused(tmp_path):
         ("metamanba", "unknown architecture 'metamanba'.*Did you mean 'metamamba'"),
         (str(tmp_path / "gru"), "there is no file .*gru. Did you mean gru.py"),
         (str(tmp_path / "my-gru.py"), "'my-gru.py' cannot be carried.*letters, digits and _"),
-        (str(tmp_path), "there is no file"),
+        (str(tmp_path), "there is no file .* It is a folder"),
+        ("./", r"there is no file \.\. It is a folder"),
+        ("./absent.py", "there is no file absent.py.$"),
     ]:
         with pytest.raises(ValueError, match=said):
             Row(label="x", arch=value)
@@ -317,7 +264,9 @@ def test_a_class_must_come_from_a_file_of_its_own(tmp_path):
 
 
 def test_an_inner_class_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "inner_gru.py").write_text(GRU + "\nclass Outer:\n    class Inner(GRU):\n        Config = GRU.Config\n")
+    (tmp_path / "inner_gru.py").write_text(
+        ALONE + "\nclass Outer:\n    class Inner(GRU):\n        Config = GRU.Config\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="unknown model 'Outer.Inner'; inner_gru.py has GRU"):
         resolve(import_module("inner_gru").Outer.Inner)

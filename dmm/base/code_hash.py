@@ -1,5 +1,9 @@
 """The code of dmm under a result: which of its files can move a number of a trial, and a hash of each.
 
+These are the model's file, the code that trains and rolls out, and all that they import. The files that hand data, weights and
+statistics from one to the other count too. Readers of data do not count, because the sha256 of the data covers what they read.
+A trial with other data is refused.
+
 The syntax tree without docstrings is hashed, so comments and layout do not count. dmm/models/code.json pins the hashes
 of the code with which the golden curves were made. `python -m dmm.base.code_hash` writes it anew. `make pin` runs the golden
 curves first.
@@ -18,7 +22,11 @@ from dmm.base.source_code import SourceCode, imports
 
 PACKAGE = Path(__file__).parent.parent  # the folder dmm
 PINS = "models/code.json"
-LOOP = (("dmm.training.fit", ""), ("dmm.rollouts.rollout", ""))  # the code that trains and rolls out every model
+# modules that every trial passes through. They count without what they import: it is locks, files and words
+AROUND = ("dmm.trials.train", "dmm.trials.weights", "dmm.trials.run", "dmm.trials.storage",
+          "dmm.sweeps.train_group", "dmm.sweeps.rollout_actors")  # fmt: skip
+# the code that trains and rolls out every model
+LOOP = tuple((module, "") for module in ("dmm.training.fit", "dmm.rollouts.rollout", *AROUND))
 COMPILES = "dmm.kernels.build"  # the module that builds the C++ files beside it
 SEEDS = "dmm.base.seeds"  # nothing else in dmm.base can move a number. It has errors, files and locks
 
@@ -71,7 +79,7 @@ def hashes(first: Iterable[tuple[str, str]], package: Path = PACKAGE) -> dict[st
         if name not in found:
             file = parsed(path)
             found[name] = file.sha256
-            waiting += file.imports
+            waiting += () if module in AROUND else file.imports
             if module == COMPILES:
                 for source in path.parent.glob("*.cpp"):
                     text = source.read_text().encode()
@@ -134,8 +142,18 @@ def canonical(value: Any, lines: list[str]) -> list[str]:
 
 
 def pins(package: Path = PACKAGE) -> dict[str, str]:
-    """The pinned hashes, by path."""
-    return json.loads((package / PINS).read_text())
+    """The pinned hashes, by path. Raises ValueError if their file is absent or damaged."""
+    path = package / PINS
+    try:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it has no hashes by path")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read: {error}. It has the hashes of dmm's code and comes with dmm. Restore it, or install "
+            "dmm again"
+        ) from error
+    return found
 
 
 def to_pin(package: Path = PACKAGE) -> dict[str, str]:

@@ -15,10 +15,13 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from importlib.abc import InspectLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 PREFIX = "dmm_source_"  # of the package of a carried module. The start of its sha256 follows
 INSTALLED = ("site-packages", "dist-packages")  # names of the folders of installed packages
@@ -51,10 +54,12 @@ class SourceCode:
 
         Local files are those in the folder where the paths begin, and in the folders below it. With `only_package`, and for
         an installed package, only the module's own package is local. Imports through importlib are not seen.
-        Raises ValueError if a file is absent, or is not Python.
+        Raises ValueError if a file is absent or is not Python, and if it imports a file that is neither local nor installed.
+        Such a file would be absent in other processes, and an edit of it would move no id.
         """
         if not path.is_file():
-            meant = f" Did you mean {path.name}.py?" if path.with_name(f"{path.name}.py").is_file() else ""
+            meant = f" Did you mean {path.name}.py?" if Path(f"{path}.py").is_file() else ""
+            meant = meant or (" It is a folder." if path.is_dir() else "")
             raise ValueError(f"there is no file {path}.{meant}")
         path = path.resolve()
         root = path.parent
@@ -76,8 +81,16 @@ class SourceCode:
                 raise ValueError(f"{root / file} is no Python: {error}") from error
             for module, imported in imports(tree, package_of(name)):
                 top = module.split(".")[0]
-                if top != "dmm" and top not in sys.stdlib_module_names and own in (None, top):
-                    waiting += local_files(root, f"{module}.{imported}" if imported else module)
+                if top == "dmm" or top in sys.stdlib_module_names:
+                    continue
+                whole = f"{module}.{imported}" if imported else module
+                local = list(local_files(root, whole)) if own in (None, top) else []
+                waiting += local
+                if not local and (stray := file_on_path(whole)) and not is_installed(top, stray):
+                    raise ValueError(
+                        f"{root / file} imports {module} from {stray}, which is neither beside the model nor installed, so "
+                        f"it would not be carried with the model; put it into {root}, or install it"
+                    )
         return SourceCode(main.as_posix(), tuple(sorted(found.items())))
 
     @cached_property
@@ -106,14 +119,16 @@ class SourceCode:
             sys.meta_path.append(FINDER)
         try:
             return importlib.import_module(f"{self.package}.{dotted(self.path)}")
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             lines = [
                 f"{frame.filename.split('/', 1)[1]}, line {frame.lineno}"
                 for frame in traceback.extract_tb(error.__traceback__)
                 if frame.filename.startswith(f"{self.package}/")
             ]
             where = lines[-1] if lines else self.path
-            raise ValueError(f"{where} cannot be run: {type(error).__name__}: {error}") from error
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(f"{where} was interrupted") from error
+            raise ValueError(f"{where} cannot be run: {type(error).__name__}: {error}{only_text(error)}") from error
 
 
 class CarriedFinder(MetaPathFinder, InspectLoader):
@@ -214,6 +229,38 @@ def local_files(root: Path, module: str) -> Iterator[Path]:
             if (root / file).is_file():
                 yield Path(file)
                 break
+
+
+def file_on_path(module: str) -> Path | None:
+    """The file that Python would run to import a dotted name from sys.path. None if there is none."""
+    spec = PathFinder.find_spec(module.split(".")[0])
+    if spec is None or spec.origin:
+        return Path(spec.origin).resolve() if spec and spec.origin else None
+    folders = [Path(place).resolve().parent for place in spec.submodule_search_locations or ()]  # no __init__.py
+    return next((folder / file for folder in folders for file in local_files(folder, module)), None)
+
+
+def is_installed(top: str, file: Path) -> bool:
+    """Whether a file of a top-level module belongs to an installed distribution. Editable ones count."""
+    if not set(INSTALLED).isdisjoint(file.parts):
+        return True
+    offers, places = set(metadata.packages_distributions().get(top, ())), []
+    for found in metadata.distributions():
+        url = json.loads(found.read_text("direct_url.json") or "{}")
+        editable = url.get("dir_info", {}).get("editable", False)
+        if found.metadata["Name"] in offers:
+            places += [Path(str(found.locate_file("")))]
+            places += [Path(url2pathname(urlsplit(url["url"]).path))] if editable else []
+        if editable:  # a .pth file names the folder of its modules
+            texts = [entry.read_text() for entry in found.files or () if entry.suffix == ".pth"]
+            places += [Path(line) for text in texts for line in text.splitlines() if Path(line).is_absolute()]
+    return any(file.is_relative_to(place.resolve()) for place in places)
+
+
+def only_text(error: BaseException) -> str:
+    """A hint for an error about a file beside a carried module, which is not there. "" for other errors."""
+    about_carried = isinstance(error, OSError) and PREFIX in str(error.filename)
+    return ". Only Python text is carried with a model, so it cannot open a file beside it" if about_carried else ""
 
 
 def dotted(path: str) -> str:

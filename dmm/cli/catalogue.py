@@ -34,13 +34,11 @@ def list_(
         print("\n\n".join(summary.text() for summary in summaries()))
         return
     from dmm.api.names import list_datasets, list_tables, list_tasks
-    from dmm.models import find_model
     from dmm.sweeps.profile import profiles
     from dmm.tasks import find_task
 
     rows = [
-        {"architecture": found.arch, "presets": "; ".join(find_model(found.arch).presets), "name": found.title}
-        for found in summaries()
+        {"architecture": found.arch, "presets": "; ".join(found.presets), "name": found.title} for found in summaries()
     ]
     print(plain_table(rows))
     print("\ntasks:    " + ", ".join(f"{name} ({find_task(name).environment})" for name in list_tasks()))

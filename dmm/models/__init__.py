@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value, described, field_types, shown
-from dmm.base.source_code import SourceCode, dotted
+from dmm.base.source_code import SourceCode, dotted, only_text
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import masked_mse
 from dmm.schema import ModelSource
@@ -152,7 +152,7 @@ def resolve(arch: Any, folder: Path | None = None) -> tuple[str, ModelSource | N
     `arch` is a name, the path of a file, or a class. A string is a path if it has a slash or ends with .py. A path is
     relative to `folder`. The default is the folder of the table's file that is being read, or else the current folder. A
     name is that of a shipped architecture, or of one that an installed package offers as an entry point of the group
-    dmm.models.
+    dmm.models. A shipped name always is the shipped one.
     Raises ValueError for an unknown name, a name that is offered twice, a file that is absent or does not have exactly one
     model, and a class that is no DecisionModel or does not come from a file.
     """
@@ -168,18 +168,19 @@ def resolve(arch: Any, folder: Path | None = None) -> tuple[str, ModelSource | N
 
 def resolve_name(name: str) -> tuple[str, ModelSource | None]:
     """`resolve` for a name."""
-    offers = [offer for offer in entry_points() if offer.name == name]
-    said = [f"dmm/models/{name}.py"] if name in SHIPPED else []
-    said += [f"{distribution(offer)} ({offer.value})" for offer in offers]
-    if len(said) > 1:
-        raise ValueError(f"architecture {name!r} is offered by {' and by '.join(said)}; give a file's path instead")
-    if not said:
-        raise unknown_name("architecture", name, [*SHIPPED, *(offer.name for offer in entry_points())], "dmm/models")
-    if not offers:
+    if name in SHIPPED:
         return name, None
+    offers = [offer for offer in entry_points() if offer.name == name]
+    if not offers:
+        raise unknown_name("architecture", name, {*SHIPPED, *(offer.name for offer in entry_points())})
+    if len(offers) > 1:
+        said = " and by ".join(f"{distribution(offer)} ({offer.value})" for offer in offers)
+        raise ValueError(f"architecture {name!r} is offered by {said}; give a file's path instead")
     (offer,) = offers
     if not (path := installed_file(offer.module)):
-        raise ValueError(f"{distribution(offer)} offers architecture {name!r} in {offer.value}, which is not there")
+        raise ValueError(
+            f"{distribution(offer)} offers architecture {name!r} in {offer.value}, and there is no Python file of this module"
+        )
     code = SourceCode.read(path, only_package=True)
     return made(ModelSource(name, offer.attr or only_model(code), code, distribution(offer)))
 
@@ -189,7 +190,7 @@ def installed_file(module: str) -> Path | None:
     top, *parts = module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None or spec.submodule_search_locations is None:
-        return Path(spec.origin) if spec and spec.origin and not parts else None
+        return Path(spec.origin) if spec and spec.origin and spec.has_location and not parts else None
     places = [Path(place).joinpath(*parts) for place in spec.submodule_search_locations]
     files = (file for place in places for file in (place / "__init__.py", place.with_suffix(".py")))
     return next((file for file in files if file.is_file()), None)
@@ -225,11 +226,11 @@ def only_model(code: SourceCode) -> str:
 
 
 def models_of(module: ModuleType) -> list[type[DecisionModel]]:
-    """The models that a module defines. Abstract classes count if there is no other."""
+    """The models that a module defines, each once. Abstract classes count if there is no other."""
     found = [
         value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, DecisionModel) and value.__module__ == module.__name__
+        for value in dict.fromkeys(value for value in vars(module).values() if isinstance(value, type))
+        if issubclass(value, DecisionModel) and value.__module__ == module.__name__
     ]
     return [kind for kind in found if not inspect.isabstract(kind)] or found
 
@@ -327,8 +328,18 @@ def is_plain(expected: Any) -> bool:
 def build_model(
     arch: str | ModelSource, overrides: Mapping[str, object], spaces: Spaces, context_length: int
 ) -> DecisionModel:
-    """Builds an architecture with new weights, drawn from torch's global generator. Raises ValueError like `make_config`."""
-    return find_model(arch)(make_config(arch, overrides), spaces, context_length)
+    """Builds an architecture with new weights, drawn from torch's global generator.
+
+    Raises ValueError like `make_config`, and for a model that opens a file beside its own, because it is not carried.
+    """
+    config = make_config(arch, overrides)
+    try:
+        return find_model(arch)(config, spaces, context_length)
+    except OSError as error:
+        if hint := only_text(error):
+            name = arch if isinstance(arch, str) else arch.name
+            raise ValueError(f"{name} cannot be built: {error}{hint}") from error
+        raise
 
 
 def count_parameters(model: nn.Module) -> int:
