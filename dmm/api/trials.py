@@ -19,6 +19,7 @@ from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value
 from dmm.config import BUDGETS, Protocol, Row, Target, Trial
 from dmm.config.protocol import EVALUATION, TRAINING
+from dmm.contract import require
 from dmm.models import DecisionModel
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
@@ -143,6 +144,8 @@ def train(
         overrides=tuple(config.items()),
     )
     check_device(device)
+    if trial.source:
+        require(trial.source, config)
     try:
         with one_thread():
             return FinishedTrial(trial, run_with_bar(trial, row.label, device=device, retrain=retrain))
