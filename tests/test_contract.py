@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmm.contract import RULES, check, check_rule, learning, running, seeing
+from dmm.contract import HARD_RULES, RULES, calling, check, check_rule, learning, require, running, seeing
 from dmm.contract.subject import Subject
 from dmm.contract.writing import write_model
 from dmm.models import resolve
@@ -25,6 +25,10 @@ def method(text: str) -> tuple[str, str]:
 def layer(text: str) -> tuple[str, str]:
     """A change that adds a line to the end of `__init__`."""
     return HEAD, f"{HEAD}        {text}\n"
+
+
+CALLS = layer("self.calls = 0")
+COUNT = "self.calls += 1"
 
 
 RECURRENT = [
@@ -242,6 +246,108 @@ BROKEN: list[tuple[Callable, list[tuple[str, str]], list[str]]] = [  # rule, cha
         [method("def act(self, batch): return super().act(batch) / (batch.mask.sum(1, keepdim=True) - 1)")],
         ["In step 0 of a windowed rollout", "mostly padding"],
     ),
+    (
+        calling.a_batch_is_left_unchanged,
+        [("x, _ = self.gru(self.dropout", "batch.mask[:] = True\n        x, _ = self.gru(self.dropout")],
+        ["`forward` writes into batch.mask"],
+    ),
+    (
+        calling.a_batch_is_left_unchanged,
+        [method("def act(self, batch): batch.returns_to_go.add_(1); return super().act(batch)")],
+        ["`act` writes into batch.returns_to_go"],
+    ),
+    (
+        calling.the_same_call_gives_the_same_answer,
+        [CALLS, method(f"def loss(self, pred, batch): {COUNT}; return super().loss(pred, batch) * self.calls")],
+        ["Out of training `loss` gives another answer", "a counter"],
+    ),
+    (
+        calling.the_same_call_gives_the_same_answer,
+        [CALLS, method(f"def act(self, batch): {COUNT}; return super().act(batch) / (1 + self.calls % 2)")],
+        ["`act` gives another answer"],
+    ),
+    (
+        calling.the_same_call_gives_the_same_answer,
+        [method("def act(self, batch):\n        with torch.random.fork_rng(): return super().act(batch) * torch.rand(1)")],
+        ["`act` gives another answer", "uniform_samples"],
+    ),
+    (
+        calling.the_same_call_gives_the_same_answer,
+        [("self.head(x)", "self.head(x) * (torch.rand(1) if self.training else 1)")],
+        ["In training `forward` gives another answer"],
+    ),
+    (
+        calling.windows_and_batches_may_have_any_size,
+        [(TANH, f"        assert x.shape[1] < 20\n{TANH}")],
+        ["With K = 20 and B = 1 the model raised AssertionError at line", "of mine.py"],
+    ),
+    (
+        calling.windows_and_batches_may_have_any_size,
+        [("self.head(x)", "self.head(x - x.mean(0) if len(x) > 8 else x)")],
+        ["With K = 1 and B = 9 `forward` gives row 0 something else"],
+    ),
+    (
+        calling.windows_and_batches_may_have_any_size,
+        [method("def act(self, batch): return super().act(batch).squeeze()")],
+        ["With K = 1 and B = 1 `act` gives a tensor of shape (3,)", "squeeze()"],
+    ),
+    (
+        calling.windows_and_batches_may_have_any_size,
+        [("self.head(x)", "self.head(x / (1e-9 if x.shape[:2] == (2, 2) else 1) * torch.inf ** (x.shape[:2] == (2, 2)))")],
+        ["With K = 2 and B = 2", "finite"],
+    ),
+    (
+        calling.act_reads_no_step_after_the_last_real_one,
+        [("x * batch.mask.unsqueeze(2)", "x"), method("def act(self, batch): return self(batch)[:, -1]")],
+        ["With padding on the right, `act` changes", "batch.at_last_step"],
+    ),
+    (
+        learning.gradients_are_clipped_once,
+        [method("def gradient_clip_groups(self): return ()")],
+        ["embed_actions.bias, embed_actions.weight", "not clipped"],
+    ),
+    (
+        learning.gradients_are_clipped_once,
+        [method("def gradient_clip_groups(self): return self, nn.Linear(1, 1)")],
+        ["not part of the model"],
+    ),
+    (
+        learning.gradients_are_clipped_once,
+        [method("def gradient_clip_groups(self): return self, self.head")],
+        ["head.bias, head.weight are in two modules"],
+    ),
+    (learning.gradients_are_clipped_once, [method("def gradient_clip_groups(self): return self.parameters()")], ["a tuple"]),
+    (
+        seeing.rows_do_not_mix,
+        [("self.head(x)", "self.head(x / (1 + batch.steps.max()))")],
+        ["row 0 changes when the other rows", "a maximum over rows"],
+    ),
+    (
+        seeing.no_step_sees_the_future,
+        [("self.head(x)", "self.head(x / (1 + batch.steps.amax(1)[:, None, None]))")],
+        ["step 0 changes when the number of step 5 changes"],
+    ),
+    (
+        seeing.no_step_sees_the_future,
+        [("self.head(x)", "self.head(x / batch.mask.sum(1)[:, None, None])")],
+        ["step 0 changes when the mask of step 1 changes"],
+    ),
+    (
+        seeing.no_step_sees_the_future,
+        [("self.head(x)", "self.head(x + x.flip(1) * self.training)")],
+        ["step 0 changes when the state of step 1 changes"],
+    ),
+    (seeing.the_model_runs_on_what_it_needs, [(TANH, "        return None\n")], ["`forward` returns None", "[B K A]"]),
+    (seeing.the_model_runs_on_what_it_needs, [(TANH, "        return {1: x}\n")], ["returns an object of type dict"]),
+    (seeing.the_model_runs_on_what_it_needs, [(TANH, "        return x\n")], ["shape (4, 6, 32)", "(4, 6, 3)"]),
+    (
+        seeing.the_model_runs_on_what_it_needs,
+        [(NEEDS, NEEDS.replace("actions", 'actions", "rewards')), (TANH, f"        x = x + batch.rewards[..., None]\n{TANH}")],
+        ["`act` reads batch.rewards", "in `loss` only"],
+    ),
+    (seeing.shapes_are_right, [method("def loss(self, pred, batch): pass")], ["The loss is None"]),
+    (seeing.shapes_are_right, [method("def act(self, batch): return self(batch).detach().numpy()")], ["type ndarray"]),
+    (running.steps_equal_the_full_history, [(NEEDS, f"{NEEDS}\n    recurrent = True")], ["`forward` takes no state"]),
 ]  # fmt: skip
 
 
@@ -268,7 +374,7 @@ def change(path: Path, changes: list[tuple[str, str]]) -> Subject:
 def test_the_written_model_keeps_every_rule_at_its_default_size(written):
     outcomes = list(check(resolve(written)[1]))
     assert [outcome.failure for outcome in outcomes] == [""] * len(RULES)
-    assert [outcome.rule for outcome in outcomes][4] == "no step sees the future"
+    assert [outcome.rule for outcome in outcomes][6] == "no step sees the future"
     assert all(outcome.asks.endswith(".") for outcome in outcomes)
 
 
@@ -304,6 +410,9 @@ def test_a_model_that_does_not_run_is_said_once(written):
     [
         ([("width: int = 128", "width: int")], "Config cannot be made.*width"),
         ([(HEAD, HEAD.replace("config.width", "config.widht"))], "cannot be built: AttributeError.*widht"),
+        ([(NEEDS, '    needs = ["previous_actions"]')], "needs is .*it is a set of names"),
+        ([(SEES, "None")], r"sees\(\) returns None; it returns a dict"),
+        ([(SEES, '{"states": 0.0}')], r"sees\(\) returns {'states': 0.0}; it returns"),
         ([("super().__init__(config, spaces, context_length)", "super().__init__()")], "cannot be built: TypeError"),
     ],
 )
@@ -323,3 +432,42 @@ def test_a_field_without_another_known_value_is_noted(written):
     field = ("        layers: int = 1\n", '        layers: int = 1\n        label: str = "a"\n')
     outcome = check_rule(learning.every_field_of_the_Config_has_an_effect, change(written, [field]))
     assert not outcome.failure and "not tried" in outcome.note and "label" in outcome.note
+
+
+def test_a_broken_first_rule_is_the_last_that_is_tried(written):
+    changes = [("x, _ = self.gru(self.dropout", "batch.states.add_(1)\n        x, _ = self.gru(self.dropout")]
+    outcomes = list(check(change(written, changes).arch))
+    assert [bool(outcome.failure) for outcome in outcomes] == [False, False, True]
+    assert outcomes[2].rule == "a batch is left unchanged" and outcomes[2].hard
+
+
+def test_no_hard_rule_trains():
+    assert set(HARD_RULES) < set(RULES)
+    assert not {learning.it_memorises_a_batch, running.it_trains} & set(HARD_RULES)
+
+
+def test_required_rules_are_tried_once_for_a_source_and_its_overrides(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
+    tried = []
+    monkeypatch.setattr("dmm.contract.check_rule", lambda *given: tried.append(given) or check_rule(*given))
+    source = subject(written).arch
+    require(source, {"width": 16})
+    assert len(tried) == len(HARD_RULES)
+    require(source, {"width": 16})
+    assert len(tried) == len(HARD_RULES)
+    require(source, {"width": 32})
+    assert len(tried) == 2 * len(HARD_RULES)
+
+
+def test_a_model_that_breaks_a_required_rule_is_refused_each_time(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
+    source = change(written, [(", batch_first=True", "")]).arch
+    said = r"^mine \(./mine.py\) breaks the contract: rows do not mix: .*; `dmm check ./mine.py`"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=said):
+            require(source, {})
+
+
+def test_a_model_that_cannot_memorise_is_not_refused(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
+    require(change(written, [("self.gru(self.dropout(x *", "self.gru(self.dropout(0 * x *")]).arch, {"width": 16})

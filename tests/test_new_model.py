@@ -25,10 +25,10 @@ def test_a_new_model_is_written_and_checked(dmm, tmp_path):
     assert done.exit_code == 0 and (tmp_path / "gru.py").is_file()
     assert "dmm check ./gru.py" in done.output and 'Row(label="gru", arch="./gru.py"' in done.output
     done = dmm("check", "./gru.py", "--set", "width=16", "--set", "dropout=0.2")
-    assert done.exit_code == 0 and done.output.count("\nok ") == len(RULES) == 22
+    assert done.exit_code == 0 and done.output.count("\nok ") == len(RULES) == 27
     for words in (
         "GruPolicy of ./gru.py\n", "width=16, layers=1, dropout=0.2\n", "recurrent  no\n", "needs      previous_actions\n",
-        "sees       states, returns_to_go, previous_actions up to the step\n", "\nall 22 rules hold\n",
+        "sees       states, returns_to_go, previous_actions up to the step\n", "\nall 27 rules hold\n",
     ):  # fmt: skip
         assert words in done.output
 
@@ -37,7 +37,7 @@ def test_a_broken_rule_is_exit_code_1_and_its_words_fit_the_screen(dmm, tmp_path
     path = write_model("gru", tmp_path)
     path.write_text(path.read_text().replace("batch.previous_actions)", "batch.actions)"))
     done = dmm("check", "gru.py", "--set", "width=16")
-    assert done.exit_code == 1 and "\n2 of 22 rules failed\n" in done.output
+    assert done.exit_code == 1 and "\n2 of 27 rules failed\n" in done.output
     assert "failed  no step sees the future: The prediction for step 0 changes when the\n        action" in done.output
     assert all(len(line) <= 80 for line in done.output.splitlines() if not line.startswith("ok"))
 
@@ -72,7 +72,10 @@ def test_values_of_set_are_words_numbers_and_truth():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["my-gru", "2gru", "class", "", "a/b", "dt"])
+@pytest.mark.parametrize(
+    "name",
+    ["my-gru", "2gru", "class", "", "a/b", "dt", "dmm", "torch", "numpy", "json", "test", "match", "_", "__init__"],
+)
 def test_a_name_that_cannot_be_a_model_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=f"{name!r}"):
         write_model(name, tmp_path)

@@ -18,6 +18,7 @@ from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value
 from dmm.config import BUDGETS, Protocol, Row, Target, Trial
 from dmm.config.protocol import EVALUATION, TRAINING
+from dmm.contract import require
 from dmm.models import DecisionModel, resolve
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
@@ -146,6 +147,8 @@ def train(
         seed=seed,
         overrides=tuple(config.items()),
     )
+    if trial.source:
+        require(trial.source, config)
     try:
         with one_thread():
             return FinishedTrial(trial, run_with_bar(trial, row.label, device=device, retrain=retrain))

@@ -38,7 +38,7 @@ def check(
 
     Example: `dmm check ./gru.py --set width=32`
     """
-    from dmm.contract import check
+    from dmm.contract import RULES, check
     from dmm.contract.subject import Subject
     from dmm.models import resolve
 
@@ -53,6 +53,8 @@ def check(
             print(wrapped("failed", [f"{outcome.rule}: {outcome.failure}", f"The rule: {outcome.asks}"]), flush=True)
         else:
             print("ok      " + outcome.rule + (f" ({outcome.note})" if outcome.note else ""), flush=True)
+    if count < len(RULES):
+        print(f"\nThe other {len(RULES) - count} rules were not tried, because they build on this one")
     print(f"\n{failed} of {count} rules failed" if failed else f"\nall {count} rules hold")
     raise typer.Exit(1 if failed else 0)
 

@@ -43,9 +43,12 @@ def run(
 
     Example: `dmm run quickstart DT --seed 1`
     """
+    from dmm.contract import require
     from dmm.trials.run import WeightsNotKept
 
     trial = choose_trial(table, row, seed, column, budget, source)
+    if trial.source:
+        require(trial.source, dict(trial.overrides))
     try:
         finish(context, trial, retrain)
     except WeightsNotKept as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,6 +108,29 @@ def a_checkpoint_holds_everything_once(subject: Subject) -> str:
     return ""
 
 
+def gradients_are_clipped_once(subject: Subject) -> str:
+    """`gradient_clip_groups` returns modules of the model. Each parameter that is trained is in one of them."""
+    model = subject.build()
+    groups = model.gradient_clip_groups()
+    if not isinstance(groups, tuple | list) or not all(isinstance(group, nn.Module) for group in groups):
+        raise RuleBroken(f"`gradient_clip_groups` returns {type(groups).__name__}. It must return a tuple of modules.")
+    found = [id(parameter) for group in groups for parameter in group.parameters()]
+    own = {id(parameter): name for name, parameter in model.named_parameters()}
+    if set(found) - set(own):
+        raise RuleBroken(
+            "`gradient_clip_groups` returns a module that is not part of the model. Return modules of `self`."
+        )
+    trained = [own[id(parameter)] for parameter in model.parameters() if parameter.requires_grad]
+    count = Counter(own[parameter] for parameter in found)
+    if absent := [name for name in trained if not count[name]]:
+        raise RuleBroken(
+            f"{words(absent)} are in no module of `gradient_clip_groups`, so their gradients are not clipped."
+        )
+    if twice := [name for name in trained if count[name] > 1]:
+        raise RuleBroken(f"{words(twice)} are in two modules of `gradient_clip_groups`, so they are clipped twice.")
+    return ""
+
+
 def it_memorises_a_batch(subject: Subject) -> str:
     """Adam brings the loss of one batch below a tenth of its first value within 200 updates."""
     losses: list[float] = []
@@ -123,7 +147,8 @@ def it_memorises_a_batch(subject: Subject) -> str:
                 return ""
     raise RuleBroken(
         f"After {UPDATES} updates on one batch the loss is {losses[-1]:.3g}; it began at {losses[0]:.3g}. A model that cannot "
-        "memorise three windows will not learn a dataset: look for a detached tensor or an input that is not read."
+        "memorise three windows will not learn a dataset: look for a detached tensor or an input that is not read. Or the "
+        "model is too small: give it more width, or a hidden layer."
     )
 
 
@@ -220,6 +245,7 @@ RULES = (
     the_seed_decides_the_weights,
     a_checkpoint_is_the_whole_model,
     a_checkpoint_holds_everything_once,
+    gradients_are_clipped_once,
     it_memorises_a_batch,
     every_field_of_the_Config_has_an_effect,
     acting_fields_leave_the_weights,

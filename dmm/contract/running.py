@@ -1,16 +1,16 @@
 """Rules of training, of several workers and of rollouts."""
 
+import inspect
 import warnings
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dmm.batch import Batch, RecurrentState
 from dmm.config import Evaluation, Training, Trial
 from dmm.contract.subject import SPACES, A, K, RuleBroken, S, Subject, as_tuple, take_rows, words
 from dmm.data.trajectories import Trajectories, assemble
-from dmm.layers import Dropout
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
@@ -25,17 +25,6 @@ TASK = Task(
 TRAINING = Training(context_length=K, batch_size=8, updates=20, warmup=5, learning_rate=1e-3)
 
 
-def torch_dropout(model: DecisionModel) -> list[str]:
-    """The layers of torch that drop out in training, by name."""
-    found = []
-    for name, module in model.named_modules():
-        drops = isinstance(module, nn.modules.dropout._DropoutNd) and not isinstance(module, Dropout) and module.p
-        drops = drops or isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout
-        if drops:
-            found.append(f"{name} ({type(module).__name__})")
-    return found
-
-
 def predict(model: DecisionModel, data: Batch) -> Tensor:
     """The actions that a model predicts in an update, where dropout takes its masks from the batch's key."""
     with keyed_dropout(data):
@@ -48,7 +37,7 @@ def dropout_takes_its_mask_from_the_batch(subject: Subject) -> str:
     So a run that was interrupted, and a run on several workers, give the same weights.
     """
     model, data = subject.build().train(), subject.batch()
-    if found := torch_dropout(model):
+    if found := subject.torch_dropout():
         raise RuleBroken(
             f"{words(found)} draws its masks from torch's generator. Use dmm.layers.Dropout before or after the layer, and "
             "leave torch's dropout at 0."
@@ -65,7 +54,7 @@ def nothing_draws_random_numbers(subject: Subject) -> str:
     """`forward`, `loss` and `act` draw from no global generator, neither torch's nor numpy's."""
     for training in (False, True):
         model, data = subject.build().train(training), subject.batch()
-        if training and torch_dropout(model):
+        if training and subject.torch_dropout():
             return "layers of torch that drop out are left to the rule of dropout"
         before = generators()
         with keyed_dropout(data):
@@ -138,6 +127,10 @@ def steps_equal_the_full_history(subject: Subject) -> str:
     if not subject.model.recurrent:
         return "the model is not recurrent, so its rollouts are windowed"
     model = subject.build_perturbed(context_length=LENGTH)
+    if type(model).step is DecisionModel.step and len(inspect.signature(model.forward).parameters) < 2:
+        raise RuleBroken(
+            "`recurrent` is True, and `forward` takes no state. Write forward(self, batch, state=None), or remove `recurrent`."
+        )
     states, actions, returns = torch.randn(3, LENGTH, S), torch.rand(3, LENGTH, A) * 2 - 1, torch.rand(3, LENGTH)
     previous = torch.cat([torch.zeros(3, 1, A), actions[:, :-1]], 1)
     steps, mask = torch.arange(LENGTH).expand(3, -1), torch.ones(3, LENGTH, dtype=torch.bool)

@@ -1,20 +1,25 @@
 """Rules of what a model reads and predicts."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dmm.base.errors import unknown_name
 from dmm.batch import Batch
+from dmm.contract.calling import answers, in_rollouts
 from dmm.contract.subject import (
     OPTIONAL,
+    SEEN,
+    STILL,
     A,
     K,
     RuleBroken,
     S,
     Subject,
     as_tuple,
+    differs,
     keep_optional,
     random_batch,
     take_rows,
@@ -31,19 +36,32 @@ ENTRY = {  # field of Batch -> its entry of one step, in words
     "goals": "goal",
     "previous_goals": "previous goal",
 }
+MARKS = {"steps": "number", "mask": "mask"}  # the same of the fields that place a step
 LATEST = {"actions": 1, "rewards": 1, "next_states": 1}  # steps back to the latest entry that is known. Else 0
-STILL, SEEN = 1e-6, 1e-5  # a prediction that moves by less is the same, and one that moves by more has changed
 
 
 def run(model: DecisionModel, data: Batch) -> None:
     """Predicts, computes the loss and acts. Raises RuleBroken if `forward` returns a tuple and the class has no `act`."""
     predicted = model(data)
+    if not as_tuple(predicted) or not all(isinstance(value, Tensor) for value in as_tuple(predicted)):
+        raise RuleBroken(
+            f"`forward` returns {kind_of(predicted)}. It must return a tensor of actions [B K A], or a "
+            "tuple of tensors, actions first."
+        )
     if isinstance(predicted, tuple) and DecisionModel.act is type(model).act:
         raise RuleBroken(
             "`forward` returns a tuple. So the class defines `loss` and `act` too: the default takes a tensor."
         )
+    require_shape("forward", as_tuple(predicted)[0], (4, K, A), "[B K A], one action for each step")
     model.loss(predicted, data)
-    model.act(replace(data, rewards=None, next_states=None))
+    try:
+        model.act(in_rollouts(data))
+    except Exception:
+        model.act(data)
+        raise RuleBroken(
+            "`act` reads batch.rewards or batch.next_states. A rollout does not know them, so they are None there. Read them "
+            "in `loss` only."
+        ) from None
 
 
 def the_model_runs_on_what_it_needs(subject: Subject) -> str:
@@ -81,7 +99,9 @@ def every_preset_can_be_built(subject: Subject) -> str:
         try:
             Subject(subject.arch, overrides).build()
         except Exception as error:
-            raise RuleBroken(f"The preset {label!r} cannot be built: {type(error).__name__}: {error}.") from error
+            raise RuleBroken(
+                f"The preset {label!r} cannot be built: {type(error).__name__}: {str(error).rstrip('.')}."
+            ) from error
     return "" if subject.model.presets else "there are no presets"
 
 
@@ -95,9 +115,9 @@ def shapes_are_right(subject: Subject) -> str:
         whole = model(data)
         require_actions("forward", as_tuple(whole)[0], (4, K, A), "[B K A], one action for each step")
         loss = model.loss(whole, data)
-        if tuple(loss.shape) or not loss.isfinite():
+        if not isinstance(loss, Tensor) or tuple(loss.shape) or not loss.isfinite():
             raise RuleBroken(
-                f"The loss is {loss.detach()} of shape {tuple(loss.shape)}, with padding on the {padding}. It must be one "
+                f"The loss is {kind_of(loss)}, with padding on the {padding}. It must be one "
                 "finite number: take the mean over real steps, as dmm.layers.masked_mse does."
             )
         acted = as_tuple(model.act(data))
@@ -109,12 +129,9 @@ def shapes_are_right(subject: Subject) -> str:
     return ""
 
 
-def require_actions(what: str, actions: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+def require_actions(what: str, actions: Any, shape: tuple[int, ...], meaning: str) -> None:
     """Raises RuleBroken if actions have another shape, are not finite or are outside the box."""
-    if tuple(actions.shape) != shape:
-        raise RuleBroken(
-            f"`{what}` gives actions of shape {tuple(actions.shape)}. They must be {meaning}: here {shape}."
-        )
+    require_shape(what, actions, shape, meaning)
     if not actions.isfinite().all():
         raise RuleBroken(f"`{what}` gives actions that are not finite. Look for a division by zero, or a row of -inf.")
     if actions.abs().max() > 1:
@@ -124,36 +141,57 @@ def require_actions(what: str, actions: Tensor, shape: tuple[int, ...], meaning:
         )
 
 
+def require_shape(what: str, actions: Any, shape: tuple[int, ...], meaning: str) -> None:
+    """Raises RuleBroken if actions are no tensor of a shape."""
+    if not isinstance(actions, Tensor):
+        raise RuleBroken(
+            f"`{what}` gives {kind_of(actions)}. It must give a tensor of actions {meaning}: here {shape}."
+        )
+    if tuple(actions.shape) != shape:
+        raise RuleBroken(
+            f"`{what}` gives actions of shape {tuple(actions.shape)}. They must be {meaning}: here {shape}."
+        )
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a few words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}" if value.ndim else f"{value.item():.3g}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
 def rows_do_not_mix(subject: Subject) -> str:
     """The prediction for one row of a batch does not depend on the other rows."""
-    model, data = subject.build_perturbed(), subject.batch()
-    together = as_tuple(model(data))[0]
-    for row in range(len(together)):
-        alone = as_tuple(model(take_rows(data, slice(row, row + 1))))[0]
-        if differs(alone[0], together[row], SEEN):
-            raise RuleBroken(
-                f"The prediction for row {row} changes when the other rows of the batch are left out. Look for a layer that "
-                "takes the batch for time: nn.GRU, nn.LSTM and nn.MultiheadAttention need batch_first=True."
-            )
+    data = subject.batch()
+    data = replace(data, steps=data.steps + 10 * torch.arange(4).unsqueeze(1))
+    for training in subject.modes():
+        model = subject.build_perturbed().train(training)
+        together = answers(model, data)["forward"][0]
+        for row in range(len(together)):
+            alone = answers(model, take_rows(data, slice(row, row + 1)))["forward"][0]
+            if differs(alone[0], together[row], SEEN):
+                raise RuleBroken(
+                    f"The prediction for row {row} changes when the other rows of the batch are left out. Look for a layer "
+                    "that takes the batch for time: nn.GRU, nn.LSTM and nn.MultiheadAttention need batch_first=True. Look also "
+                    "for a mean or a maximum over rows."
+                )
     return ""
 
 
-def differs(one: Tensor, other: Tensor, limit: float) -> bool:
-    """Whether two tensors differ by more than a limit."""
-    return bool((one - other).abs().max() > limit)
+def influence(subject: Subject, training: bool = False) -> dict[str, Tensor]:
+    """The change of the action of step k when the entry of step j changes: [j k] for each field. Absent fields have 0.
 
-
-def influence(subject: Subject) -> dict[str, Tensor]:
-    """The change of the action of step k when the entry of step j changes: [j k] for each field. Absent fields have 0."""
-    model, data = subject.build_perturbed(), subject.batch(rows=3, padding="none")
-    before, found = as_tuple(model(data))[0], {}
-    for field in ENTRY:
+    The mask of the last step stays True, because a padded step there makes another window.
+    """
+    model, data = subject.build_perturbed().train(training), subject.batch(rows=3, padding="none")
+    before, found = answers(model, data)["forward"][0], {}
+    for field in (*ENTRY, *MARKS):
         moved = torch.zeros(K, K)
-        for step in range(K):
+        for step in range(K - (field == "mask")):
             if (value := getattr(data, field)) is not None:
                 value = value.clone()
-                value[:, step] += 1
-                after = as_tuple(model(replace(data, **{field: value})))[0]
+                value[:, step] = ~value[:, step] if field == "mask" else value[:, step] + 1
+                after = answers(model, replace(data, **{field: value}))["forward"][0]
                 moved[step] = (after - before).abs().amax((0, 2)).detach()
         found[field] = moved
     return found
@@ -161,11 +199,11 @@ def influence(subject: Subject) -> dict[str, Tensor]:
 
 def no_step_sees_the_future(subject: Subject) -> str:
     """The prediction for step k may read states and returns-to-go up to step k, and actions up to step k - 1."""
-    for field, moved in influence(subject).items():
+    for field, moved in (pair for training in subject.modes() for pair in influence(subject, training).items()):
         for step in range(K):
             for later in range(step + 1 - LATEST.get(field, 0), K):
                 if moved[later, step] > STILL:
-                    entry = f"the {ENTRY[field]} of step {later}"
+                    entry = f"the {(ENTRY | MARKS)[field]} of step {later}"
                     if later == step:
                         raise RuleBroken(
                             f"The prediction for step {step} changes when {entry} changes. It is not known yet when the model "
@@ -190,8 +228,8 @@ def every_step_sees_what_the_class_says(subject: Subject) -> str:
             raise RuleBroken(
                 f"`sees` says {field!r}: {said[field]}. That {ENTRY[field]} is not known when the model acts."
             )
-    for field, moved in found.items():
-        entry = ENTRY[field]
+    for field, entry in ENTRY.items():
+        moved = found[field]
         for step in range(K):
             for back in range(LATEST.get(field, 0), step + 1):  # the rule before this one has the future
                 sees, place = float(moved[step - back, step]), step - back
@@ -239,10 +277,9 @@ def padding_is_not_in_the_loss(subject: Subject) -> str:
     return ""
 
 
+FIRST = (the_model_runs_on_what_it_needs, shapes_are_right)
 RULES = (
-    the_model_runs_on_what_it_needs,
     every_preset_can_be_built,
-    shapes_are_right,
     rows_do_not_mix,
     no_step_sees_the_future,
     every_step_sees_what_the_class_says,

@@ -1,15 +1,18 @@
 """A model that is checked: how it is built, and the batches that it is given."""
 
-from collections.abc import Mapping
+import sys
+import traceback
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dmm.batch import Batch, Spaces
 from dmm.data.windows import NEEDS
+from dmm.layers import Dropout
 from dmm.models import DecisionModel, build_model, find_model, make_config
 
 S, A, K = (
@@ -20,6 +23,7 @@ S, A, K = (
 SPACES = Spaces(states=(S,), actions=A)
 OPTIONAL = frozenset(NEEDS | {"uniform_samples"})  # the fields of Batch that a model may need
 KEY = torch.tensor(7)  # of dropout
+STILL, SEEN = 1e-6, 1e-5  # a prediction that moves by less is the same, and one that moves by more has changed
 
 
 class RuleBroken(Exception):
@@ -58,6 +62,15 @@ class Subject:
                 f"{name} cannot be built: {type(error).__name__}: {error}. A model takes (config, spaces, context_length), "
                 "passes them to super().__init__, and takes its sizes from them"
             ) from error
+        if not isinstance(needs := self.model.needs, Set):
+            raise ValueError(f'{name}.needs is {needs!r}; it is a set of names: needs = frozenset({{"goals"}})')
+        with torch.random.fork_rng(devices=[]):
+            sees = self.build().sees()
+        if not isinstance(sees, Mapping) or not all(type(back) is int and back >= 0 for back in sees.values()):
+            raise ValueError(
+                f"{name}.sees() returns {sees!r}; it returns a dict of fields of Batch and whole numbers, the steps back to "
+                'the latest entry: {"states": 0, "actions": 1}'
+            )
 
     def build(self, seed: int = 0, context_length: int = K, **changes: Any) -> DecisionModel:
         """A new model out of training, with some fields of its Config changed."""
@@ -71,32 +84,46 @@ class Subject:
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
         return model
 
-    def batch(self, rows: int = 4, padding: str = "left", seed: int = 1) -> Batch:
+    def modes(self) -> tuple[bool, ...]:
+        """Out of training, and in training if no layer of torch drops out: its own rule finds that."""
+        return (False,) if self.torch_dropout() else (False, True)
+
+    def torch_dropout(self) -> list[str]:
+        """The layers of torch that drop out in training, by name."""
+        found = []
+        for name, module in self.build().named_modules():
+            drops = isinstance(module, nn.modules.dropout._DropoutNd) and not isinstance(module, Dropout) and module.p
+            drops = drops or isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout
+            if drops:
+                found.append(f"{name} ({type(module).__name__})")
+        return found
+
+    def batch(self, rows: int = 4, padding: str = "left", seed: int = 1, length: int = K) -> Batch:
         """A random batch with a key of dropout and with the optional fields that the model needs."""
-        return keep_optional(replace(random_batch(rows, padding, seed), dropout_key=KEY), self.model.needs)
+        return keep_optional(replace(random_batch(rows, padding, seed, length), dropout_key=KEY), self.model.needs)
 
 
-def random_batch(rows: int = 4, padding: str = "left", seed: int = 1) -> Batch:
+def random_batch(rows: int = 4, padding: str = "left", seed: int = 1, length: int = K) -> Batch:
     """Windows of random values, with every optional field. The first has no padded step, the second one, and so on.
 
-    `padding` is left, right or none.
+    `padding` is left, right or none. `length` is the number of steps.
     """
     torch.manual_seed(seed)
-    steps = torch.arange(K).expand(rows, K)
-    mask = steps >= (torch.arange(rows).unsqueeze(1) if padding != "none" else 0)
+    steps = torch.arange(length).repeat(rows, 1)
+    mask = steps >= (torch.arange(rows).unsqueeze(1) % length if padding != "none" else 0)
     mask = mask.flip(1) if padding == "right" else mask
-    values = torch.randn(rows, K, S), torch.rand(rows, K, A) * 2 - 1, torch.rand(rows, K)
-    next_states, goals, previous_goals = torch.randn(3, rows, K, S)
+    values = torch.randn(rows, length, S), torch.rand(rows, length, A) * 2 - 1, torch.rand(rows, length)
+    next_states, goals, previous_goals = torch.randn(3, rows, length, S)
     return Batch(
         *values,
         steps=steps,
         mask=mask,
-        rewards=torch.randn(rows, K),
-        previous_actions=torch.rand(rows, K, A) * 2 - 1,
+        rewards=torch.randn(rows, length),
+        previous_actions=torch.rand(rows, length, A) * 2 - 1,
         next_states=next_states,
         goals=goals,
         previous_goals=previous_goals,
-        uniform_samples=torch.rand(rows, K),
+        uniform_samples=torch.rand(rows, length),
     )
 
 
@@ -111,7 +138,7 @@ def take_rows(batch: Batch, rows: slice) -> Batch:
     return replace(batch, **taken, first_row=rows.start)
 
 
-def as_tuple(value: Any) -> tuple[Tensor, ...]:
+def as_tuple(value: Any) -> tuple[Any, ...]:
     """The output of `forward` or `act` as a tuple, actions first."""
     return value if isinstance(value, tuple) else (value,)
 
@@ -120,3 +147,18 @@ def words(names: Any) -> str:
     """Names with commas, the first few of many."""
     names = sorted(names)
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def differs(one: Tensor, other: Tensor, limit: float) -> bool:
+    """Whether two tensors differ by more than a limit."""
+    return bool((one - other).abs().max() > limit)
+
+
+def described(error: Exception, subject: Subject) -> str:
+    """An error in one line: its kind, its message, and the last line of the model's own file that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = getattr(sys.modules.get(subject.model.__module__), "__file__", None)
+    where = [frame for frame in frames if frame.filename == file] or frames
+    place = f"line {where[-1].lineno} of {where[-1].filename.rpartition('/')[2]}" if where else "an unknown line"
+    message = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__} at {place}: {message}"

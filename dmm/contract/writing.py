@@ -1,6 +1,8 @@
 """Writes the file of a new model: the text of template.py under another name."""
 
+import importlib.util
 import keyword
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,12 +14,17 @@ def write_model(name: str, folder: Path) -> Path:
 
     Raises ValueError for a name that Python or dmm cannot use, for a folder that is absent, and for a file that exists.
     """
-    if not name.isidentifier() or keyword.iskeyword(name):
+    if not name.isidentifier() or keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.startswith("__"):
         raise ValueError(
             f"a model cannot be called {name!r}; the name is that of a Python file: letters, digits and _, and no digit first"
         )
     if name in list_models():
         raise ValueError(f"{name!r} is an architecture of dmm; give yours another name")
+    if is_installed(name):
+        raise ValueError(
+            f"{name!r} is a module of Python or of an installed package, which a file {name}.py would hide; give the model "
+            "another name"
+        )
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     path = folder / f"{name}.py"
@@ -28,6 +35,14 @@ def write_model(name: str, folder: Path) -> Path:
     except FileExistsError:
         raise ValueError(f"{path} exists; nothing was written") from None
     return path
+
+
+def is_installed(name: str) -> bool:
+    """Whether Python or an installed package has a module of this name. Files of the current folder do not count."""
+    if name == "dmm" or name in sys.stdlib_module_names:
+        return True
+    spec = importlib.util.find_spec(name)
+    return bool(spec and spec.origin) and Path.cwd() not in Path(str(spec.origin)).resolve().parents
 
 
 def class_name(name: str) -> str:

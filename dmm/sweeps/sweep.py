@@ -12,6 +12,7 @@ from dmm import data
 from dmm.base.paths import check_writable, home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial, edited_code
+from dmm.contract import require
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import SweepProgress
@@ -54,8 +55,8 @@ def sweep(
 
     With `retrain` a trial is trained again if its weights are missing and its training is beyond them.
 
-    Raises ValueError before any work for wrong data, a profile that does not fit the cluster, or an unusable MLflow, and
-    Held if another process sweeps the table.
+    Raises ValueError before any work for wrong data, a model that breaks the contract, a profile that does not fit the
+    cluster, or an unusable MLflow, and Held if another process sweeps the table.
     """
     trials = table.trials()
     check_batches(profile, trials)
@@ -72,6 +73,8 @@ def sweep(
             say(f"data: {data.load(ids).summary()}")  # here, because otherwise all workers could collect it at once
         for trial in trials:
             check(trial)
+        for source, overrides in {(trial.source, trial.overrides): None for trial in trials if trial.source}:
+            require(source, dict(overrides))
         progress = SweepProgress(table, trials, recorder, say)
         pending = progress.start()
         say(
