@@ -42,7 +42,7 @@ def is_installed(name: str) -> bool:
     if name == "dmm" or name in sys.stdlib_module_names:
         return True
     spec = importlib.util.find_spec(name)
-    return bool(spec and spec.origin) and Path.cwd() not in Path(str(spec.origin)).resolve().parents
+    return spec is not None and spec.origin is not None and Path.cwd() not in Path(spec.origin).resolve().parents
 
 
 def class_name(name: str) -> str:

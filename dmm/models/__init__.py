@@ -141,8 +141,11 @@ def list_models() -> list[str]:
 
 
 @functools.cache
-def entry_points() -> tuple[metadata.EntryPoint, ...]:
-    """The architectures that installed packages offer, by name. They are looked up once a process."""
+def entry_points() -> tuple[Any, ...]:
+    """The architectures that installed packages offer, by name. They are looked up once a process.
+
+    Each is an EntryPoint of importlib.metadata, or of its backport once MLflow has imported that.
+    """
     return tuple(sorted(metadata.entry_points(group="dmm.models"), key=lambda offer: (offer.name, distribution(offer))))
 
 
@@ -196,7 +199,7 @@ def installed_file(module: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def distribution(offer: metadata.EntryPoint) -> str:
+def distribution(offer: Any) -> str:
     """The name and version of the installed package that has an entry point."""
     return f"{offer.dist.name} {offer.dist.version}" if offer.dist else "a package without a name"
 
