@@ -3,8 +3,7 @@
 import re
 import sys
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dmm.models import SHIPPED, build_model, count_parameters, distribution, entry_points, find_model, list_models
 from dmm.tasks import find_task
@@ -73,7 +72,7 @@ def summary(arch: str) -> ArchitectureSummary:
     return ArchitectureSummary(arch=arch, title=title, presets=tuple(model.presets), **headings)
 
 
-def offer_summary(offer: EntryPoint) -> ArchitectureSummary:
+def offer_summary(offer: Any) -> ArchitectureSummary:
     """The summary of an architecture that an installed package offers. Its error says why it cannot be used."""
     try:
         if offer.name in SHIPPED:
