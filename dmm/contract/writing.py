@@ -42,7 +42,8 @@ def is_installed(name: str) -> bool:
     if name == "dmm" or name in sys.stdlib_module_names:
         return True
     spec = importlib.util.find_spec(name)
-    return bool(spec and spec.origin) and Path.cwd() not in Path(str(spec.origin)).resolve().parents
+    origin = spec.origin if spec else None
+    return origin is not None and Path.cwd() not in Path(origin).resolve().parents
 
 
 def class_name(name: str) -> str:
