@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import dmm
 from dmm.contract import HARD_RULES, RULES, calling, check, check_rule, learning, require, running, seeing
 from dmm.contract.subject import Subject
 from dmm.contract.writing import write_model
@@ -471,3 +472,11 @@ def test_a_model_that_breaks_a_required_rule_is_refused_each_time(written, tmp_p
 def test_a_model_that_cannot_memorise_is_not_refused(written, tmp_path, monkeypatch):
     monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
     require(change(written, [("self.gru(self.dropout(x *", "self.gru(self.dropout(0 * x *")]).arch, {"width": 16})
+
+
+def test_training_refuses_a_model_that_breaks_a_required_rule(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "home"))
+    change(written, [(", batch_first=True", "")])
+    with pytest.raises(ValueError, match="breaks the contract: rows do not mix"):
+        dmm.train(written, "dmm/hopper/medium-v0", updates=10)
+    assert not list((tmp_path / "home").rglob("*"))

@@ -87,7 +87,7 @@ def commands() -> dict[tuple[str, ...], set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("path", "options"), commands().items(), ids=str)
+@pytest.mark.parametrize(("path", "options"), commands().items(), ids=lambda part: " ".join(sorted(part)))
 def test_commands_exist(path, options):
     done = subprocess.run([sys.executable, "-m", "dmm", *path, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,8 @@ def is_installed(name: str) -> bool:
     if name == "dmm" or name in sys.stdlib_module_names:
         return True
     spec = importlib.util.find_spec(name)
-    return spec is not None and spec.origin is not None and Path.cwd() not in Path(spec.origin).resolve().parents
+    origin = spec.origin if spec else None
+    return origin is not None and Path.cwd() not in Path(origin).resolve().parents
 
 
 def class_name(name: str) -> str:
