@@ -105,7 +105,7 @@ def test_a_dataset_shows_its_shapes_and_returns(reacher_file):
     assert both.episodes == 24
 
 
-@pytest.mark.parametrize("wrong", [[], "", ["x", ""], 3, None])
+@pytest.mark.parametrize("wrong", [[], "", ["x", ""]])
 def test_data_that_are_no_ids_are_refused(wrong):
     with pytest.raises(ValueError, match="takes the id of a dataset"):
         dmm.load_dataset(wrong)
@@ -174,15 +174,8 @@ def test_what_is_given_is_not_scaled_and_updates_replace_the_budget():
         ({"task": "hoper"}, "Did you mean 'hopper'"),
         ({"task": None}, "names no task; say which task it is of: task='hopper' or"),
         ({"device": "cudda"}, "device 'cudda' cannot be used"),
-        ({"device": None}, "device is None"),
         ({"seed": -1}, "0 or more"),
         ({"seed": True}, "Trial.seed is True, a bool; it takes a int"),
-        ({"seed": "0"}, "Trial.seed is '0', a str"),
-        ({"seed": 1.0}, "Trial.seed is 1.0, a float"),
-        ({"seed": np.int64(0)}, "Trial.seed is .*a int64"),
-        ({"protocol": "quickstart"}, "protocol is 'quickstart', a str; it takes a Protocol"),
-        ({"budget": 3}, "budget is 3"),
-        ({"task": 3}, "task is 3"),
     ],
 )
 def test_wrong_words_of_train_are_refused_before_anything_runs(reacher_file, changes, said):
@@ -220,8 +213,6 @@ def test_an_id_or_its_beginning_loads_the_latest_weights_or_those_of_an_update(t
     assert dmm.load(trained.returns_id, update=4).card.update == 4
     with pytest.raises(ValueError, match="no kept weights at update 5; it has 4, 8"):
         dmm.load(trained.returns_id, update=5)
-    with pytest.raises(ValueError, match="update is '4', a str; it takes a int"):
-        dmm.load(trained.returns_id, update="4")
     for device in ("cuda:99", "foo"):
         with pytest.raises(ValueError, match=f"device '{device}' cannot be used"):
             dmm.load(trained.returns_id, device=device)
@@ -252,9 +243,6 @@ def test_an_unknown_or_ambiguous_id_names_those_that_are_near(trained, tmp_path,
         dmm.load("abc")
     with pytest.raises(ValueError, match="'zzz' is no id of a trial, which has 6 to 16 hex digits"):
         export_model("zzz", tmp_path / "best")
-    for source in (None, trained):
-        with pytest.raises(ValueError, match="takes an id of a trial or the path of an exported folder"):
-            dmm.load(source)
 
 
 def test_an_exported_folder_loads_without_the_trial(trained, tmp_path, monkeypatch):

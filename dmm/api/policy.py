@@ -104,7 +104,9 @@ class Policy:
         """The same policy with another return asked for, before its first step. A number is a multiple of the task's."""
         return Policy(self.model, self.trial, self.statistics, target, self.highest_return)
 
-    def reset(self, mask: Bool[np.ndarray, " B"] | Sequence[bool] | None = None, *, seed: int | None = None) -> None:
+    def reset(
+        self, mask: Bool[np.ndarray, " B"] | Sequence[bool] | bool | np.bool_ | None = None, *, seed: int | None = None
+    ) -> None:
         """Begins new episodes: in all environments, or where the mask is True.
 
         Only a model that draws random numbers uses the seed. Environment i has the seed `seed + i`, as in gymnasium.
