@@ -321,7 +321,9 @@ def test_make_takes_torch_for_the_cpu_first_and_says_how_to_call_dmm(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
 
     def make(*words: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["make", "-n", *words], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run(
+            ["make", "-n", "--no-print-directory", *words], cwd=tmp_path, capture_output=True, text=True
+        )
 
     for goal in ("quickstart", "test"):
         lines = make(goal, "TORCH=cpu").stdout.splitlines()

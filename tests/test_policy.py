@@ -178,6 +178,8 @@ def test_a_policy_refuses_what_is_no_finite_number(given, said):
 def test_values_of_a_wrong_type_get_one_clear_error():
     """In a process of its own, because the types of calls are checked in this one."""
     code = """
+import sys
+sys.path.insert(0, "tests")
 import dmm, numpy as np
 from test_policy import untrained
 policy = untrained("dt")

@@ -43,7 +43,7 @@ def is_installed(name: str) -> bool:
         return True
     spec = importlib.util.find_spec(name)
     origin = spec.origin if spec else None
-    return origin is not None and Path.cwd() not in Path(origin).resolve().parents
+    return origin is not None and Path.cwd() not in list(Path(origin).resolve().parents)[:2]
 
 
 def class_name(name: str) -> str:
