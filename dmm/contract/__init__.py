@@ -101,7 +101,7 @@ def require(source: ModelSource, overrides: Mapping[str, Any]) -> None:
     for rule in HARD_RULES:
         if failure := (outcome := check_rule(rule, subject)).failure:
             raise ValueError(
-                f"{source.name} (./{source.code.path}) breaks the contract: {outcome.rule}: {failure.rstrip('.')}; "
-                f"`dmm check ./{source.code.path}` tries all rules"
+                f"{source.name} of {source.code.path} breaks the contract: {outcome.rule}: {failure.rstrip('.')}; `dmm check` "
+                "with the path of its file tries all rules"
             )
     write_atomic(path, json.dumps({"model": source.name, "overrides": dict(overrides)}).encode())

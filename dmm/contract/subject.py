@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,11 +15,8 @@ from dmm.data.windows import NEEDS
 from dmm.layers import Dropout
 from dmm.models import DecisionModel, build_model, find_model, make_config
 
-S, A, K = (
-    5,
-    3,
-    6,
-)  # state and action dimensions, and the context length. They differ, so that no axis can be mistaken for another
+# state and action dimensions, and the context length. They differ, so that no axis can be mistaken for another
+S, A, K = 5, 3, 6
 SPACES = Spaces(states=(S,), actions=A)
 OPTIONAL = frozenset(NEEDS | {"uniform_samples"})  # the fields of Batch that a model may need
 KEY = torch.tensor(7)  # of dropout
@@ -53,7 +50,7 @@ class Subject:
         try:
             self.config  # noqa: B018
         except TypeError as error:
-            raise ValueError(f"{name}.Config cannot be made: {error}. Give every field of it a default") from error
+            raise ValueError(f"{name}.Config cannot be made: {error}") from error
         try:
             with torch.random.fork_rng(devices=[]):
                 self.build()
@@ -62,8 +59,6 @@ class Subject:
                 f"{name} cannot be built: {type(error).__name__}: {error}. A model takes (config, spaces, context_length), "
                 "passes them to super().__init__, and takes its sizes from them"
             ) from error
-        if not isinstance(needs := self.model.needs, Set):
-            raise ValueError(f'{name}.needs is {needs!r}; it is a set of names: needs = frozenset({{"goals"}})')
         with torch.random.fork_rng(devices=[]):
             sees = self.build().sees()
         if not isinstance(sees, Mapping) or not all(type(back) is int and back >= 0 for back in sees.values()):
