@@ -66,7 +66,9 @@ def profiles() -> dict[str, Path]:
     """The profiles that ship with dmm, by name. They are in cluster/ of a checkout, and in dmm/profiles of a wheel."""
     package = Path(str(files("dmm")))
     return {
-        path.stem: path for place in (package / "profiles", package.parent / "cluster") for path in place.glob("*.toml")
+        path.stem: path
+        for place in (package / "profiles", package.parent / "cluster")
+        for path in sorted(place.glob("*.toml"))
     }
 
 
