@@ -1,6 +1,7 @@
 """The driver's bookkeeping, with a store that comes and goes: nothing is lost, and trials cost the same however many."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -167,3 +168,9 @@ def test_a_line_has_totals_and_time_left(clock):
     half = "handmade: 1/2 done, 0 running, 0 failed, 0 stopped, 1 pending; 50 % of updates, 16 s left, 1 at once; "
     half += "DT on hopper-medium, seed 0 at 30: loss 0.0333, score 1.0"
     assert said[1] == half
+
+
+def test_tune_can_write_its_callbacks_whatever_they_say_with():
+    """Ray replaces `print` once it draws bars, and the old one can no longer be pickled."""
+    bookkeeping = SweepProgress(handmade.TABLE, TRIALS, Store(), lambda line: None)
+    assert not vars(pickle.loads(pickle.dumps(bookkeeping)))

@@ -45,6 +45,10 @@ class SweepProgress:
         self.last_line: float | None = None  # when a line was last printed
         self.newest = ""  # loss and score of the trial that reported last
 
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing, because Tune writes its callbacks to a file that nobody reads, and `say` may be what cannot be pickled."""
+        return {}
+
     @cached_property
     def names(self) -> dict[str, str]:
         """The names of the table's trials."""
