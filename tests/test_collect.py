@@ -221,6 +221,7 @@ def test_behaviour_training_publishes_its_policies_and_replay(capsys):
     assert reached(folder) == ["medium", "expert"]
     assert "100%, 120/120, " in capsys.readouterr().err
     assert {"reacher-medium", "reacher-expert"} <= set(policies())
+    assert (folder / "step-120.safetensors").read_bytes() == (folder / "medium.safetensors").read_bytes()
     replay = data.load(("dmm/reacher/medium-replay-v0",))
     assert replay.lengths.tolist() == [50, 50]  # of 120 steps; the last 20 are no episode
     buffer = load_replay(folder / "medium-replay.npz")

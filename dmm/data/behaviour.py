@@ -3,7 +3,7 @@
 The medium policy is the first checkpoint whose mean return is inside a band. The expert policy is the first checkpoint
 above a bound. The mean is over 100 episodes of sampled actions, because data are collected with sampled actions too. Both
 policies are published in DMM_HOME/policies. The replay buffer at medium is published as the dataset
-dmm/TASK/medium-replay-v0. Existing files of these names are kept.
+dmm/TASK/medium-replay-v0. Existing files of these names are kept. The run's folder keeps the policy of every checkpoint.
 
 The same command continues a run. Weights, optimisers and replay buffer are saved every `interval` steps. The states of
 random generators are not: a continued run is another sample of the same procedure.
@@ -180,20 +180,21 @@ def train(recipe: Recipe) -> Path:
             point = CurvePoint(model.num_timesteps, float(np.mean(returns)), float(np.std(returns)))
             curve.append(point)
             bar.evaluated({"return": f"{point.mean:,.0f}"})
-            keep_best(recipe, model, policy, curve, folder)
+            keep(recipe, model, policy, curve, folder)
             save(model, folder, curve)
             publish(folder)
     publish(folder)
     return folder
 
 
-def keep_best(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder: Path) -> None:
-    """Writes the newest policy for each level that it reaches first, and as the best one if it is the best so far."""
+def keep(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder: Path) -> None:
+    """Writes the newest policy: under its step, for each level that it is the first to reach, and as the best one so far."""
     point, (low, high) = curve[-1], recipe.medium
     levels = {"medium": low <= point.mean <= high, "expert": point.mean >= recipe.expert}
     new = [name for name in LEVELS if levels[name] and name not in reached(folder)]
     if max(curve, key=lambda entry: entry.mean) is point:
         new.append("best")
+    new.append(f"step-{point.steps}")  # data of mixed quality are collected with policies from the way
     for name in new:
         if name == "medium":
             write_replay(folder / "medium-replay.npz", read_replay(model))
