@@ -94,7 +94,9 @@ def column_list(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def budgets(ctx: typer.Context) -> list[str]:
     """The budgets of the table."""
-    return of_table(ctx, lambda table: table.budgets)
+    from dmm.config.budget import PAPER
+
+    return of_table(ctx, lambda table: (PAPER, *table.budgets))
 
 
 def sources(ctx: typer.Context) -> list[str]:

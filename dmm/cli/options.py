@@ -40,7 +40,7 @@ BUDGET = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Take the table in a fraction of its updates: smoke, short, medium, or a budget of its own.",
+        help="Take the table in a fraction of its updates: smoke, short, medium, or a budget of its own. paper: all of them.",
         autocompletion=completion.budgets,
     ),
 ]
@@ -48,7 +48,7 @@ SOURCE = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Take the columns that have data of this source: d4rl, minari or dmm.",
+        help="Take the columns that have data of this source: d4rl, minari, dmm, or another of the table.",
         autocompletion=completion.sources,
     ),
 ]

@@ -40,6 +40,7 @@ class Budget:
         )
 
 
+PAPER = "paper"  # the budget of a table as its file has it
 BUDGETS = {
     "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1),
     "short": Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=20, seeds=2),

@@ -8,7 +8,7 @@ from typing import Any
 from dmm.architectures import find_model
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields, check_value
-from dmm.config.budget import BUDGETS, Budget
+from dmm.config.budget import BUDGETS, PAPER, Budget
 from dmm.config.protocol import EVALUATION, TRAINING, Protocol
 from dmm.config.reading import BEST, LAST, PAPER_MAX, Reading
 from dmm.config.trial import Trial, settle_arch
@@ -30,6 +30,10 @@ class Row:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     per_column: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # column label -> more overrides
     published: Mapping[str, float] = field(default_factory=dict)  # column label -> score
+    published_std: Mapping[str, float] = field(default_factory=dict)  # column label -> printed standard deviation
+    published_parameters: Mapping[str, int] = field(default_factory=dict)  # column label -> printed number of parameters
+    published_reading: str = ""  # the reading of the table that the published scores are. Empty if none is
+    not_comparable: str = ""  # why the published scores cannot be compared with any reading, even on the paper's data
     note: str = ""
     axes: Mapping[str, Any] = field(default_factory=dict)  # the row's place in a grid. `grid` fills it
     source: ModelSource | None = None  # of an architecture from outside. Found by `arch`
@@ -44,6 +48,13 @@ class Row:
             raise ValueError(
                 f"row {self.label!r} has no architecture, so it is cited: it takes published numbers and no overrides"
             )
+        if self.published_reading and self.not_comparable:
+            raise ValueError(
+                f"row {self.label!r} has a published_reading and a reason in not_comparable; it takes one of them"
+            )
+        for name in self.published_std:
+            if name not in self.published:
+                raise ValueError(f"row {self.label!r} has a published_std and no published score on {name}")
 
     @property
     def cited(self) -> bool:
@@ -148,12 +159,16 @@ class Table:
                 raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
+        if PAPER in self.budgets:
+            raise ValueError(f"budget {PAPER!r} is a table as its file has it; table {self.name} needs another name for its own")
         if all(row.cited for row in self.rows):
             where = f" in this part ({self.part})" if self.part else ""
             raise ValueError(f"table {self.name} has only cited rows{where}; it needs one with an architecture")
         labels = [column.label for column in self.columns]
         for row in self.rows:
-            for name in (*row.published, *row.per_column):
+            if row.published_reading and row.published_reading not in (names := [r.name for r in self.readings]):
+                raise unknown_name(f"reading in row {row.label!r}", row.published_reading, names, f"table {self.name}")
+            for name in (*row.published, *row.published_parameters, *row.per_column):
                 if name not in (*labels, *self.left_out, *self.not_selected):
                     raise unknown_name(f"column in row {row.label!r}", name, labels, f"table {self.name}")
             for column in () if row.cited else self.columns:
@@ -225,11 +240,16 @@ class Table:
         return names
 
     def at(self, budget: str) -> "Table":
-        """The table at a budget. It has another name and other ids. Raises ValueError for an unknown or a second budget."""
-        if budget not in self.budgets:
-            raise unknown_name("budget", budget, self.budgets, f"table {self.name}")
+        """The table at a budget. It has another name and other ids. At budget `paper` it is the table itself.
+
+        Raises ValueError for an unknown or a second budget.
+        """
+        if budget not in (PAPER, *self.budgets):
+            raise unknown_name("budget", budget, (PAPER, *self.budgets), f"table {self.name}")
         if self.budget:
             raise ValueError(f"table {self.name} is at budget {self.budget} already")
+        if budget == PAPER:
+            return self
         seeds = self.seeds[: self.budgets[budget].seeds]
         return replace(self, name=f"{self.name}.{budget}", seeds=seeds, budget=budget)
 

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
 
 import torch
 
@@ -12,15 +14,26 @@ from dmm.schema import Seconds
 from dmm.training.fit import init_model
 
 
-def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Median seconds of a call, after one call that does not count."""
-    work()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return sorted(times)[repeats // 2]
+FEW = 4  # rows of a batch on which slow work is timed
+SLOW = 0.1  # seconds. Work that takes longer on a few rows is timed on these, because its cost is linear in rows
+
+
+def seconds(work: Callable[[Batch], object], trial: Trial, rows: int) -> float:
+    """Seconds of work on a batch of so many rows: the median of three calls, after one call that does not count."""
+    few = min(FEW, rows)
+    work(random_batch(trial, few))
+    once = timed(work, random_batch(trial, few))
+    if once > SLOW:
+        return once * rows / few
+    batch = random_batch(trial, rows)
+    return median(timed(work, batch) for _ in range(3))
+
+
+def timed(work: Callable[[Batch], object], batch: Batch) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    work(batch)
+    return time.perf_counter() - began
 
 
 def random_batch(trial: Trial, rows: int) -> Batch:
@@ -42,27 +55,38 @@ def random_batch(trial: Trial, rows: int) -> Batch:
     )
 
 
-def estimate(trial: Trial) -> Seconds:
-    """The cost of one trial on one core, without the physics of its environment.
+@dataclass(frozen=True)
+class StepSeconds:
+    """Seconds of one update, and of one call that acts for a batch of episodes."""
 
-    The rollout seconds are an upper bound, because every episode is assumed to reach the horizon.
-    """
+    update: float
+    act: float
+
+
+def time_steps(trial: Trial) -> StepSeconds:
+    """Times the model of a trial on one core."""
     torch.set_num_threads(1)
     model = init_model(trial)
-    batch = random_batch(trial, trial.training.batch_size)
-    update = median_seconds(lambda: model.loss(model(batch), batch).backward())
-    window = random_batch(trial, trial.evaluation.rollout_batch_size)
+    update = seconds(lambda batch: model.loss(model(batch), batch).backward(), trial, trial.training.batch_size)
+    model.eval()
     with torch.inference_mode():
-        act = median_seconds(lambda: model.eval().act(window))
-    calls = trial.task.horizon * len(episode_batches(trial, trial.training.updates, 0.0)) * len(trial.updates)
-    return Seconds(train=update * trial.training.updates, rollout=act * calls)
+        return StepSeconds(update, seconds(model.act, trial, trial.evaluation.rollout_batch_size))
 
 
 def estimates(table: Table) -> dict[str, Seconds]:
-    """The cost of every trial by its second id. Trials that differ only in seed or data are timed once."""
-    known, found = {}, {}
+    """The cost of every trial on one core by its second id, without the physics of its environment.
+
+    Models of one shape are timed once. The rollout seconds are an upper bound, because every episode is assumed to reach the
+    horizon.
+    """
+    known: dict[tuple, StepSeconds] = {}
+    found = {}
     for trial in table.trials():
-        if trial.kind not in known:
-            known[trial.kind] = estimate(trial)
-        found[trial.returns_id] = known[trial.kind]
+        sizes = trial.training.context_length, trial.training.batch_size, trial.evaluation.rollout_batch_size
+        shape = trial.arch, trial.source, trial.overrides, trial.task.spaces, *sizes
+        if shape not in known:
+            known[shape] = time_steps(trial)
+        step = known[shape]
+        calls = trial.task.horizon * len(episode_batches(trial, trial.training.updates, 0.0)) * len(trial.updates)
+        found[trial.returns_id] = Seconds(train=step.update * trial.training.updates, rollout=step.act * calls)
     return found

@@ -1,0 +1,26 @@
+"""Score against embedding width, for DMM v2, DMM-DL, DT and DC."""
+
+from dataclasses import replace
+
+from dmm.config import Row, Table, grid
+from tune_spaces.protocols import DMM_GYM
+from tune_spaces.shared import DC, DMM_V2, DT, NO_PAPER, SEEDS, columns
+
+WIDTHS = (16, 32, 64, 128, 256)
+DMM_DL = Row(label="DMM-DL", arch="metamamba", preset="DMM-DL, as published")
+
+TABLE = Table(
+    name="embed_dim",
+    title="Embedding width of DMM v2, DMM-DL, DT and DC",
+    rows=tuple(
+        at_width for row in (DMM_V2, DMM_DL, DT, replace(DC, per_column={})) for at_width in grid(row, width=WIDTHS)
+    ),
+    columns=columns("hopper-medium"),
+    seeds=SEEDS,
+    protocol=DMM_GYM,
+    departures=(
+        NO_PAPER,
+        "one learning rate, 1e-4, at every width; it is the papers' on hopper-medium",
+        "K = 8 for DMM and DC, K = 20 for DT, as in their papers",
+    ),
+)

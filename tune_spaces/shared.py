@@ -1,0 +1,106 @@
+"""What the papers' tables share: columns with their sources of data, seeds, and rows. Rows that are shared share their trials."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from dmm.config import Column, Protocol, Row
+from dmm.tasks import find_task
+from tune_spaces.protocols import DC_PER_COLUMN, DMM_GYM, EDT_GYM, EDT_SAMPLED_PER_COLUMN, OTA_PER_COLUMN
+
+SEEDS = (0, 1, 2, 3, 4)
+
+# The order of Decision MetaMamba's tables
+LOCOMOTION = tuple(
+    f"{name}-{data}"
+    for name in ("hopper", "walker2d", "halfcheetah")
+    for data in ("medium", "medium-replay", "medium-expert")
+)
+
+
+def sources(label: str) -> dict[str, tuple[str, ...]]:
+    """The ids of a column's data by source.
+
+    d4rl: the papers' data. Their medium-expert is the expert and the medium data as one.
+    minari: the same names, collected anew in the v5 environments. There is no medium-replay.
+    dmm: collected at the first use. It needs a behaviour policy, and those of Hopper ship with dmm.
+    local: files of your own in the folder DMM_D4RL, with D4RL's names without a version.
+    """
+    name, _, data = label.partition("-")
+    parts = ("expert", "medium") if data == "medium-expert" else (data,)
+    found = {"d4rl": tuple(f"d4rl/{name}-{part}-v2" for part in parts)}
+    if data != "medium-replay":
+        found["minari"] = tuple(f"minari/mujoco/{name}/{part}-v0" for part in parts)
+        if name == "hopper":
+            found["dmm"] = tuple(f"dmm/{name}/{part}-v0" for part in parts)
+    return found | {"local": tuple(f"d4rl/{name}-{part}" for part in parts)}
+
+
+def columns(*labels: str) -> tuple[Column, ...]:
+    """Columns of locomotion by their labels."""
+    return tuple(
+        Column(label=label, sources={name: (find_task(label.split("-")[0]), ids) for name, ids in sources(label).items()})
+        for label in labels
+    )
+
+
+def differences(protocol: Protocol, table: Protocol) -> dict[str, Any]:
+    """The overrides with which a row of a table has another protocol than the table."""
+    pairs = ((protocol.training, table.training), (protocol.evaluation, table.evaluation))
+    return {
+        field.name: getattr(own, field.name)
+        for own, other in pairs
+        for field in fields(own)
+        if getattr(own, field.name) != getattr(other, field.name)
+    }
+
+
+def on(labels: Sequence[str], row: Row, scores: Sequence[float] = (), **changes: Any) -> Row:
+    """A row as a table with these columns has it: its settings per column, and its published scores in that order."""
+    per_column = {label: row.per_column[label] for label in labels if label in row.per_column}
+    published = dict(zip(labels, scores, strict=True)) if scores else {}
+    return replace(row, per_column=per_column, published=published, **changes)
+
+
+def cited(labels: Sequence[str], label: str, scores: Sequence[float], not_comparable: str) -> Row:
+    """A row of published scores, which has no trials."""
+    return Row(label=label, published=dict(zip(labels, scores, strict=True)), not_comparable=not_comparable)
+
+
+def with_overrides(row: Row, **overrides: Any) -> Row:
+    """The row with more overrides."""
+    return replace(row, overrides={**row.overrides, **overrides})
+
+
+def without(row: Row, name: str) -> Row:
+    """The row without one of its overrides, so that a grid can vary it."""
+    return replace(row, overrides={key: value for key, value in row.overrides.items() if key != name})
+
+
+# Decision MetaMamba v1 compares these. Each has its own paper's context length, width and learning rate. Table 5 shows that the
+# widths are these. DT is that of kzl/decision-transformer. The other settings of these runs are not stated
+DT = Row(label="DT", arch="dt", overrides={"context_length": 20})
+DC = Row(label="DC", arch="dc", per_column=DC_PER_COLUMN)
+DM = Row(
+    label="DM",
+    arch="decision_mamba",
+    preset="DMamba",
+    overrides={"context_length": 20},
+    per_column=OTA_PER_COLUMN,
+    note="the Decision Mamba of Ota",
+)
+EDT = Row(
+    label="EDT",
+    arch="edt",
+    preset="EDT, sampled",
+    overrides=differences(EDT_GYM, DMM_GYM),
+    per_column=EDT_SAMPLED_PER_COLUMN,
+    note="training and evaluation of its own scripts, which sample returns: 2 evaluations of 20 episodes at one target",
+)
+DMM_V2 = Row(label="DMM v2", arch="metamamba", preset="DMM v2")
+
+# Departures
+SIMULATOR = "environments of Gymnasium v5; the papers had v3 of Gym, with another version of MuJoCo"
+SEEDED = "each run has a seed from 0 to 4; the released scripts set none"
+WIDTHS = "DMM has the widths that the counts of Table 5 imply: 32 on walker2d, else 128 (single mixers) or 64 (double mixers)"
+NO_PAPER = "no paper prints these numbers: the settings are the papers', the comparison is ours"
