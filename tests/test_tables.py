@@ -1,11 +1,18 @@
 """How a table's file is found, and what it can import while it loads."""
 
+import re
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from dmm.tables import find_table, read_table, shipped
+import dmm
+from dmm.cli import app
+from dmm.tables import find_table, read_table, shipped, tables
+from dmm.trials import estimate
 
 TEXT = """
 from dataclasses import replace
@@ -76,3 +83,111 @@ def test_tune_spaces_of_the_current_folder_comes_first(tmp_path):
     # a table that ships imports what ships
     (tmp_path / "tune_spaces/quickstart.py").write_text("1 / 0")
     assert find_table("precision").title.startswith("float32 and bfloat16")
+
+
+# the tables that ship with dmm
+
+
+def test_the_readme_has_every_table_with_its_title():
+    """The lines of tune_spaces/README.md are those of the files, so they cannot grow old."""
+    text = (shipped() / "README.md").read_text()
+    listed = dict(re.findall(r"^\| \[(\w+)\]\(\1\.py\) \| (.+) \|$", text, re.MULTILINE))
+    assert listed == {name: find_table(name).title for name in dmm.list_tables()}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `dmm show` prints, without timing the models."""
+    monkeypatch.setattr(estimate, "time_steps", lambda trial: estimate.StepSeconds(1.0, 1.0))
+    return show
+
+
+def show(*words: str) -> str:
+    result = CliRunner().invoke(app, ["show", *words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_show_says_parameters_and_printed_counts_in_an_empty_home(shown):
+    found = shown("dmm_v1_table5", "--rows", "DMM-C,DT", "--seeds", "0", "--budget", "paper")
+    lines = [re.split(r"\s{2,}", line.strip()) for line in found.splitlines()]
+    assert ["DT", "733,606 (729,608 live)", "antmaze-umaze", "730,008"] in lines
+    assert ["DMM-C", "32,390", "walker2d-medium", "32,390"] in lines
+    assert "- DT: a misprint on antmaze-umaze" in found
+    assert "6 trials, at most " in found and "core-hours" in found
+
+
+def test_show_says_budget_source_departures_and_how_to_get_missing_data(shown):
+    found = shown("dmm_v1_table7", "--budget", "smoke", "--source", "dmm")
+    assert "Budget smoke: 0.01 % of the updates" in found
+    assert "Data of source dmm. Columns without such data: walker2d-medium, halfcheetah-medium." in found
+    assert "- environments of Gymnasium v5" in found
+    assert "dmm/hopper/medium-v0: collected at the first use" in found
+    d4rl = shown("dmm_v1_table7", "--seeds", "0")
+    assert "d4rl/hopper-medium-v2, d4rl/walker2d-medium-v2, d4rl/halfcheetah-medium-v2: " in d4rl
+    assert "gym_mujoco_v2/hopper_medium-v2.hdf5" in d4rl and "DMM_D4RL" in d4rl
+    assert "minari download mujoco/hopper/medium-v0" in shown("dmm_v1_table7", "--seeds", "0", "--source", "minari")
+
+
+def test_models_of_one_shape_are_timed_once(monkeypatch):
+    timed = []
+    monkeypatch.setattr(estimate, "time_steps", lambda trial: timed.append(trial) or estimate.StepSeconds(1.0, 2.0))
+    table = find_table("dmm_v1_table2").select(rows=["DC"])
+    cost = estimate.estimates(table)
+    assert len(cost) == 45 and len(timed) == 2  # Hopper; Walker2d and HalfCheetah. Learning rates cost nothing
+    calls = 10 * 4 * 2 * 1000  # evaluations, targets, batches of 50 episodes, steps
+    assert {(found.train, found.rollout) for found in cost.values()} == {(100_000.0, 2.0 * calls)}
+
+
+def test_slow_work_is_timed_on_a_few_rows(tiny_trial):
+    def work(rows_that_take_long):
+        return lambda batch: seen.append(len(batch.states)) or time.sleep(0.12 * rows_that_take_long)
+
+    seen: list[int] = []
+    assert estimate.seconds(work(1), tiny_trial, 64) == pytest.approx(0.12 * 64 / estimate.FEW, rel=0.5)
+    assert set(seen) == {estimate.FEW}
+    seen.clear()
+    assert estimate.seconds(work(0), tiny_trial, 64) < 0.1
+    assert seen == [estimate.FEW] * 2 + [64] * 3
+
+
+@pytest.fixture(scope="module")
+def one_ray(tmp_path_factory):
+    """One Ray and one DMM_HOME for the sweeps of all tables. They share trials and data."""
+    from dmm.sweeps.sweep import sweep  # isort: skip  before Ray
+
+    import ray
+
+    from dmm.sweeps.workers import ENVIRONMENT
+
+    ray.init("local", num_cpus=2, include_dashboard=False, runtime_env={"env_vars": ENVIRONMENT}, logging_level="error")
+    yield sweep, tmp_path_factory.mktemp("shared")
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(tables()) - {"quickstart", "precision", "zoo"}))
+def test_every_table_runs_end_to_end_on_embedded_data(name, one_ray, tmp_path, monkeypatch):
+    """Sweep and report at budget smoke.
+
+    The rows are cut, so that a table takes about a minute: a grid has its first point only. EDT is left out, because one of
+    its updates takes half a minute.
+    """
+    from dmm.results.report import write_report
+    from dmm.sweeps.profile import Profile
+    from dmm.tracking.mlflow_store import Recorder
+
+    sweep, place = one_ray
+    monkeypatch.setenv("DMM_HOME", str(place))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(place / "minari"))
+    whole = find_table(name).at("smoke").on("dmm")
+    first = {axis: values[0] for axis, values in whole.axes.items()}
+    rows = [row for row in whole.rows if row.axes.items() <= first.items() and row.arch != "edt"]
+    table = replace(whole, rows=tuple(rows))
+    counts = sweep(table, Profile(name="one"), say=lambda line: None)
+    assert counts.done == counts.total == len(table.trials())
+    recorder = Recorder(None)
+    paths = write_report(table, recorder.summaries(table), tmp_path / name, recorder.source(table))
+    text = paths[0].read_text()
+    assert text.startswith(f"# {table.title}") and "Budget smoke" in text and "source dmm" in text
+    assert all(row.label in text for row in rows) and all(line in text for line in table.departures)

@@ -35,9 +35,9 @@ TABLE = Table(
         changed(DMM_V2, "frozen mixer", "as released for AntMaze and Kitchen: one mixer for all layers, never trained",
                 mixer_sharing="frozen-shared"),
         changed(DMM_V2, "shared mixer", "one mixer for all layers, trained", mixer_sharing="shared"),
-        changed(DMM_V2, "a norm for each layer", "the text names no shared norms; the released code shares one pair",
+        changed(DMM_V2, "a norm for each layer", "the released code shares one pair of norms. Here each layer has its own",
                 shared_norms=False),
-        changed(DMM_V2, "stock step size", "the released code overwrites the initial step size of Mamba; here it stays",
+        changed(DMM_V2, "stock step size", "the released code overwrites the initial step size of Mamba. Here it stays",
                 dt_init="stock"),
         changed(DMM_V2, "same pads", "pads of training are those of rollouts: zero after normalisation, and action 0",
                 **PADS),
@@ -58,7 +58,7 @@ TABLE = Table(
     protocol=DMM_GYM,
     departures=(
         NO_PAPER,
-        "each row differs in one thing from the row that its label begins with; its note names it",
-        "widths and learning rates of the papers on hopper-medium: DMM-C and DMM-L 128, DMM-DL and DMM v2 64, DT 128, DMamba 256",
+        "each row differs in one thing from the row with which its label begins. Its note names the difference",
+        "widths are those of the papers on hopper-medium: DMM-C, DMM-L and DT 128, DMM-DL and DMM v2 64, DMamba 256",
     ),
 )  # fmt: skip

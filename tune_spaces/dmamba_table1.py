@@ -8,14 +8,16 @@ from tune_spaces.shared import DC, SEEDS, SIMULATOR, cited, columns, differences
 
 LABELS = tuple(f"{name}-{data}" for data in ("medium", "medium-replay", "medium-expert")
                for name in ("halfcheetah", "hopper", "walker2d"))  # fmt: skip
-QUOTED = "quoted from the paper of Decision ConvFormer; by which rule it was read is not stated"
+QUOTED = "quoted from the paper of Decision ConvFormer. By which rule it was read is not stated"
 SOURCE = (
     "arXiv 2403.19925, Table {}: mean and standard deviation over five seeds. The paper lists one target for each environment, "
     "and its script evaluates five. It does not say which target and which checkpoint its table has. Here it is compared with "
     "the last checkpoint at the target of the paper's list"
 )
-OTHER_SEEDS = "seeds 0 to 4; the script's are 12, 23, 34, 45 and 51, which draw other numbers in other code"
-ONE_TARGET = "the first target is that of the paper's list: 3600 on hopper, 5000 on walker2d, 6000 (x0.5) on halfcheetah"
+OTHER_SEEDS = "seeds 0 to 4. Those of the script are 12, 23, 34, 45 and 51, and they draw other numbers in other code"
+ONE_TARGET = (
+    "the first target is that of the paper's list: 3600 on hopper, 5000 on walker2d, 6000 (x0.5) on halfcheetah"
+)
 # The paper's one target comes first, because readings of one target read that
 TARGETS = {"halfcheetah": {"targets": (0.5, 1.0, 2.0, 10.0, 20.0)}}
 PER_COLUMN = {label: {**OTA_PER_COLUMN[label], **TARGETS.get(label.split("-")[0], {})} for label in LOCOMOTION}
@@ -47,6 +49,6 @@ TABLE = Table(
         SIMULATOR,
         OTHER_SEEDS,
         ONE_TARGET,
-        "DT has the widths and learning rates of DC, which are known for hopper-medium only; elsewhere the paper does not say",
+        "DT has the widths and learning rates of DC. They are known to be these on hopper-medium only",
     ),
 )  # fmt: skip

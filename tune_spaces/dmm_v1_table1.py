@@ -30,7 +30,7 @@ TABLE = Table(
     columns=columns(*LOCOMOTION),
     seeds=SEEDS,
     protocol=DMM_GYM,
-    source="arXiv 2408.10517v1, Table 1: the highest value of five runs. The released code prints the maximum over four targets "
-    "and over the ten evaluations of a run. The paper does not say whether DT, EDT, DC and DM were read like this",
+    source="arXiv 2408.10517v1, Table 1: the highest value of five runs. The released code prints the maximum over four "
+    "targets and over the ten evaluations of a run. The paper does not say whether DT, EDT, DC and DM were read like this",
     departures=(SIMULATOR, SEEDED, WIDTHS, "the two columns of AntMaze are left out"),
 )

@@ -34,12 +34,12 @@ TABLE = Table(
     columns=columns(*LOCOMOTION),
     seeds=SEEDS,
     protocol=DMM_GYM,
-    source="arXiv 2408.10517v1, Table 2, read as its Table 1: the highest value of five runs. The paper does not say whether DT "
-    "and DC were read like this",
+    source="arXiv 2408.10517v1, Table 2, read as its Table 1: the highest value of five runs. The paper does not say whether "
+    "DT and DC were read like this",
     departures=(
         SIMULATOR,
         SEEDED,
-        "DMM has width 32 on walker2d, as the counts of Table 5 imply; the caption says 64 for all models",
+        "DMM has width 32 on walker2d, as the counts of Table 5 imply. The caption says 64 for all models",
         "the two columns of AntMaze are left out",
     ),
 )

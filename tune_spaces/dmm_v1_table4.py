@@ -12,7 +12,7 @@ TABLE = Table(
     name="dmm_v1_table4",
     title="Decision MetaMamba v1, Table 4: self-attention with an MLP or with an SSM",
     rows=(
-        on(LABELS, DT, (68.4, 82.5), label="Self-Attention", note="this is DT, and the same trials as in Table 1", **HIGHEST),
+        on(LABELS, DT, (68.4, 82.5), label="Self-Attention", note="this is DT, with the trials of Table 1", **HIGHEST),
         on(LABELS, Row(label="Self-Attention + SSM", preset="SA + SSM", **SSM), (83.6, 90.3), **HIGHEST),
         on(LABELS, Row(label="Self-Attention + SSM with convolution", preset="SA + SSM with convolution", **SSM),
            note="not in the paper, which does not say whether the SSM has its convolution"),
@@ -20,11 +20,11 @@ TABLE = Table(
     columns=columns(*LABELS),
     seeds=SEEDS,
     protocol=DMM_GYM,
-    source="arXiv 2408.10517v1, Table 4: the values of the first row are those of DT in Table 1, which are the highest of five runs",
+    source="arXiv 2408.10517v1, Table 4: the first row has the values of DT in Table 1, which are the highest of five runs",
     departures=(
         SIMULATOR,
         SEEDED,
-        "a reconstruction from the text, which has no code: the SSM has no convolution, time steps are embedded, and K = 20 and "
-        "width 128 are those of DT",
+        "a reconstruction from the text, which has no code: the SSM has no convolution, time steps are embedded, and K = 20 "
+        "and width 128 are those of DT",
     ),
 )  # fmt: skip

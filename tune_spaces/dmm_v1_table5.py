@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from dmm.config import Column, Row, Table
 from dmm.tasks.antmaze import UMAZE
-from tune_spaces.dmm_v1_table1 import HIGHEST
 from tune_spaces.dmm_v1_table1 import TABLE as SINGLE
 from tune_spaces.dmm_v1_table2 import TABLE as DOUBLE
 from tune_spaces.protocols import DMM_GYM

@@ -43,7 +43,7 @@ TABLE = Table(
     protocol=DMM_GYM,
     departures=(
         NO_PAPER,
-        "mixers: dense has one linear map for all tokens; linear has one for each modality; conv has one convolution for each",
-        "a frozen mixer is shared by all layers, as in the released code on AntMaze and Kitchen; none is frozen for each layer",
+        "mixer dense has one linear map for all tokens, linear has one for each modality, and conv has a convolution for each",
+        "a frozen mixer is shared by all layers, as in the released code on AntMaze and Kitchen. None is frozen layer by layer",
     ),
 )

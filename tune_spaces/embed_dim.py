@@ -20,7 +20,7 @@ TABLE = Table(
     protocol=DMM_GYM,
     departures=(
         NO_PAPER,
-        "one learning rate, 1e-4, at every width; it is the papers' on hopper-medium",
+        "one learning rate, 1e-4, at every width. It is that of the papers on hopper-medium",
         "K = 8 for DMM and DC, K = 20 for DT, as in their papers",
     ),
 )

@@ -30,9 +30,9 @@ TABLE = Table(
     seeds=(0, 1),
     protocol=PROTOCOL,
     departures=(
-        "2,000 updates at a learning rate of 1e-3 with a warm-up of 100 (papers: 100,000 at 1e-4 with 10,000); DMM's learning "
-        "rate and DT's dropout are those, of a few tried on these seeds, with which each reacts to the return asked for in so "
-        "short a time: this table shows that the service works, not which architecture is better",
+        "2,000 updates at a learning rate of 1e-3 with a warm-up of 100 (papers: 100,000 at 1e-4 with 10,000)",
+        "DMM's learning rate and DT's dropout were chosen among a few on these seeds, so that each reacts to the return asked "
+        "for in so short a time. This table shows that the service works, not which architecture is better",
         "K = 8 and width 64 for both (DT's paper: 20 and 128)",
         "20 episodes per target and evaluation, 4 evaluations, 2 seeds (papers: 100, 10, 5)",
         "data collected by this project's own policy in Hopper-v5: no published number can stand beside these",

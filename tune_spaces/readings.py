@@ -27,7 +27,7 @@ TABLE = Table(
     ),
     departures=(
         NO_PAPER,
-        "each system has the settings of its own paper; the rows are compared under readings, not with each other",
+        "each system has the settings of its own paper. The table compares readings, and not systems",
         "the last reading is that of Decision MetaMamba v1: a maximum over 4 targets, 10 evaluations and 5 seeds",
     ),
     # one reading averages three evaluations

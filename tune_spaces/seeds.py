@@ -13,7 +13,7 @@ TABLE = Table(
     columns=columns("hopper-medium"),
     seeds=tuple(range(30)),
     protocol=DMM_GYM,
-    departures=(NO_PAPER, "30 seeds; papers of this field have three to five"),
+    departures=(NO_PAPER, "30 seeds. Papers of this field have three to five"),
     # seeds are what this table is about
     budgets={name: replace(budget, seeds=30) if name != "smoke" else budget for name, budget in BUDGETS.items()},
 )

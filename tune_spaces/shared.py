@@ -1,4 +1,4 @@
-"""What the papers' tables share: columns with their sources of data, seeds, and rows. Rows that are shared share their trials."""
+"""What the papers' tables share: columns with their sources of data, seeds, and rows. A shared row has shared trials."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -39,7 +39,9 @@ def sources(label: str) -> dict[str, tuple[str, ...]]:
 def columns(*labels: str) -> tuple[Column, ...]:
     """Columns of locomotion by their labels."""
     return tuple(
-        Column(label=label, sources={name: (find_task(label.split("-")[0]), ids) for name, ids in sources(label).items()})
+        Column(
+            label=label, sources={name: (find_task(label.split("-")[0]), ids) for name, ids in sources(label).items()}
+        )
         for label in labels
     )
 
@@ -100,7 +102,7 @@ EDT = Row(
 DMM_V2 = Row(label="DMM v2", arch="metamamba", preset="DMM v2")
 
 # Departures
-SIMULATOR = "environments of Gymnasium v5; the papers had v3 of Gym, with another version of MuJoCo"
-SEEDED = "each run has a seed from 0 to 4; the released scripts set none"
+SIMULATOR = "environments of Gymnasium v5. The papers had v3 of Gym, with another version of MuJoCo"
+SEEDED = "each run has a seed from 0 to 4. The released scripts set none"
 WIDTHS = "DMM has the widths that the counts of Table 5 imply: 32 on walker2d, else 128 (single mixers) or 64 (double mixers)"
-NO_PAPER = "no paper prints these numbers: the settings are the papers', the comparison is ours"
+NO_PAPER = "no paper prints these numbers. The settings are those of papers, and the comparison is ours"

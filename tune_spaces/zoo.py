@@ -52,9 +52,9 @@ TABLE = Table(
     protocol=PROTOCOL,
     readings=(LAST,),
     departures=(
-        "width 64 and at most three layers for all; each with its own tokens and context length",
+        "width 64 and at most three layers for all. Each has its own tokens and context length",
         "2,000 updates at a learning rate of 1e-3 with a warm-up of 200 (papers: 100,000 at 1e-4 with 10,000)",
         "20 episodes at the target x1 after each 1,000 updates, 2 seeds",
-        "the data are any file hopper-medium.hdf5 in the folder DMM_D4RL; D4RL's own is called hopper-medium-v2",
+        "the data are any file hopper-medium.hdf5 in the folder DMM_D4RL. D4RL's own is called hopper-medium-v2",
     ),
 )

@@ -1,11 +1,14 @@
 """`dmm list` and `dmm show`: names that commands take, and the trials of a table."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dmm.base.text_tables import plain_table
 from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, choose_table
+
+if TYPE_CHECKING:
+    from dmm.config import Table
 
 app = typer.Typer()
 
@@ -63,13 +66,14 @@ def show(
     columns: COLUMNS = None,
     seeds: SEEDS = "",
 ) -> None:
-    """Shows the trials of a table: ids, status, kept weights and cost.
+    """Shows a table before it runs: its trials with ids and status, parameters, missing data and cost.
 
     The cost is an estimate for this machine.
 
     Example: `dmm show quickstart`
     """
     from dmm.config import edited_code
+    from dmm.results.markdown import face
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training
@@ -96,13 +100,52 @@ def show(
                         "rollouts": f"< {cost[trial.returns_id].rollout / 60:.1f} min",
                     }
                 )
-    part = f" ({found.part})" if found.part else ""
-    print(f"{found.title}{part}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}\n")
+    print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}")
+    print("\n".join(face(found)), end="\n\n")
     print(plain_table(lines))
+    print(f"\n{plain_table(parameter_lines(found))}")
+    notes = [f"{row.label}: {row.note}" for row in found.rows if row.note]
+    print("".join(f"\n- {line}" for line in (*found.departures, *notes)))
     if edited := edited_code(found.trials()):
         print(f"\n{edited}")
+    if missing := missing_data(found):
+        print("\nmissing data:\n" + "\n".join(missing))
     kept = sum(kept_bytes(trial) for trial in {trial.weights_id: trial for trial in found.trials()}.values())
     print(f"\nkept weights: {kept:,} bytes")
     training = {trial.weights_id: cost[trial.returns_id].train for trial in found.trials()}
     hours = (sum(training.values()) + sum(estimate.rollout for estimate in cost.values())) / 3600
     print(f"{len(cost)} trials, at most {hours:.2f} core-hours on this machine without the simulator's time")
+
+
+def parameter_lines(table: "Table") -> list[dict[str, str]]:
+    """The parameters of each row, with the columns that have this number, and the printed number if there is one."""
+    from dmm.results.parameters import parameter_counts
+
+    columns: dict[tuple[str, str, str], list[str]] = {}
+    published = {row.label: row.published_parameters for row in table.rows}
+    for (row, column), count in parameter_counts(table).items():
+        printed = published[row].get(column)
+        columns.setdefault((row, count.text(), f"{printed:,}" if printed else ""), []).append(column)
+    lines = []
+    for (row, count, printed), labels in columns.items():
+        every = len(labels) == len(table.columns) > 1
+        line = {"row": row, "parameters": count, "columns": "all" if every else ", ".join(labels)}
+        lines.append(line | ({"published": printed} if any(published.values()) else {}))
+    return lines
+
+
+def missing_data(table: "Table") -> list[str]:
+    """The ids of data that are not here, by source, and how to get the first of them."""
+    from dmm import data
+
+    collected = set(data.fetchable_ids())
+    ways: dict[str, list[str]] = {}
+    for dataset_id in dict.fromkeys(dataset_id for column in table.columns for dataset_id in column.dataset):
+        if not data.is_present(dataset_id):
+            prefix = "" if dataset_id in collected else data.find_reader(dataset_id).PREFIXES[0]
+            ways.setdefault(prefix, []).append(dataset_id)
+    return [
+        f"{', '.join(ids)}: "
+        + (str(data.find_reader(ids[0]).absent(ids[0])) if prefix else "collected at the first use")
+        for prefix, ids in ways.items()
+    ]

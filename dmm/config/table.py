@@ -31,7 +31,9 @@ class Row:
     per_column: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # column label -> more overrides
     published: Mapping[str, float] = field(default_factory=dict)  # column label -> score
     published_std: Mapping[str, float] = field(default_factory=dict)  # column label -> printed standard deviation
-    published_parameters: Mapping[str, int] = field(default_factory=dict)  # column label -> printed number of parameters
+    published_parameters: Mapping[str, int] = field(
+        default_factory=dict
+    )  # column label -> printed number of parameters
     published_reading: str = ""  # the reading of the table that the published scores are. Empty if none is
     not_comparable: str = ""  # why the published scores cannot be compared with any reading, even on the paper's data
     note: str = ""
@@ -160,7 +162,9 @@ class Table:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
         if PAPER in self.budgets:
-            raise ValueError(f"budget {PAPER!r} is a table as its file has it; table {self.name} needs another name for its own")
+            raise ValueError(
+                f"budget {PAPER!r} is a table as its file has it; table {self.name} needs another name for its own"
+            )
         if all(row.cited for row in self.rows):
             where = f" in this part ({self.part})" if self.part else ""
             raise ValueError(f"table {self.name} has only cited rows{where}; it needs one with an architecture")

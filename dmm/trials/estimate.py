@@ -13,7 +13,6 @@ from dmm.rollouts.rollout import episode_batches
 from dmm.schema import Seconds
 from dmm.training.fit import init_model
 
-
 FEW = 4  # rows of a batch on which slow work is timed
 SLOW = 0.1  # seconds. Work that takes longer on a few rows is timed on these, because its cost is linear in rows
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PREFIXES = ("d4rl",)
 VECTORS, SCALARS = ("observations", "actions"), ("rewards", "terminals", "timeouts")  # of a step
+OFFICIAL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/{}_{}-v2.hdf5"
+VERSIONED = re.compile(r"d4rl/(hopper|walker2d|halfcheetah)-([a-z-]+)-v2")
 HORIZON = "@horizon="  # at the end of an id
 
 
@@ -58,7 +60,12 @@ def absent(dataset_id: str) -> ValueError:
         file = path(dataset_id)
         return ValueError(f"{dataset_id}: {file} is {'a folder, not a file' if isdir(file) else 'not there'}")
     message = unknown_name("dataset", dataset_id, local_ids(), str(folder()))
-    return ValueError(f"{message} A file elsewhere is d4rl:PATH; DMM_D4RL names another folder.")
+    where = (
+        f" D4RL's own is {OFFICIAL.format(found[1], found[2].replace('-', '_'))}."
+        if (found := VERSIONED.fullmatch(dataset_id))
+        else ""
+    )
+    return ValueError(f"{message}{where} A file elsewhere is d4rl:PATH; DMM_D4RL names another folder.")
 
 
 def read(dataset_id: str) -> Trajectories:
