@@ -11,7 +11,7 @@ DS4 = (
 )
 DMM_L = Row(label="DMM-L", arch="metamamba", preset="DMM-L, as published", per_column=DMM_V1_PER_COLUMN)
 DMM_C = Row(label="DMM-C", arch="metamamba", preset="DMM-C", per_column=DMM_V1_PER_COLUMN)
-HIGHEST = {"published_reading": PAPER_MAX.name}
+HIGHEST = PAPER_MAX.name
 
 TABLE = Table(
     name="dmm_v1_table1",
@@ -19,13 +19,13 @@ TABLE = Table(
     rows=(
         cited(LOCOMOTION, "TD3+BC", (59.3, 60.9, 98.0, 83.7, 81.8, 110.1, 48.3, 44.6, 90.7), CITED),
         cited(LOCOMOTION, "CQL", (58.5, 95.0, 105.4, 72.5, 77.2, 108.8, 44.0, 45.5, 91.6), CITED),
-        on(LOCOMOTION, DT, (68.4, 82.5, 108.7, 76.6, 65.9, 109.0, 42.8, 39.1, 85.5), **HIGHEST),
-        on(LOCOMOTION, EDT, (70.4, 89.4, 104.7, 75.8, 73.3, 107.8, 43.0, 37.8, 89.7), **HIGHEST),
-        on(LOCOMOTION, DC, (89.7, 84.8, 110.1, 79.8, 78.2, 109.2, 43.0, 41.1, 93.1), **HIGHEST),
+        on(LOCOMOTION, DT, (68.4, 82.5, 108.7, 76.6, 65.9, 109.0, 42.8, 39.1, 85.5), published_reading=HIGHEST),
+        on(LOCOMOTION, EDT, (70.4, 89.4, 104.7, 75.8, 73.3, 107.8, 43.0, 37.8, 89.7), published_reading=HIGHEST),
+        on(LOCOMOTION, DC, (89.7, 84.8, 110.1, 79.8, 78.2, 109.2, 43.0, 41.1, 93.1), published_reading=HIGHEST),
         cited(LOCOMOTION, "DS4", (54.2, 49.6, 110.8, 78.0, 69.0, 105.7, 42.5, 15.2, 92.7), DS4),
-        on(LOCOMOTION, DM, (86.2, 81.7, 111.0, 77.6, 72.1, 108.3, 42.8, 39.8, 90.6), **HIGHEST),
-        on(LOCOMOTION, DMM_L, (96.2, 95.0, 110.2, 81.3, 74.1, 110.2, 43.0, 41.1, 92.6), **HIGHEST),
-        on(LOCOMOTION, DMM_C, (94.2, 91.2, 109.9, 81.6, 73.9, 109.5, 43.3, 41.3, 92.5), **HIGHEST),
+        on(LOCOMOTION, DM, (86.2, 81.7, 111.0, 77.6, 72.1, 108.3, 42.8, 39.8, 90.6), published_reading=HIGHEST),
+        on(LOCOMOTION, DMM_L, (96.2, 95.0, 110.2, 81.3, 74.1, 110.2, 43.0, 41.1, 92.6), published_reading=HIGHEST),
+        on(LOCOMOTION, DMM_C, (94.2, 91.2, 109.9, 81.6, 73.9, 109.5, 43.3, 41.3, 92.5), published_reading=HIGHEST),
     ),
     columns=columns(*LOCOMOTION),
     seeds=SEEDS,

@@ -34,7 +34,7 @@ TABLE = Table(
         counted("DMM-DL", (98.6, 81.4, 80.0), (1_204_291, 306_854, 1_206_088), SWAPPED.format("82.0", "80.0")),
     ),
     columns=(*columns("hopper-medium", "walker2d-medium"),
-             Column(label="antmaze-umaze", task=UMAZE, dataset="d4rl/antmaze-umaze-v2")),
+             Column(label="antmaze-umaze", task=UMAZE, dataset=("d4rl/antmaze-umaze-v2",))),
     seeds=SEEDS,
     protocol=DMM_GYM,
     source="arXiv 2408.10517v1, Table 5: parameters, and parameters per score of Table 1 (DT, DC, DMM-C, DMM-L) or Table 2 "

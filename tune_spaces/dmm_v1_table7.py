@@ -11,7 +11,11 @@ LABELS = ("hopper-medium", "walker2d-medium", "halfcheetah-medium")
 def at_width(width: int) -> Row:
     """DMM-DL at a width, in all columns."""
     return Row(
-        label=f"DMM-DL {width}", arch="metamamba", preset="DMM-DL, as published", overrides={"width": width}, **HIGHEST
+        label=f"DMM-DL {width}",
+        arch="metamamba",
+        preset="DMM-DL, as published",
+        overrides={"width": width},
+        published_reading=HIGHEST,
     )
 
 
