@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dmm.base.errors import unknown_name
+from dmm.base.fields import check_fields, check_least
 from dmm.base.progress_bar import ProgressBar
 from dmm.data import collect
 from dmm.data.readers import minari
@@ -34,8 +35,9 @@ class Collection:
     seed: int = SEED
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.seed < 0:
-            raise ValueError(f"cannot collect {self.steps} steps with seed {self.seed}: at least 1 step and seed 0")
+        check_fields(self)
+        check_least(self, 1, "steps")
+        check_least(self, 0, "seed")
 
     @property
     def id(self) -> str:
