@@ -71,8 +71,8 @@ def find_table(name: str) -> "dmm.config.Table":
 
 def read_table(path: Path) -> "dmm.config.Table":
     """The TABLE of a file. Raises ValueError if the file is absent or wrong."""
+    from dmm.architectures import table_file
     from dmm.config import Table
-    from dmm.models import table_file
 
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file that defines TABLE")

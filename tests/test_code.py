@@ -15,10 +15,10 @@ from helpers import handmade_results as handmade
 from helpers.foreign import GRU, write_gru
 from helpers.reacher import REACHER, parts
 
+from dmm.architectures import list_models, resolve
 from dmm.base import code_hash
 from dmm.base.code_hash import PINS, canonical, model_code, pins, to_pin
 from dmm.config import Trial, edited_code
-from dmm.models import list_models, resolve
 from dmm.schema import Provenance, WeightsRecord, from_json, to_json
 from dmm.trials.run import run
 from dmm.trials.train import merge_provenance

@@ -7,6 +7,7 @@ from helpers.foreign import GRU, write_gru
 from helpers.reacher import REACHER, TINY
 
 from dmm import config
+from dmm.architectures import find_model, list_models
 from dmm.config import (
     BEST,
     Budget,
@@ -22,7 +23,6 @@ from dmm.config import (
     grid,
 )
 from dmm.config.protocol import EVALUATION, TRAINING
-from dmm.models import find_model, list_models
 from dmm.tables import find_table, tables
 from dmm.tasks import find_task
 from tune_spaces import protocols

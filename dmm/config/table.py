@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from dmm.architectures import find_model
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields, check_value, shown
 from dmm.config.budget import BUDGETS, Budget
 from dmm.config.protocol import EVALUATION, TRAINING, Protocol
 from dmm.config.reading import BEST, LAST, PAPER_MAX, Reading
 from dmm.config.trial import Trial, settle_arch
-from dmm.models import find_model
 from dmm.schema import ModelSource
 from dmm.tasks import Target, Task
 

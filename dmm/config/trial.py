@@ -11,18 +11,11 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from dmm.architectures import find_model, list_models, make_config, resolve
 from dmm.base.code_hash import ModelCode, model_code
 from dmm.base.fields import check_fields, check_least, check_value
 from dmm.config.protocol import EVALUATION, TRAINING, Evaluation, Training
-from dmm.models import (
-    DecisionModel,
-    acting_config,
-    find_model,
-    list_models,
-    make_config,
-    resolve,
-    training_config,
-)
+from dmm.models import DecisionModel, acting_config, training_config
 from dmm.schema import ModelSource, ReturnsRecord, TrialRecord, WeightsRecord, to_json
 from dmm.tasks import Task
 

@@ -22,10 +22,11 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from dmm.architectures import build_model
 from dmm.base.lock import hold
 from dmm.base.paths import aside, write_atomic
 from dmm.config import Trial
-from dmm.models import DecisionModel, build_model
+from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
 from dmm.trials.storage import (
