@@ -118,7 +118,7 @@ def test_overrides_are_one_flat_mapping(arch):
         (lambda: replace(BASE, seed=-1), ["-1", "at least 0"]),
         (lambda: replace(BASE, seed=True), ["Trial.seed is True", "int"]),
         (lambda: replace(BASE, task="hopper"), ["Trial.task is 'hopper'", "a Task"]),
-        (lambda: Row(label="", arch="dt"), ["label is empty"]),
+        (lambda: Row(label="", arch="dt"), ["a row's label is '', of 0 characters"]),
         (lambda: replace(BASE, evaluation=Evaluation(num_evaluations=3)), ["100,000", "3"]),
         (lambda: replace(BASE, evaluation=Evaluation(rollout="recurrent")), ["edt", "metamamba", "rollout"]),
         (lambda: find_task("hoper"), ["hoper", "walker2d", "Did you mean 'hopper'"]),
