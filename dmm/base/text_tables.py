@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-# what Markdown reads as markup: emphasis where it begins, links where their text ends, the end of a heading, and the first group
+# of Markdown's markup: emphasis where it begins, links where their text ends, the end of a heading, and single letters
 MARKUP = re.compile(r"[\\`<&|~]|\*(?=\S)|(?<![^\W_])_(?=\S)|\](?=[(\[:])|#(?=#*$)")
 BLOCK = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+*#>=\[]))")  # begins a list, heading, quotation, rule or task
 ENTITIES = {"<": "&lt;", "&": "&amp;"}  # because not every reader of Markdown knows them with a backslash
@@ -63,7 +63,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_co
     align = ["left"] * text_columns + ["right"] * (len(header) - text_columns)
     cells = [list(map(markdown_text, row)) for row in rows]
     return tabulate(
-        cells, list(map(markdown_text, header)), tablefmt="pipe", colalign=align if rows else None, disable_numparse=True
+        cells,
+        list(map(markdown_text, header)),
+        tablefmt="pipe",
+        colalign=align if rows else None,
+        disable_numparse=True,
     )
 
 

@@ -15,7 +15,7 @@ from dmm.config.trial import Trial, settle_arch
 from dmm.schema import ModelSource
 from dmm.tasks import Target, Task
 
-LONGEST_NAME = 150  # bytes of a table's name. Files begin with it, and MLflow's tags have it
+LONGEST_NAME = 150  # bytes of a table's name
 LONGEST_LABEL = 500  # characters of a row's or column's label. MLflow cuts long tags
 
 
@@ -152,7 +152,10 @@ class Table:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
         if len(self.name.encode()) > LONGEST_NAME:
-            raise ValueError(f"table {self.name[:40]}... has a name of {len(self.name.encode())} bytes; files take {LONGEST_NAME}")
+            raise ValueError(
+                f"table {self.name[:40]}... has a name of {len(self.name.encode())} bytes; it takes at most {LONGEST_NAME}, "
+                "because files and MLflow's tags have it in their names"
+            )
         if min(self.seeds) < 0:
             raise ValueError(f"Table.seeds has {min(self.seeds)}; each seed must be at least 0")
         if self.budget and self.budget not in self.budgets:

@@ -163,6 +163,9 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
         }.items():
             if len(values) > 1 or any(", then " in value for value in values):
                 lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")
+                if "code" in field:
+                    commits = sorted({source.commit for source in (rollouts if "rollouts" in field else sources)})
+                    lines[-1] += f"; from commit {' and '.join(commits)}"
     return lines
 
 

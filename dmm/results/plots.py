@@ -34,7 +34,9 @@ def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
         for cell in shown:
             updates, scores = learning_curve(cell, reading)
             average = scores.mean(axis=0)
-            (line,) = panel.plot(updates, average, marker="o", markersize=3, label=figure_text(f"{cell.row.label} ({len(scores)})"))
+            (line,) = panel.plot(
+                updates, average, marker="o", markersize=3, label=figure_text(f"{cell.row.label} ({len(scores)})")
+            )
             if len(scores) > 1 and not crowded:
                 spread = scores.std(axis=0, ddof=1)
                 panel.fill_between(updates, average - spread, average + spread, color=line.get_color(), alpha=0.2, lw=0)

@@ -35,9 +35,7 @@ class Profile:
         check_least(self, 1, "workers", "cpus")
         check_least(self, 0, "gpus", "rollout_actors", "concurrency")
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(
-                f"Profile.gpus is {self.gpus}; it takes a part of one GPU, or whole ones"
-            )
+            raise ValueError(f"Profile.gpus is {self.gpus}; it takes a part of one GPU, or whole ones")
         if self.workers > 1 and 0 < self.gpus < 1:
             raise ValueError(f"profile {self.name}: the workers of one trial cannot share a GPU; gpus is {self.gpus}")
 

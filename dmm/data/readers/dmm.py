@@ -5,6 +5,7 @@ default. The files are Minari datasets in Minari's own folder, under the whole i
 """
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,10 +68,9 @@ def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
     Raises ValueError for an id of another source, whose data cannot be collected.
     """
     if dataset_id.startswith(("minari/", "d4rl/", "d4rl:")):
-        how = f": minari download {dataset_id.removeprefix('minari/')}" if dataset_id.startswith("minari/") else ""
-        raise ValueError(
-            f"{dataset_id!r} is not collected but got from elsewhere{how}. Collected are dmm/TASK/POLICY-v0"
-        )
+        name = dataset_id.removeprefix("minari/")
+        how = f"`{shlex.join(['minari', 'download', name])}` gets it" if name != dataset_id else "it is a file of yours"
+        raise ValueError(f"{dataset_id!r} is not collected, because {how}. Collected are dmm/TASK/POLICY-v0")
     changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
     return replace(parse(dataset_id), **changes).id if changes else dataset_id
 
