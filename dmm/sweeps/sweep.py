@@ -168,7 +168,10 @@ def callback(progress: SweepProgress):
             progress.line()
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            progress.push(trial.config["trial"])
+            if "waits for" in result:
+                progress.waits(trial.config["trial"], result["waits for"])
+            else:
+                progress.push(trial.config["trial"])
             progress.line()
 
         def on_trial_complete(self, iteration, trials, trial, **info):

@@ -31,7 +31,7 @@ RETRYABLE_ERRORS = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)
 def train_trial(
     config: dict[str, str], trials: dict[str, Trial], profile: Profile, place: Place, retrain: bool = False
 ) -> None:
-    """Tune's trainable: runs the trial whose second id is config["trial"]. It reports after each checkpoint.
+    """Tune's trainable: runs the trial whose second id is config["trial"]. It reports checkpoints, and for whom it waits.
 
     A trial that would fail again in the same way is marked as failed and ends. Only other errors reach Tune, which retries.
     """
@@ -47,6 +47,7 @@ def train_trial(
             roll=pool or rollout_in_process,
             device=profile.device,
             on_progress=lambda result: tune.report({"trial": trial.returns_id, "update": result.update}),
+            wait=lambda whom: tune.report({"trial": trial.returns_id, "waits for": whom}),
             execute=execute_in_group(profile) if profile.group else None,
             keep=profile.keep,
             retrain=retrain,

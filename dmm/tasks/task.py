@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmm.base.errors import raise_interrupt
 from dmm.base.fields import check_fields
 from dmm.batch import Spaces
 
@@ -42,6 +43,7 @@ class Task:
         try:
             env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
         except (gym.error.Error, ImportError) as error:
+            raise_interrupt(error)
             raise ValueError(f"task {self.name}: {self.environment!r} cannot be made: {error}") from None
         states, actions, spaces = env.observation_space.shape, env.action_space, self.spaces
         if states != spaces.states or not isinstance(actions, gym.spaces.Box) or actions.shape != (spaces.action_dim,):
