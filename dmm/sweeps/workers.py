@@ -5,6 +5,8 @@ another order. If a worker of a group dies, the group ends and Tune tries the tr
 checkpoint.
 """
 
+import platform
+
 import ray
 
 from dmm.config import Trial
@@ -37,10 +39,14 @@ def train_trial(
     """
     from ray import tune  # not before the driver has silenced it
 
-    place.enter()
     trial = trials[config["trial"]]
+    try:
+        place.enter()
+    except ValueError as error:
+        result = fail(trial, f"node {platform.node()}: {error}")
+        return tune.report({"trial": trial.returns_id, "update": result.update})
     check_code(trial, config["trial"])  # otherwise the driver would wait for a result that has another id
-    pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
+    pool = RolloutPool(profile.rollout_actors, place) if profile.rollout_actors and not profile.group else None
     try:
         result = run(
             trial,
