@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 REACH_SECONDS = 5  # in which the head of a cluster must answer
 SESSION = "/session_2026-01-31_12-00-00_000000_{}/sockets/plasma_store"  # Ray's longest socket, with a process id
@@ -71,7 +72,7 @@ def check_head(address: str) -> None:
         raise ValueError(f"{said}: {str(error).splitlines()[0]}") from None
     except (ConnectionError, ValueError, OSError) as error:
         raise ValueError(f"{said}: {error}; it takes HOST:PORT of a cluster's head. {WAY_OUT}") from None
-    with create_gcs_channel(place) as channel:
+    with cast(grpc.Channel, create_gcs_channel(str(place))) as channel:
         stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
             found = stub.GetAllNodeInfo(gcs_service_pb2.GetAllNodeInfoRequest(), timeout=REACH_SECONDS)

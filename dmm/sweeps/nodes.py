@@ -20,9 +20,10 @@ def check_code(trial: Trial, returns_id: str) -> None:
 
 
 def check_nodes(trials: Iterable[Trial], place: Place) -> None:
-    """Makes models from outside, and environments that a table registers, on every node. Raises ValueError, with node, module and file, where that fails.
+    """Makes models from outside, and environments that a table registers, on every node.
 
-    A node may lack a package that they import. Without them there is nothing to do.
+    Raises ValueError, with the node and the reason, where that fails. A node may lack a file, or a package that it imports.
+    Without such models and environments there is nothing to do.
     """
     trials = list(trials)
     foreign = list({trial.source: trial for trial in trials if trial.source}.values())
