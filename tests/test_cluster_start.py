@@ -28,10 +28,10 @@ class Mine(ReacherEnv):
 TABLE = """
 from dataclasses import replace
 {how}
-from helpers.handmade_results import TABLE as HANDMADE
+from helpers.toy_table import TABLE as TOY
 
-column = HANDMADE.columns[0]
-TABLE = replace(HANDMADE, columns=(replace(column, task=replace(column.task, environment="Mine-v0")),))
+column = TOY.columns[0]
+TABLE = replace(TOY, columns=(replace(column, task=replace(column.task, environment="Mine-v0")),))
 """
 
 
@@ -92,9 +92,8 @@ def test_temporary_folders_are_checked(tmp_path, monkeypatch):
                 cluster.check_ray()
             monkeypatch.delenv(variable)
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    before = set(os.listdir("/tmp"))
     cluster.check_ray()
-    assert not [name for name in os.listdir("/tmp/ray") if name.startswith(f"{os.getpid()}_")] and before
+    assert not [name for name in os.listdir("/tmp/ray") if name.startswith(f"{os.getpid()}_")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -123,6 +122,13 @@ def test_a_signal_that_became_another_error_counts_as_a_stop():
     assert stop.requested and signal.getsignal(signal.SIGTERM) is before
 
 
+def forget() -> None:
+    """Makes this process as one that has read no table."""
+    gymnasium.registry.pop("Mine-v0", None)
+    REGISTERED.clear()
+    place.load.cache_clear()
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -131,17 +137,14 @@ def test_a_signal_that_became_another_error_counts_as_a_stop():
     ],
 )
 def test_workers_know_the_environments_of_the_tables_file(how, tmp_path, tiny_trial: Trial, monkeypatch):
+    forget()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DMM_TOY_DATA", "absent.hdf5")
     (tmp_path / "mine_beside.py").write_text(ENVIRONMENT)
     (tmp_path / "mine.py").write_text(TABLE.format(how=how))
     (trial, *_) = read_table(tmp_path / "mine.py").trials()
     driver = Place.here([trial])
     assert driver.tables == ("mine.py",) and Place.here([tiny_trial]).tables == ()
-
-    def forget():  # as in a new process
-        gymnasium.registry.pop("Mine-v0", None)
-        REGISTERED.clear()
-        place.load.cache_clear()
 
     forget()
     driver.enter()
