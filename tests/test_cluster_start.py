@@ -28,10 +28,12 @@ class Mine(ReacherEnv):
 TABLE = """
 from dataclasses import replace
 {how}
+from dmm.config import Column
 from helpers.toy_table import TABLE as TOY
 
 column = TOY.columns[0]
-TABLE = replace(TOY, columns=(replace(column, task=replace(column.task, environment="Mine-v0")),))
+task = replace(column.task, environment="Mine-v0")
+TABLE = replace(TOY, columns=(Column(task=task, dataset=column.dataset, label=column.label),))
 """
 
 
