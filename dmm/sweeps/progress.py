@@ -98,6 +98,11 @@ class SweepProgress:
         if self.away_since is None or time.monotonic() - self.away_since > MLFLOW_RETRY_SECONDS:
             self.send()
 
+    def waits(self, trial_id: str, whom: str) -> None:
+        """Takes whom a running trial waits for. "" if it waits no longer."""
+        self.status.set(trial_id, "waiting" if whom else "running")
+        self.say(f"{self.name(trial_id)} waits: {whom}" if whom else f"{self.name(trial_id)} waits no longer")
+
     def send(self) -> None:
         """Sends results to MLflow until one fails. A result that fails is kept and sent again later."""
         while self.unsent:
@@ -133,7 +138,7 @@ class SweepProgress:
     def close(self) -> None:
         """Sends the remaining results, marks interrupted trials as stopped in MLflow, and prints the end of the sweep."""
         for trial_id, status in self.status.statuses.items():
-            if status in ("pending", "running"):
+            if status in ("pending", "running", "waiting"):
                 with suppress(OSError, ValueError):
                     found = load_status(self.trials[trial_id])
                     if found and found.status == "stopped":
