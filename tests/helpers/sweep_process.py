@@ -44,11 +44,16 @@ def dmm(*words: str, env: dict, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
 
 
+def start_command(env: dict, cwd: Path, log: Path, *words: str) -> subprocess.Popen:
+    """A command that goes on by itself. Its words go to the end of a log."""
+    command = [sys.executable, "-m", "dmm", *words]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env=env, cwd=cwd, stdout=output, stderr=output, start_new_session=True)
+
+
 def start_sweep(env: dict, cwd: Path, *words: str) -> subprocess.Popen:
-    """A sweep that goes on by itself; its words are in sweep.log."""
-    command = [sys.executable, "-m", "dmm", "sweep", TOY, *words]
-    with open(cwd / "sweep.log", "ab") as log:
-        return subprocess.Popen(command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+    """A sweep that goes on by itself. Its words are in sweep.log."""
+    return start_command(env, cwd, cwd / "sweep.log", "sweep", TOY, *words)
 
 
 def wait_for(

@@ -1,0 +1,430 @@
+"""A soak: random harms at random moments of toy sweeps, until the time is over. `make soak MINUTES=60 SEED=7`.
+
+A round sweeps the toy table in a new DMM_HOME. It draws one to three turns. In each turn the command is given, and harms come:
+kills, signals, outages, a second sweep, damage to files. Then the same command is given until it exits with 0, and what its
+errors say is done. At the end table.md and table.csv must have the bytes of an undisturbed sweep, MLflow must have each trial
+once, no process may be left, and no command may have printed a traceback.
+
+`make soak SEED=7 ROUND=13` repeats one round. The seed and the number of the round decide the profile, the store, the harms and
+their moments. A moment is a share of the time that an undisturbed sweep takes on this machine, or some time after the n-th
+line of output or the n-th change of a file. A replay cannot repeat the races of the processes: which instruction is
+interrupted, which of two trials is ahead, and which files exist when one is chosen.
+"""
+
+import argparse
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers.reacher import write_reacher_file
+from helpers.sweep_process import (
+    FILES,
+    TOY,
+    calm,
+    each_trial_is_one_finished_run,
+    environment,
+    family,
+    free_port,
+    kill_tree,
+    start_command,
+    start_mlflow,
+)
+
+SIZE = {"DMM_TOY_SEEDS": "2", "DMM_TOY_UPDATES": "150"}
+TRIALS = 4
+PROFILES = {
+    "laptop": "",
+    "rollout actors": "cpus = 1\nrollout_actors = 1\n",
+    "two workers": "workers = 2\n",
+    "last weights": 'keep = "last"\n',
+}
+ATTEMPTS = 8  # of the command, after the last harm
+COMMAND_SECONDS = 1200  # for one command. Beyond it the command hangs
+DRAIN_SECONDS = 180  # for the processes that a killed driver left
+CODES = {0, 1, 2, 130}
+CHANGES = (
+    "tables/*",
+    "cache/*/*",
+    "mlflow.db*",
+    "mlflow.db",
+    "trials/*/evaluations/*.wanted",
+    "trials/*/training.json",
+)
+CHANGES += ("trials/*/checkpoint.pt", "trials/*/weights/*/card.json", "trials/*/evaluations/*.json", "tune/*")
+SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGINT twice": signal.SIGINT}
+VICTIMS = {"a trial": "ray::ImplicitFunc", "a worker": "ray::RayTrainWorker", "an actor": "ray::RolloutActor"}
+DAMAGED = {  # what is damaged, and whether only while no sweep runs, because a running one reads it all the time
+    "trials": ("trials/*/*.*", "trials/*/evaluations/*.*", "trials/*/weights/*/*"),
+    "cache": ("cache/*/*",),
+    "mlflow.db": ("mlflow.db",),
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a harm comes, counted from the start of the command."""
+
+    what: str  # "time", "line", "end" or a pattern of files
+    count: float  # how many of them. Of the undisturbed time, the share
+    delay: float = 0.0  # seconds
+
+    def __str__(self) -> str:
+        when = (
+            f"{self.count:.3f} of the time"
+            if self.what == "time"
+            else f"{self.what} {self.count:.0f} + {self.delay:.2f} s"
+        )
+        return "the end" if self.what == "end" else when
+
+
+@dataclass(frozen=True)
+class Harm:
+    """Something that happens to a sweep."""
+
+    kind: str
+    moment: Moment
+    dice: float  # chooses among several victims, from 0 to 1
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.moment}"
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round draws."""
+
+    profile: str
+    served: bool  # MLflow is a server
+    turns: list[list[Harm]]
+
+
+def draw(seed: int, number: int) -> Round:
+    """The round of this number."""
+    dice = random.Random(f"{seed} {number}")
+    profile, served = dice.choices([*PROFILES], (4, 2, 1, 2))[0], dice.random() < 0.3
+    kinds = ["SIGKILL of the driver", "SIGKILL of all", "SIGTERM", "SIGINT", "SIGINT twice", "second sweep"]
+    kinds += {
+        "rollout actors": ["SIGKILL of an actor", "SIGKILL of a trial"],
+        "two workers": ["SIGKILL of a worker"] * 2,
+    }.get(profile, ["SIGKILL of a trial"])
+    kinds += ["outage"] * 4 * served
+
+    def moment() -> Moment:
+        what = dice.choice(["time", "time", "line", *dice.sample(CHANGES, 2)])
+        if what == "time":
+            return Moment(what, dice.choice([dice.uniform(0, 0.2), dice.uniform(0, 1.1), dice.uniform(0.7, 1.1)]))
+        return Moment(what, dice.choice([1, 1, 2, 3, 4, 6]), dice.choice([0, dice.random() * 0.3, dice.random() * 2]))
+
+    def turn() -> list[Harm]:
+        harms = [Harm(dice.choice(kinds), moment(), dice.random()) for _ in range(dice.choice([1, 1, 2]))]
+        if dice.random() < 0.6:
+            what = dice.choice(["trials"] * 4 + ["cache"] * 2 + ["mlflow.db"] * (not served))
+            how = dice.choice(["flip", "cut", "empty", "lose"] if what != "mlflow.db" else ["cut", "empty", "lose"])
+            at = (
+                moment() if what == "trials" and dice.random() < 0.5 else Moment("end", 0)
+            )  # a running sweep has mapped the cache
+            harms.append(Harm(f"{how} {what}", at, dice.random()))
+        if dice.random() < 0.1:
+            harms.append(Harm("move DMM_HOME", Moment("end", 0), 0))
+        return harms
+
+    return Round(profile, served, [turn() for _ in range(dice.choice([1, 2, 2, 3]))])
+
+
+@dataclass
+class Soak:
+    """What all rounds share."""
+
+    place: Path
+    expected: dict[bool, tuple[dict[str, bytes], float]] = field(default_factory=dict)  # by two workers or not
+    struck: Counter = field(default_factory=Counter)
+
+    def undisturbed(self, profile: str) -> tuple[dict[str, bytes], float]:
+        """The table of a sweep that nothing harms, and its seconds. Two workers sum in another order than one."""
+        pair = profile == "two workers"
+        if pair not in self.expected:
+            place, began = self.place / f"undisturbed-{profile.replace(' ', '-')}", time.monotonic()
+            place.mkdir()
+            found = calm(self.place / "reacher.hdf5", place, *profile_words(place, profile), **SIZE)
+            self.expected[pair] = found, time.monotonic() - began
+        return self.expected[pair]
+
+
+def profile_words(place: Path, profile: str) -> list[str]:
+    """The option of a profile."""
+    (place / "profile.toml").write_text(PROFILES[profile])
+    return ["--profile", "profile.toml"]
+
+
+class Arena:
+    """The folder of a round, with all that runs in it."""
+
+    def __init__(self, soak: Soak, place: Path, drawn: Round) -> None:
+        self.soak, self.place, self.drawn, self.home = soak, place, drawn, place / "home"
+        self.expected, self.seconds = soak.undisturbed(drawn.profile)
+        place.mkdir()
+        self.words = profile_words(place, drawn.profile)
+        self.port, self.server, self.served_again = free_port(), None, None
+        self.sent: set[int] = set()  # signals of the turn
+        self.logs: list[Path] = []
+        if drawn.served:
+            self.server = start_mlflow(place / "server", self.port)
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}" if self.drawn.served else f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def start(self, *words: str) -> tuple[subprocess.Popen, Path]:
+        """Starts a command. Its words go to a log of its own."""
+        served = {"MLFLOW_TRACKING_URI": self.uri} if self.drawn.served else {}
+        env = environment(self.home, self.soak.place / "reacher.hdf5", **SIZE, **served)
+        self.logs.append(log := self.place / f"{len(self.logs):02d}-{words[0]}.log")
+        return start_command(env, self.place, log, *words), log
+
+    def end(self, process: subprocess.Popen, log: Path) -> int:
+        """Waits for the end of a command and judges it."""
+        try:
+            code = process.wait(COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{log} did not end in {COMMAND_SECONDS} s") from None
+        assert code in CODES or -code in self.sent, f"{log}: exit code {code}"
+        assert "Traceback" not in log.read_text(), f"{log}: a traceback"
+        return code
+
+    def give(self, *words: str) -> tuple[int, str]:
+        """A command, to its end, with its output."""
+        process, log = self.start(*words)
+        return self.end(process, log), log.read_text()
+
+    def alive(self) -> list[psutil.Process]:
+        """The processes that commands of this round have started."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.environ().get("DMM_HOME", "").startswith(f"{self.place}/") and process.status() != "zombie":
+                    found.append(process)
+        return found
+
+    def drain(self) -> None:
+        """Waits until no process is left."""
+        end = time.monotonic() + DRAIN_SECONDS
+        while left := self.alive():
+            assert time.monotonic() < end, f"left over: {[process.cmdline() for process in left]}"
+            time.sleep(0.5)
+
+    def turn(self, harms: list[Harm]) -> None:
+        """Gives the command once. The harms come at their moments, or never if the command is over."""
+        self.sent, began = set(), time.monotonic()
+        driver, log = self.start("sweep", TOY, *self.words)
+        commands = [(driver, log)]
+        due: dict[Harm, Callable[[], bool]] = {
+            harm: self.clock(harm.moment, log) for harm in harms if harm.moment.what != "end"
+        }
+        while driver.poll() is None and time.monotonic() - began < COMMAND_SECONDS:
+            for harm in [harm for harm, is_due in due.items() if is_due()]:
+                if self.strike(harm, driver, commands):
+                    del due[harm]
+            if self.served_again and time.monotonic() > self.served_again:
+                self.serve()
+            time.sleep(0.005)
+        for command in commands:
+            self.end(*command)
+        self.serve()
+        for harm in harms:
+            if harm.moment.what == "end":
+                self.drain()
+                self.strike(harm, driver, commands)
+
+    def serve(self) -> None:
+        """Starts MLflow's server again after an outage."""
+        if self.served_again:
+            self.server, self.served_again = start_mlflow(self.place / "server", self.port), None
+
+    def clock(self, moment: Moment, log: Path) -> Callable[[], bool]:
+        """Whether a moment of the command that begins now has come."""
+        began, seen, counted, reached = time.monotonic(), self.state(moment.what), 0, None
+
+        def is_due() -> bool:
+            nonlocal seen, counted, reached
+            now = time.monotonic()
+            if moment.what == "time":
+                return now - began >= moment.count * self.seconds
+            if moment.what == "line":
+                counted = log.read_bytes().count(b"\n")
+            else:
+                state = self.state(moment.what)
+                counted, seen = counted + len(state.items() - seen.items()), state
+            if counted >= moment.count and reached is None:
+                reached = now
+            return reached is not None and now - reached >= moment.delay
+
+        return is_due
+
+    def state(self, pattern: str) -> dict[Path, int]:
+        """The files of a pattern, with the times of their last changes."""
+        found = {}
+        for path in self.home.glob(pattern):
+            with suppress(OSError):
+                found[path] = path.stat().st_mtime_ns
+        return found
+
+    def strike(self, harm: Harm, driver: subprocess.Popen, commands: list) -> bool:
+        """Does a harm. False if there is no victim yet."""
+        how, _, whom = harm.kind.partition(" of ")
+        if harm.kind == "second sweep":
+            commands.append(self.start("sweep", TOY, *self.words))
+        elif harm.kind == "outage":
+            kill_tree(self.server.pid)
+            self.served_again = time.monotonic() + harm.dice * self.seconds
+        elif harm.kind == "move DMM_HOME":
+            self.home = self.home.rename(self.place / f"home{len(self.logs)}")
+        elif how in SIGNALS:
+            victims = [psutil.Process(driver.pid)] if whom in ("", "the driver") else self.alive()
+            if whom in VICTIMS:
+                victims = family(driver.pid, VICTIMS[whom])
+                victims = victims[int(harm.dice * len(victims)) :][:1]
+            for victim in victims:
+                with suppress(psutil.Error):
+                    victim.send_signal(SIGNALS[how])
+            if how == "SIGINT twice":
+                time.sleep(harm.dice)
+                with suppress(psutil.Error):
+                    victims[0].send_signal(signal.SIGINT)
+            if not victims:
+                return False
+            self.sent.add(SIGNALS[how])
+        elif not self.damage(*harm.kind.split(), harm.dice):
+            return False
+        self.soak.struck[harm.kind] += 1
+        return True
+
+    def damage(self, how: str, what: str, dice: float) -> bool:
+        """Damages a file. False if there is none."""
+        files = sorted(path for pattern in DAMAGED[what] for path in self.home.glob(pattern) if path.is_file())
+        if not files:
+            return False
+        chosen = random.Random(dice)
+        path = chosen.choice(files)
+        with suppress(FileNotFoundError):  # the sweep was faster
+            data = bytearray(path.read_bytes())
+            if how == "lose":
+                path.unlink()
+            elif how == "flip" and data:
+                data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
+            if how != "lose":
+                path.write_bytes(data if how == "flip" else data[: len(data) // 2] if how == "cut" else b"")
+        print(f"    {how} {path.relative_to(self.home)}", flush=True)
+        return True
+
+    def finish(self) -> None:
+        """Gives the command until it exits with 0, and does what its errors say. Then everything must be right."""
+        self.sent = set()
+        for _ in range(ATTEMPTS):
+            code, said = self.give("sweep", TOY, *self.words)
+            if code == 0:
+                break
+            assert self.remedy(said), f"{self.logs[-1]}: no way out"
+        assert code == 0, f"{self.logs[-1]}: still no success"
+        code, said = self.give("report", TOY)
+        if code and self.remedy(said):
+            code, said = self.give("report", TOY)
+        assert code == 0, f"{self.logs[-1]}: no report"
+        for name in FILES:
+            found = (self.place / "reports/toy" / name).read_bytes()
+            assert found == self.expected[name], f"{self.place / 'reports/toy' / name} differs"
+        each_trial_is_one_finished_run(self.uri, TRIALS)
+        self.drain()
+
+    def remedy(self, said: str) -> bool:
+        """Does what a failed command says. False if it says nothing."""
+        done = (
+            ["the same command runs failed trials again"] if "the same command runs failed trials again" in said else []
+        )
+        for command in re.findall(r"Move it away: (mv .+?)\. ", said):
+            subprocess.run(shlex.split(command), check=True)
+            done.append("mv of mlflow.db")
+        for folder in set(re.findall(r"trials/([0-9a-f]{16})[^\n]*(?:its folder|trials/\1) away", said)):
+            with suppress(FileNotFoundError):
+                (self.home / "trials" / folder).rename(self.place / f"away-{len(self.logs)}-{folder}")
+            done.append("a trial's folder away")
+        if "--retrain trains" in said and "--retrain" not in self.words:
+            self.words = [*self.words, "--retrain"]
+            done.append("--retrain")
+        if "`dmm sync" in said or "dmm sync" in said and "not in MLflow" in said:
+            code, said = self.give("sync", TOY)
+            done.append("sync")
+            return code == 0 or self.remedy(said)
+        self.soak.struck.update(f"remedy: {name}" for name in done)
+        return bool(done)
+
+    def close(self) -> None:
+        """Ends what is left."""
+        for process in self.alive():
+            with suppress(psutil.Error):
+                process.kill()
+        if self.server and self.server.poll() is None:
+            kill_tree(self.server.pid)
+
+
+def run(soak: Soak, seed: int, number: int) -> bool:
+    """Runs a round, and says what it drew and whether all was right. A round that fails keeps its folder."""
+    drawn, place = draw(seed, number), soak.place / f"round-{number}"
+    turns = " | ".join("; ".join(map(str, harms)) for harms in drawn.turns)
+    print(f"round {number}: {drawn.profile}, {'server' if drawn.served else 'sqlite'}: {turns}", flush=True)
+    arena, began = Arena(soak, place, drawn), time.monotonic()
+    try:
+        for harms in drawn.turns:
+            arena.turn(harms)
+        arena.finish()
+    except (AssertionError, pytest.fail.Exception, OSError, ValueError) as error:
+        last = arena.logs[-1].read_text()[-3000:] if arena.logs else ""
+        print(
+            f"round {number}: FAILED: {error}\n{last}\nreplay: make soak SEED={seed} ROUND={number}; files: {place}",
+            flush=True,
+        )
+        return False
+    else:
+        print(f"round {number}: ok, {time.monotonic() - began:.0f} s", flush=True)
+        shutil.rmtree(place)
+        return True
+    finally:
+        arena.close()
+
+
+def main() -> None:
+    """Runs rounds until the time is over, or one round. Exit code 1 if one fails."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--round", type=int)
+    options = parser.parse_args()
+    soak = Soak(Path(tempfile.mkdtemp(prefix="soak-")))
+    write_reacher_file(soak.place / "reacher.hdf5")
+    print(f"seed {options.seed}, in {soak.place}", flush=True)
+    end, number, failed = time.monotonic() + 60 * options.minutes, 0, []
+    while options.round is None and time.monotonic() < end or number == 0:
+        number = options.round or number + 1
+        if not run(soak, options.seed, number):
+            failed.append(number)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(soak.struck.items()))
+    print(f"{number if options.round is None else 1} rounds; {kinds}; failed rounds: {failed or 'none'}")
+    if not failed:
+        shutil.rmtree(soak.place)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
