@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from operator import itemgetter
 
+from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial
@@ -20,9 +21,10 @@ from dmm.tracking.content import row_labels
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.progress import newest_numbers
 from dmm.trials.run import fail
-from dmm.trials.storage import load_result, load_status, load_training, trial_folder
+from dmm.trials.storage import evaluation_lock, load_result, load_status, load_training, trial_folder
 
 MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
+END_SECONDS = 15  # that the end of a sweep waits for processes of interrupted trials
 LINE_SECONDS = 1  # between two lines, at least
 
 
@@ -60,7 +62,6 @@ class SweepProgress:
 
     def start(self) -> list[Trial]:
         """Reads the results of earlier sweeps. Returns the trials that are not finished."""
-        self.recorder.keep_only(self.table)
         for trial_id in self.trials:
             self.push(trial_id)
             if self.status.statuses[trial_id] != "finished":
@@ -102,7 +103,6 @@ class SweepProgress:
         """Sends results to MLflow until one fails. A result that fails is kept and sent again later."""
         while self.unsent:
             trial_id, found = next(iter(self.unsent.items()))
-            del self.unsent[trial_id]
             try:
                 self.recorder.push(found, {self.table.name: self.labels[trial_id]})
             except TrackingError as error:
@@ -110,9 +110,11 @@ class SweepProgress:
                     self.say(
                         f"MLflow does not answer ({error}); results are kept in {home() / 'trials'} and sent again"
                     )
-                self.unsent[trial_id] = found  # it goes behind the others, in case MLflow refuses only this one
+                # it goes behind the others, in case MLflow refuses only this one
+                self.unsent[trial_id] = self.unsent.pop(trial_id)
                 self.away_since = time.monotonic()
                 return
+            del self.unsent[trial_id]  # not before, because Ctrl-C may interrupt the sending
         if self.away_since is not None:
             self.say("MLflow has all results again")
         self.away_since = None
@@ -130,14 +132,31 @@ class SweepProgress:
             self.last_line = now
             self.say(self.status.line() + self.newest)
 
+    def wait_for_ends(self) -> None:
+        """Waits until the processes of interrupted trials have ended. Ray ends them, and does not wait until they are gone."""
+        until = time.monotonic() + END_SECONDS
+        under_way = [trial_id for trial_id, status in self.status.statuses.items() if status == "running"]
+        while under_way := [trial_id for trial_id in under_way if is_held(evaluation_lock(self.trials[trial_id]))]:
+            if time.monotonic() >= until:
+                for trial_id in under_way:
+                    self.say(
+                        f"{self.name(trial_id)} is still run by {describe(evaluation_lock(self.trials[trial_id]))}"
+                    )
+                return
+            time.sleep(0.1)
+
     def close(self) -> None:
         """Sends the remaining results, marks interrupted trials as stopped in MLflow, and prints the end of the sweep."""
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+            self.wait_for_ends()
         for trial_id, status in self.status.statuses.items():
             if status in ("pending", "running"):
                 with suppress(OSError, ValueError):
-                    found = load_status(self.trials[trial_id])
-                    if found and found.status == "stopped":
+                    # Tune may not have passed on its last result, even if it is finished
+                    if found := load_status(self.trials[trial_id]):
                         self.unsent[trial_id] = found
+                        if found.status != "failed":  # Tune had tries left
+                            self.status.record(trial_id, found)
         self.send()
         self.line(always=True)
         for trial_id, why in self.failed.items():

@@ -75,13 +75,14 @@ def sweep(
             check(trial)
         for source, overrides in {(trial.source, trial.overrides): None for trial in trials if trial.source}:
             require(source, dict(overrides))
+        recorder.keep_only(table)
         progress = SweepProgress(table, trials, recorder, say)
-        pending = progress.start()
-        say(
-            f"{table.name}: {counted(len(trials), 'trial')}, {len(trials) - len(pending)} of them finished before; "
-            f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
-        )
         try:
+            pending = progress.start()
+            say(
+                f"{table.name}: {counted(len(trials), 'trial')}, {len(trials) - len(pending)} of them finished before; "
+                f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
+            )
             if pending:
                 run_tune(pending, profile, progress, retrain)
         except KeyboardInterrupt:
