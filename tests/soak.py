@@ -12,7 +12,6 @@ interrupted, which of two trials is ahead, and which files exist when one is cho
 """
 
 import argparse
-import random
 import re
 import shlex
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers.harms import PROFILES, Harm, Round, clock, damage, draw
 from helpers.reacher import write_reacher_file
 from helpers.sweep_process import (
     FILES,
@@ -43,105 +43,14 @@ from helpers.sweep_process import (
     start_mlflow,
 )
 
-SIZE = {"DMM_TOY_SEEDS": "2", "DMM_TOY_UPDATES": "150"}
+SIZE = {"DMM_TOY_SEEDS": "2", "DMM_TOY_UPDATES": "90"}
 TRIALS = 4
-PROFILES = {
-    "laptop": "",
-    "rollout actors": "cpus = 1\nrollout_actors = 1\n",
-    "two workers": "workers = 2\n",
-    "last weights": 'keep = "last"\n',
-}
 ATTEMPTS = 8  # of the command, after the last harm
 COMMAND_SECONDS = 1200  # for one command. Beyond it the command hangs
 DRAIN_SECONDS = 180  # for the processes that a killed driver left
 CODES = {0, 1, 2, 130}
-CHANGES = (
-    "tables/*",
-    "cache/*/*",
-    "mlflow.db*",
-    "mlflow.db",
-    "trials/*/evaluations/*.wanted",
-    "trials/*/training.json",
-)
-CHANGES += ("trials/*/checkpoint.pt", "trials/*/weights/*/card.json", "trials/*/evaluations/*.json", "tune/*")
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGINT twice": signal.SIGINT}
 VICTIMS = {"a trial": "ray::ImplicitFunc", "a worker": "ray::RayTrainWorker", "an actor": "ray::RolloutActor"}
-DAMAGED = {  # what is damaged, and whether only while no sweep runs, because a running one reads it all the time
-    "trials": ("trials/*/*.*", "trials/*/evaluations/*.*", "trials/*/weights/*/*"),
-    "cache": ("cache/*/*",),
-    "mlflow.db": ("mlflow.db",),
-}
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When a harm comes, counted from the start of the command."""
-
-    what: str  # "time", "line", "end" or a pattern of files
-    count: float  # how many of them. Of the undisturbed time, the share
-    delay: float = 0.0  # seconds
-
-    def __str__(self) -> str:
-        when = (
-            f"{self.count:.3f} of the time"
-            if self.what == "time"
-            else f"{self.what} {self.count:.0f} + {self.delay:.2f} s"
-        )
-        return "the end" if self.what == "end" else when
-
-
-@dataclass(frozen=True)
-class Harm:
-    """Something that happens to a sweep."""
-
-    kind: str
-    moment: Moment
-    dice: float  # chooses among several victims, from 0 to 1
-
-    def __str__(self) -> str:
-        return f"{self.kind} at {self.moment}"
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a round draws."""
-
-    profile: str
-    served: bool  # MLflow is a server
-    turns: list[list[Harm]]
-
-
-def draw(seed: int, number: int) -> Round:
-    """The round of this number."""
-    dice = random.Random(f"{seed} {number}")
-    profile, served = dice.choices([*PROFILES], (4, 2, 1, 2))[0], dice.random() < 0.3
-    kinds = ["SIGKILL of the driver", "SIGKILL of all", "SIGTERM", "SIGINT", "SIGINT twice", "second sweep"]
-    kinds += {
-        "rollout actors": ["SIGKILL of an actor", "SIGKILL of a trial"],
-        "two workers": ["SIGKILL of a worker"] * 2,
-    }.get(profile, ["SIGKILL of a trial"])
-    kinds += ["outage"] * 4 * served
-
-    def moment() -> Moment:
-        what = dice.choice(["time", "time", "line", *dice.sample(CHANGES, 2)])
-        if what == "time":
-            return Moment(what, dice.choice([dice.uniform(0, 0.2), dice.uniform(0, 1.1), dice.uniform(0.7, 1.1)]))
-        return Moment(what, dice.choice([1, 1, 2, 3, 4, 6]), dice.choice([0, dice.random() * 0.3, dice.random() * 2]))
-
-    def turn() -> list[Harm]:
-        harms = [Harm(dice.choice(kinds), moment(), dice.random()) for _ in range(dice.choice([1, 1, 2]))]
-        if dice.random() < 0.6:
-            what = dice.choice(["trials"] * 4 + ["cache"] * 2 + ["mlflow.db"] * (not served))
-            how = dice.choice(["flip", "cut", "empty", "lose"] if what != "mlflow.db" else ["cut", "empty", "lose"])
-            at = (
-                moment() if what == "trials" and dice.random() < 0.5 else Moment("end", 0)
-            )  # a running sweep has mapped the cache
-            harms.append(Harm(f"{how} {what}", at, dice.random()))
-        if dice.random() < 0.1:
-            harms.append(Harm("move DMM_HOME", Moment("end", 0), 0))
-        return harms
-
-    return Round(profile, served, [turn() for _ in range(dice.choice([1, 2, 2, 3]))])
 
 
 @dataclass
@@ -231,7 +140,7 @@ class Arena:
         driver, log = self.start("sweep", TOY, *self.words)
         commands = [(driver, log)]
         due: dict[Harm, Callable[[], bool]] = {
-            harm: self.clock(harm.moment, log) for harm in harms if harm.moment.what != "end"
+            harm: clock(harm.moment, self.home, log, self.seconds) for harm in harms if harm.moment.what != "end"
         }
         while driver.poll() is None and time.monotonic() - began < COMMAND_SECONDS:
             for harm in [harm for harm, is_due in due.items() if is_due()]:
@@ -252,34 +161,6 @@ class Arena:
         """Starts MLflow's server again after an outage."""
         if self.served_again:
             self.server, self.served_again = start_mlflow(self.place / "server", self.port), None
-
-    def clock(self, moment: Moment, log: Path) -> Callable[[], bool]:
-        """Whether a moment of the command that begins now has come."""
-        began, seen, counted, reached = time.monotonic(), self.state(moment.what), 0, None
-
-        def is_due() -> bool:
-            nonlocal seen, counted, reached
-            now = time.monotonic()
-            if moment.what == "time":
-                return now - began >= moment.count * self.seconds
-            if moment.what == "line":
-                counted = log.read_bytes().count(b"\n")
-            else:
-                state = self.state(moment.what)
-                counted, seen = counted + len(state.items() - seen.items()), state
-            if counted >= moment.count and reached is None:
-                reached = now
-            return reached is not None and now - reached >= moment.delay
-
-        return is_due
-
-    def state(self, pattern: str) -> dict[Path, int]:
-        """The files of a pattern, with the times of their last changes."""
-        found = {}
-        for path in self.home.glob(pattern):
-            with suppress(OSError):
-                found[path] = path.stat().st_mtime_ns
-        return found
 
     def strike(self, harm: Harm, driver: subprocess.Popen, commands: list) -> bool:
         """Does a harm. False if there is no victim yet."""
@@ -306,27 +187,9 @@ class Arena:
             if not victims:
                 return False
             self.sent.add(SIGNALS[how])
-        elif not self.damage(*harm.kind.split(), harm.dice):
+        elif not damage(self.home, *harm.kind.split(), harm.dice):
             return False
         self.soak.struck[harm.kind] += 1
-        return True
-
-    def damage(self, how: str, what: str, dice: float) -> bool:
-        """Damages a file. False if there is none."""
-        files = sorted(path for pattern in DAMAGED[what] for path in self.home.glob(pattern) if path.is_file())
-        if not files:
-            return False
-        chosen = random.Random(dice)
-        path = chosen.choice(files)
-        with suppress(FileNotFoundError):  # the sweep was faster
-            data = bytearray(path.read_bytes())
-            if how == "lose":
-                path.unlink()
-            elif how == "flip" and data:
-                data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
-            if how != "lose":
-                path.write_bytes(data if how == "flip" else data[: len(data) // 2] if how == "cut" else b"")
-        print(f"    {how} {path.relative_to(self.home)}", flush=True)
         return True
 
     def finish(self) -> None:

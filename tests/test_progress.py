@@ -8,19 +8,14 @@ from dataclasses import replace
 
 import pytest
 from helpers import handmade_results as handmade
-from helpers.reacher import REACHER, SMALL, TINY
 
 from dmm.base.lock import hold
 from dmm.base.paths import home
-from dmm.config import Column, Row, Table
 from dmm.schema import Status
-from dmm.sweeps import progress, sweep
-from dmm.sweeps.profile import Profile
+from dmm.sweeps import progress
 from dmm.sweeps.progress import MLFLOW_RETRY_SECONDS, SweepProgress
 from dmm.tracking.mlflow_store import TrackingError
-from dmm.trials.run import blank_returns
-from dmm.trials.storage import evaluation_lock, returns_path, training_path, write_checked
-from dmm.trials.train import blank_training, provenance_here, training_data
+from dmm.trials.storage import evaluation_lock, returns_path
 
 TRIALS = handmade.TABLE.trials()
 
@@ -157,24 +152,15 @@ def test_a_second_interrupt_ends_the_wait_for_a_process_and_loses_no_result(cloc
     assert store.taken[TRIALS[0].returns_id][0] == "finished" and not found.unsent
 
 
-def test_an_interrupt_before_tune_starts_marks_trials_as_stopped(reacher_file, monkeypatch):
-    store, column = Store(), Column(task=REACHER, dataset=f"d4rl:{reacher_file}", label="reacher-random")
-    table = Table(name="tiny", title="Tiny", rows=(Row(label="DT", arch="dt", overrides=SMALL),), columns=(column,),
-                  seeds=(0,), protocol=TINY)  # fmt: skip
-    (trial,) = table.trials()
-    write_checked(returns_path(trial), blank_returns(trial, provenance_here(trial, "cpu")))
-    write_checked(training_path(trial), blank_training(trial, training_data(trial)))
-
-    def send_and_interrupt(self):
-        with hold(evaluation_lock(trial), "trial"):
-            self.push(trial.returns_id)
-        assert store.taken[trial.returns_id][0] == "running"
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sweep, "Recorder", lambda uri: store)
-    monkeypatch.setattr(SweepProgress, "start", send_and_interrupt)
-    assert sweep.sweep(table, Profile(name="one"), say=[].append).left == 1
-    assert store.taken[trial.returns_id][0] == "stopped"
+def test_a_run_that_a_killed_sweep_left_does_not_seem_to_run_when_the_next_sweep_starts(clock):
+    """The next sweep may end before it comes to the trial."""
+    store = Store()
+    found, _ = start(store, TRIALS[:2])
+    for trial in TRIALS[:2]:
+        write(trial, "running", update=10)
+    with hold(evaluation_lock(TRIALS[1]), "another table"):
+        assert found.start() == TRIALS[:2]
+    assert [store.taken[trial.returns_id] for trial in TRIALS[:2]] == [("stopped", 10), ("running", 10)]
 
 
 def test_a_process_that_does_not_end_is_named(clock):

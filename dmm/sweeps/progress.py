@@ -62,8 +62,9 @@ class SweepProgress:
 
     def start(self) -> list[Trial]:
         """Reads the results of earlier sweeps. Returns the trials that are not finished."""
+        self.recorder.keep_only(self.table)
         for trial_id in self.trials:
-            self.push(trial_id)
+            self.push(trial_id, load_status)  # a killed sweep may have left a run that seems to be running
             if self.status.statuses[trial_id] != "finished":
                 self.status.set(trial_id, "pending")
         pending = [trial for trial_id, trial in self.trials.items() if self.status.statuses[trial_id] == "pending"]
@@ -76,10 +77,10 @@ class SweepProgress:
             )
         ]
 
-    def push(self, trial_id: str) -> None:
+    def push(self, trial_id: str, load: Callable[[Trial], TrialResult | None] = load_result) -> None:
         """Reads a trial's files, if there are any, and sends the result to MLflow."""
         try:
-            found, training = load_result(self.trials[trial_id]), load_training(self.trials[trial_id])
+            found, training = load(self.trials[trial_id]), load_training(self.trials[trial_id])
         except (OSError, ValueError) as error:  # storage is away, or the file is damaged. The trial itself will fail
             return self.say(f"{trial_folder(self.trials[trial_id])}: {error}")
         if found is not None:

@@ -75,14 +75,13 @@ def sweep(
             check(trial)
         for source, overrides in {(trial.source, trial.overrides): None for trial in trials if trial.source}:
             require(source, dict(overrides))
-        recorder.keep_only(table)
         progress = SweepProgress(table, trials, recorder, say)
+        pending = progress.start()
+        say(
+            f"{table.name}: {counted(len(trials), 'trial')}, {len(trials) - len(pending)} of them finished before; "
+            f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
+        )
         try:
-            pending = progress.start()
-            say(
-                f"{table.name}: {counted(len(trials), 'trial')}, {len(trials) - len(pending)} of them finished before; "
-                f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
-            )
             if pending:
                 run_tune(pending, profile, progress, retrain)
         except KeyboardInterrupt:
@@ -98,6 +97,8 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
     os.environ |= QUIET
     for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # it logs a traceback for each failed try, and SweepProgress has a line for that
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     import ray
     from ray import tune
 
@@ -159,6 +160,11 @@ def stop_at_sigterm() -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
+def last_line(trial) -> str:
+    """What Tune knows of a trial's error, without the traceback."""
+    return str(trial.get_error()).strip().splitlines()[-1]
+
+
 def callback(progress: SweepProgress):
     """A callback that passes Tune's events to SweepProgress."""
     from ray import tune
@@ -176,9 +182,11 @@ def callback(progress: SweepProgress):
             progress.push(trial.config["trial"])
             progress.line()
 
+        def on_trial_recover(self, iteration, trials, trial, **info):
+            progress.say(f"{progress.name(trial.config['trial'])} goes on after an error: {last_line(trial)}")
+
         def on_trial_error(self, iteration, trials, trial, **info):
-            last = str(trial.get_error()).strip().splitlines()[-1]
-            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last}")
+            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last_line(trial)}")
             progress.line()
 
     return PassEvents()
