@@ -5,7 +5,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dmm.models import SHIPPED, build_model, count_parameters, distribution, entry_points, find_model, list_models
+from dmm.architectures import SHIPPED, build_model, distribution, entry_points, find_model, list_models
+from dmm.models import count_parameters
 from dmm.tasks import find_task
 
 

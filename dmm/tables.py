@@ -11,13 +11,16 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.resources import files
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from dmm.base.errors import unknown_name
+from dmm.base.errors import raise_interrupt, unknown_name
 
 if TYPE_CHECKING:  # the names of tables must be found fast, for the shell
     import dmm.config
+
+REGISTERED: dict[str, Path] = {}  # Gymnasium's id of an environment -> the table's file that registered it
 
 
 def shipped() -> Path:
@@ -36,8 +39,13 @@ def tables() -> dict[str, Path]:
     """All tables by name."""
     found = {}
     for folder in reversed(folders()):
-        found |= {path.stem: path for path in sorted(folder.glob("*.py")) if "TABLE" in path.read_text()}
+        found |= {path.stem: path for path in sorted(folder.glob("*.py")) if _has_table(path)}
     return found
+
+
+def _has_table(path: Path) -> bool:
+    """Whether a file names a table. It can have any bytes."""
+    return path.is_file() and b"TABLE" in path.read_bytes()
 
 
 def find_table(name: str) -> "dmm.config.Table":
@@ -47,6 +55,10 @@ def find_table(name: str) -> "dmm.config.Table":
     """
     if name.endswith(".py"):
         return read_table(Path(name))
+    if "/" in name or name.startswith("."):
+        raise ValueError(
+            f"no table at {name}; the path of a table ends in .py, and --budget and --source take what may follow a name"
+        )
     base, *suffixes = name.split(".")
     if base not in tables():
         raise unknown_name("table", base, tables(), "tune_spaces")
@@ -61,8 +73,8 @@ def find_table(name: str) -> "dmm.config.Table":
 
 def read_table(path: Path) -> "dmm.config.Table":
     """The TABLE of a file. Raises ValueError if the file is absent or wrong."""
+    from dmm.architectures import table_file
     from dmm.config import Table
-    from dmm.models import table_file
 
     if not path.is_file():
         raise ValueError(f"no table at {path}; a table is a Python file that defines TABLE")
@@ -72,10 +84,12 @@ def read_table(path: Path) -> "dmm.config.Table":
     sys.modules[spec.name] = module
     reading = table_file.set(path)  # paths of models are relative to its folder
     try:
-        with imports_of_a_table(path.resolve().parent):
+        with imports_of_a_table(path.resolve().parent) as neighbours, registrations(path.resolve(), neighbours):
             spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise_interrupt(error)
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"{place_of(error, path)}: {kind}{error}") from error
     finally:
         table_file.reset(reading)
     table = getattr(module, "TABLE", None)
@@ -84,9 +98,24 @@ def read_table(path: Path) -> "dmm.config.Table":
     return table
 
 
+def place_of(error: BaseException, path: Path) -> str:
+    """The file and line of a table, or of a module beside it, that raised an error: `my/table.py:12`.
+
+    The line is unknown if the table's file itself cannot be read.
+    """
+    places = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno))
+    own = [path.resolve().parent, *folders()]
+    for file, line in reversed(places):
+        if file.is_file() and file.resolve().parent in own:
+            return f"{path if file.resolve() == path.resolve() else file}:{line}"
+    return str(path)
+
+
 @contextmanager
-def imports_of_a_table(folder: Path) -> Iterator[None]:
-    """Makes `tune_spaces` and the modules of a table's folder importable, until the context ends.
+def imports_of_a_table(folder: Path) -> Iterator[set[str]]:
+    """Makes `tune_spaces` and the modules of a table's folder importable, until the context ends. Gives their names.
 
     So two tables may have neighbours of the same name. Other modules of such a name are removed first and restored
     afterwards. Modules of the standard library and installed modules stay, so a neighbour of the same name is not imported.
@@ -99,11 +128,31 @@ def imports_of_a_table(folder: Path) -> Iterator[None]:
     before = _take_out(names | {"tune_spaces"})
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        yield names
     finally:
         sys.meta_path.remove(finder)
         _take_out(names | {"tune_spaces"})
         sys.modules.update(before)
+
+
+@contextmanager
+def registrations(path: Path, neighbours: set[str]) -> Iterator[None]:
+    """Notes the environments that a table's file registers, so that workers can load the file too.
+
+    The class of an environment is imported here if it is in a module beside the table, because later it cannot be.
+    """
+    if importlib.util.find_spec("gymnasium") is None:  # a GPU host needs none
+        yield
+        return
+    from gymnasium.envs.registration import load_env_creator, registry
+
+    before = dict(registry)
+    yield
+    for name, spec in registry.items():
+        if before.get(name) is not spec:
+            REGISTERED[name] = path
+            if isinstance(spec.entry_point, str) and spec.entry_point.partition(":")[0].split(".")[0] in neighbours:
+                spec.entry_point = load_env_creator(spec.entry_point)
 
 
 class _TableImports(MetaPathFinder):

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from dmm import catalogue
-from dmm.models import find_model, list_models
+from dmm.architectures import find_model, list_models
 
 
 @pytest.mark.parametrize("arch", list_models())

@@ -7,10 +7,10 @@ import torch
 from helpers.broken_models import BROKEN, HEAD, SEES, recurrent
 
 import dmm
+from dmm.architectures import resolve
 from dmm.contract import HARD_RULES, RULES, check, check_rule, learning, require, running
 from dmm.contract.subject import Subject
 from dmm.contract.writing import write_model
-from dmm.models import resolve
 
 
 @pytest.fixture

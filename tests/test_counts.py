@@ -6,7 +6,8 @@ import random
 import pytest
 from helpers.spaces import box
 
-from dmm.models import build_model, count_parameters, find_model
+from dmm.architectures import build_model, find_model
+from dmm.models import count_parameters
 
 HOPPER, WALKER, ANT, ANTMAZE, KITCHEN = (11, 3), (17, 6), (27, 8), (29, 8), (60, 9)
 

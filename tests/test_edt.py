@@ -10,10 +10,10 @@ import torch
 from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
+from dmm.architectures import build_model, make_config
 from dmm.batch import Batch
 from dmm.config import Row, Trial
 from dmm.layers import Attention
-from dmm.models import build_model, make_config
 from dmm.rollouts.history import StateStatistics, WindowedHistory
 from dmm.tasks import find_task
 from dmm.training.fit import fit

@@ -11,6 +11,7 @@ from helpers.spaces import box
 from torch import nn
 from torch.testing import assert_close
 
+from dmm.architectures import build_model, list_models
 from dmm.batch import Batch
 from dmm.config import Training
 from dmm.data import windows as data_windows
@@ -30,7 +31,7 @@ from dmm.layers import (
     attention_bias,
 )
 from dmm.layers.dropout import keyed_dropout
-from dmm.models import DecisionModel, build_model, list_models
+from dmm.models import DecisionModel
 from dmm.models.metamamba import LinearMixer
 from dmm.training.fit import fit, init_model, init_optimizer, make_update
 from dmm.trials.train import dataset

@@ -15,10 +15,10 @@ from helpers.foreign import GRU, HELPERS, write, write_gru
 from helpers.reacher import REACHER, parts
 
 from dmm import models
+from dmm.architectures import build_model, find_model, resolve
 from dmm.base.source_code import PREFIX, SourceCode
 from dmm.config import Row, Trial, grid
-from dmm.models import ModelSource, find_model, resolve
-from dmm.schema import from_json, to_json
+from dmm.schema import ModelSource, from_json, to_json
 from dmm.tables import find_table
 from dmm.trials.run import run
 from dmm.trials.storage import read_checked, write_checked
@@ -110,7 +110,7 @@ def test_local_imports_are_carried_and_work_without_the_files(layout, tmp_path):
     found = trial(path)
     shutil.rmtree(tmp_path)
     assert {name for name, _ in found.source.code.files} == set(LAYOUTS[layout])
-    model = models.build_model(found.source, {"width": 4}, REACHER.spaces, 4)
+    model = build_model(found.source, {"width": 4}, REACHER.spaces, 4)
     assert model.head[0].in_features == 4 and not {"gru", "mine", "nets"} & set(sys.modules)
 
 
@@ -131,7 +131,7 @@ def test_two_files_with_helpers_of_one_name_live_in_one_process(tmp_path):
     heads = []
     for name in ("one", "two", "one"):
         source = trial(tmp_path / name / "gru.py").source
-        heads.append(type(models.build_model(source, {}, REACHER.spaces, 4).head[1]).__name__)
+        heads.append(type(build_model(source, {}, REACHER.spaces, 4).head[1]).__name__)
     assert heads == ["Tanh", "Sigmoid", "Tanh"]
 
 
@@ -160,7 +160,7 @@ def test_tracebacks_and_inspect_show_the_text(tmp_path):
     source = trial(write_gru(tmp_path, helpers=HELPERS.replace("return nn", "raise KeyError('me'); return nn"))).source
     shutil.rmtree(tmp_path)
     with pytest.raises(KeyError) as caught:
-        models.build_model(source, {}, REACHER.spaces, 4)
+        build_model(source, {}, REACHER.spaces, 4)
     text = "".join(traceback.format_exception(caught.value))
     assert "helpers.py" in text and "raise KeyError('me')" in text and "self.head = head(" in text
     assert "class GRU(DecisionModel)" in inspect.getsource(find_model(source))

@@ -6,8 +6,8 @@ import pytest
 from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
+from dmm.architectures import list_models
 from dmm.config import Trial
-from dmm.models import list_models
 from dmm.training.fit import fit
 
 GOLDEN = {

@@ -13,8 +13,8 @@ from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
 from dmm import kernels
+from dmm.architectures import list_models
 from dmm.config import Trial
-from dmm.models import list_models
 from dmm.training.fit import fit
 
 pytestmark = pytest.mark.gpu

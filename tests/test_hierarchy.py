@@ -12,11 +12,11 @@ from test_parity import copy_transformer, linear, mamba_twin, norm
 from torch import nn
 
 import dmm.models.hdt
+from dmm.architectures import build_model
 from dmm.base.seeds import derive_seed
 from dmm.config import Trial
 from dmm.data.windows import read_windows, sample_batch
 from dmm.layers import attention_bias
-from dmm.models import build_model
 from dmm.rollouts.history import StateStatistics, WindowedHistory
 from dmm.training.fit import fit, init_model
 from tune_spaces.protocols import CORREIA, CORREIA_HDT

@@ -11,9 +11,9 @@ import pytest
 from helpers.foreign import GRU, HELPERS, write
 from helpers.reacher import REACHER, parts
 
-from dmm import catalogue, models
+from dmm import architectures, catalogue
+from dmm.architectures import build_model, find_model, list_models, resolve
 from dmm.config import Trial
-from dmm.models import build_model, find_model, list_models, resolve
 
 ALONE = GRU.replace("from helpers import head", "head = nn.Linear")  # imports no file
 STRAY = "from stray_helper import SCALE\n" + ALONE
@@ -40,12 +40,12 @@ def installed(tmp_path, monkeypatch):
         })  # fmt: skip
         if str(folder) not in sys.path:
             monkeypatch.syspath_prepend(folder)
-        models.entry_points.cache_clear()
+        architectures.entry_points.cache_clear()
         find_model.cache_clear()
         return folder
 
     yield install
-    models.entry_points.cache_clear()
+    architectures.entry_points.cache_clear()
     find_model.cache_clear()
 
 
@@ -61,7 +61,7 @@ def test_an_installed_package_offers_an_architecture(installed, value):
     second = trial("gru")
     assert second.source.code == first.source.code and second.weights_id != first.weights_id
     assert second.model is first.model
-    assert [offer.name for offer in models.entry_points()] == ["gru"] and "gru" not in models.list_models()
+    assert [offer.name for offer in architectures.entry_points()] == ["gru"] and "gru" not in list_models()
 
 
 def test_a_single_file_offers_an_architecture(installed):
@@ -109,7 +109,7 @@ def test_a_broken_offer_stops_no_other_name(installed, value, said):
 
 def test_list_prints_the_error_of_a_broken_offer_in_its_line(installed):
     folder = installed("nets.gru:Nope", name="broken")
-    root = Path(models.__file__).parents[2]
+    root = Path(architectures.__file__).parents[1]
     env = {**os.environ, "PYTHONPATH": f"{root}:{folder}"}
     for extra in ((), ("--models",)):
         done = subprocess.run([sys.executable, "-m", "dmm", "list", *extra], env=env, capture_output=True, text=True)

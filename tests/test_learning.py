@@ -9,10 +9,10 @@ from helpers.models import CASES
 from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
+from dmm.architectures import find_model, list_models
 from dmm.config import Trial
 from dmm.data.trajectories import assemble
 from dmm.data.windows import sample_batch
-from dmm.models import find_model, list_models
 from dmm.tasks import find_task
 from dmm.training.fit import fit, init_model
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.models import EVERY, SMALL, SPACES, K, batch, make
 
+from dmm.architectures import build_model, list_models, make_config
 from dmm.contract import RULES, check_rule
 from dmm.contract.subject import Subject, as_tuple
-from dmm.models import build_model, list_models, make_config
 
 
 def predict(model, data) -> torch.Tensor:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner, Result
 
+from dmm.architectures import find_model, resolve
 from dmm.cli import models
 from dmm.cli.models import parse_overrides
 from dmm.contract import RULES
 from dmm.contract.subject import Subject
 from dmm.contract.writing import write_model
-from dmm.models import find_model, resolve
 
 
 @pytest.fixture

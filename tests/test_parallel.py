@@ -10,8 +10,8 @@ from helpers.models import batch
 from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
+from dmm.architectures import list_models
 from dmm.config import Trial
-from dmm.models import list_models
 from dmm.training import ddp
 from dmm.training.fit import fit
 from dmm.training.state import TrainingState

@@ -7,7 +7,8 @@ import torch
 from helpers.models import SMALL, SPACES, K, batch, make
 from helpers.spaces import box
 
-from dmm.models import acting_config, build_model, find_model, list_models, make_config, training_config
+from dmm.architectures import build_model, find_model, list_models, make_config
+from dmm.models import acting_config, training_config
 
 
 @pytest.mark.parametrize(

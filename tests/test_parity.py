@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from helpers.spaces import box
 from torch import nn
 
+from dmm.architectures import build_model, find_model
 from dmm.batch import Batch
 from dmm.kernels import ssd
 from dmm.kernels.scan import reference
 from dmm.layers import ConvMixer, SelectiveSSM
-from dmm.models import build_model, find_model
 from dmm.models.metamamba import HeadedSSM, LinearMixer
 
 transformers = pytest.importorskip("transformers")

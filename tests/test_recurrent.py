@@ -9,8 +9,8 @@ from helpers.reacher import REACHER, parts
 
 import dmm.models.attention_ssm
 import dmm.models.dt
+from dmm.architectures import build_model, find_model
 from dmm.batch import Batch, RecurrentState
-from dmm.models import build_model, find_model
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import rollout
 from dmm.training.fit import init_model

@@ -12,9 +12,9 @@ from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 from scipy.special import erf
 
+from dmm.architectures import build_model
 from dmm.config import Trial
 from dmm.kernels.s4 import diagonalised, hippo, parallel, reference, resume
-from dmm.models import build_model
 from dmm.models.ds4 import DYNAMICS
 from dmm.training.fit import fit
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from dmm import data, models, tables
+from dmm import architectures, data, tables
 from dmm.data.trajectories import Trajectories
 from dmm.tasks import TASKS
 
 
 def list_models() -> list[str]:
     """Names of all architectures: those that ship with dmm, and those of installed packages."""
-    return sorted({*models.list_models(), *(offer.name for offer in models.entry_points())})
+    return sorted({*architectures.list_models(), *(offer.name for offer in architectures.entry_points())})
 
 
 def list_tasks() -> list[str]:

@@ -14,12 +14,13 @@ from dmm.api.names import dataset_ids
 from dmm.api.policy import Policy, one_thread
 from dmm.api.results import evaluation_rows
 from dmm.api.trained import TrainedModel, check_device, choose_update, load_folder
+from dmm.architectures import resolve
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value
 from dmm.config import BUDGETS, Protocol, Row, Target, Trial
 from dmm.config.protocol import EVALUATION, TRAINING
 from dmm.contract import require
-from dmm.models import DecisionModel, resolve
+from dmm.models import DecisionModel
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
 from dmm.trials.progress import run_with_bar

@@ -1,4 +1,4 @@
-"""The error for a wrong name. It contains the given name, the known names and the name that was likely meant."""
+"""The error for a wrong name, with the name that was likely meant. Ctrl-C that a library has turned into another error."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -13,3 +13,12 @@ def unknown_name(kind: str, given: str, known: Iterable[str], where: str = "") -
     has_commas = any("," in name for name in known)
     names = ", ".join(map(repr, known) if has_commas else known) or "none"
     return ValueError(f"unknown {kind} {given!r}; {place} {names}.{meant}")
+
+
+def raise_interrupt(error: BaseException) -> None:
+    """Raises KeyboardInterrupt if it caused this error. At an import, libraries in C++ turn Ctrl-C into an ImportError."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        cause = cause.__cause__ or cause.__context__

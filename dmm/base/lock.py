@@ -19,6 +19,8 @@ from dmm.base.checksums import dump_json, load_json
 from dmm.base.paths import write_atomic
 
 POLL_SECONDS = 0.5  # between two tries to get a lock
+HELD_SECONDS = 2  # after which a lock counts as held, because `is_held` holds it for a moment
+OnWait = Callable[[str], None]  # called with what is awaited and who holds it, and with "" when the wait is over
 
 
 class Held(ValueError):
@@ -77,27 +79,36 @@ def user() -> str:
         return str(os.getuid())
 
 
+def print_wait(whom: str) -> None:
+    """The OnWait of a process that has a terminal or a log."""
+    if whom:
+        print(f"{whom}; waiting", flush=True)
+
+
 @contextmanager
-def hold(
-    path: Path, what: str, *, wait: bool = False, say: Callable[[str], None] = print
-) -> Iterator[Callable[[], None]]:
+def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Callable[[], None]]:
     """Holds a lock for the block. Gives a function that raises LockLost once another process has taken the lock.
 
-    If another process holds it, this one raises Held with the holder's name. With `wait` it prints the name and waits.
+    If another process holds it, this one raises Held with the holder's name. With `wait` it tells the name and waits.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
+    told = ""
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=HELD_SECONDS, poll_interval=POLL_SECONDS if told else 0.05)
+        except Timeout:
+            whom = f"{what} is run by {describe(path)}"
+            if wait is None:
+                raise Held(whom) from None
+            if whom != told:  # the first holder, or the next one
+                wait(whom)
+                told = whom
     try:
-        lock.acquire(timeout=2)  # `is_held` holds the lock for a moment
-    except Timeout:
-        taken = f"{what} is run by {describe(path)}"
-        if not wait:
-            raise Held(taken) from None
-        say(f"{taken}; waiting")
-        lock.acquire(poll_interval=POLL_SECONDS)
-    try:
+        if told and wait:
+            wait("")
         me = Holder(
             token=uuid.uuid4().hex,
             user=user(),

@@ -60,7 +60,7 @@ def profiles() -> list[str]:
 
 def architectures() -> list[str]:
     """The names of the architectures that ship with dmm or are installed."""
-    from dmm.models import entry_points, list_models
+    from dmm.architectures import entry_points, list_models
 
     return [*list_models(), *(offer.name for offer in entry_points())]
 

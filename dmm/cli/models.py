@@ -38,9 +38,9 @@ def check(
 
     Example: `dmm check ./gru.py --set width=32`
     """
+    from dmm.architectures import resolve
     from dmm.contract import RULES, check
     from dmm.contract.subject import Subject
-    from dmm.models import resolve
 
     name, source = resolve(model)
     subject = Subject(source or name, parse_overrides(set_ or ()))
@@ -95,7 +95,8 @@ def describe(subject: "Subject", given: str) -> str:
     """What a model is: its class, Config, size on Hopper, and what it declares."""
     from dataclasses import asdict
 
-    from dmm.models import build_model, count_parameters
+    from dmm.architectures import build_model
+    from dmm.models import count_parameters
     from dmm.tasks import find_task
 
     kind, size = (

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from dmm.architectures import make_config
 from dmm.contract.subject import RuleBroken, Subject, as_tuple, words
 from dmm.layers.dropout import keyed_dropout
-from dmm.models import DecisionModel, acting_config, make_config
+from dmm.models import DecisionModel, acting_config
 
 MEMORISED = 0.9  # a batch is memorised when its loss has fallen by this share of the first loss
 UPDATES = 200  # of memorising, at most

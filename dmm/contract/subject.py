@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dmm.architectures import build_model, find_model, make_config
 from dmm.batch import Batch, Spaces
 from dmm.data.windows import NEEDS
 from dmm.layers import Dropout
-from dmm.models import DecisionModel, build_model, find_model, make_config
+from dmm.models import DecisionModel
 
 # state and action dimensions, and the context length. They differ, so that no axis can be mistaken for another
 S, A, K = 5, 3, 6

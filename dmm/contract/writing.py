@@ -6,7 +6,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from dmm.models import list_models
+from dmm.architectures import list_models
 
 
 def write_model(name: str, folder: Path) -> Path:

@@ -100,6 +100,11 @@ class SweepProgress:
         if self.away_since is None or time.monotonic() - self.away_since > MLFLOW_RETRY_SECONDS:
             self.send()
 
+    def waits(self, trial_id: str, whom: str) -> None:
+        """Takes whom a running trial waits for. "" if it waits no longer."""
+        self.status.set(trial_id, "waiting" if whom else "running")
+        self.say(f"{self.name(trial_id)} waits: {whom}" if whom else f"{self.name(trial_id)} waits no longer")
+
     def send(self) -> None:
         """Sends results to MLflow until one fails. A result that fails is kept and sent again later."""
         while self.unsent:
@@ -151,7 +156,7 @@ class SweepProgress:
         with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
             self.wait_for_ends()
         for trial_id, status in self.status.statuses.items():
-            if status in ("pending", "running"):
+            if status in ("pending", "running", "waiting"):
                 with suppress(OSError, ValueError):
                     # Tune may not have passed on its last result, even if it is finished
                     if found := load_status(self.trials[trial_id]):

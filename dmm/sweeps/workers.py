@@ -5,6 +5,8 @@ another order. If a worker of a group dies, the group ends and Tune tries the tr
 checkpoint.
 """
 
+import platform
+
 import ray
 
 from dmm.config import Trial
@@ -31,22 +33,27 @@ RETRYABLE_ERRORS = (OSError, MemoryError, RuntimeError, ray.exceptions.RayError)
 def train_trial(
     config: dict[str, str], trials: dict[str, Trial], profile: Profile, place: Place, retrain: bool = False
 ) -> None:
-    """Tune's trainable: runs the trial whose second id is config["trial"]. It reports after each checkpoint.
+    """Tune's trainable: runs the trial whose second id is config["trial"]. It reports checkpoints, and for whom it waits.
 
     A trial that would fail again in the same way is marked as failed and ends. Only other errors reach Tune, which retries.
     """
     from ray import tune  # not before the driver has silenced it
 
-    place.enter()
     trial = trials[config["trial"]]
+    try:
+        place.enter()
+    except ValueError as error:
+        result = fail(trial, f"node {platform.node()}: {error}")
+        return tune.report({"trial": trial.returns_id, "update": result.update})
     check_code(trial, config["trial"])  # otherwise the driver would wait for a result that has another id
-    pool = RolloutPool(profile.rollout_actors) if profile.rollout_actors and not profile.group else None
+    pool = RolloutPool(profile.rollout_actors, place) if profile.rollout_actors and not profile.group else None
     try:
         result = run(
             trial,
             roll=pool or rollout_in_process,
             device=profile.device,
             on_progress=lambda result: tune.report({"trial": trial.returns_id, "update": result.update}),
+            wait=lambda whom: tune.report({"trial": trial.returns_id, "waits for": whom}),
             execute=execute_in_group(profile) if profile.group else None,
             keep=profile.keep,
             retrain=retrain,

@@ -277,7 +277,7 @@ class Recorder:
         The tag is part of the same request, so no run is ever without it.
         """
         runs = self._stored()
-        with hold(home() / "mlflow.lock", "MLflow", wait=True, say=lambda text: None):
+        with hold(home() / "mlflow.lock", "MLflow", wait=lambda whom: None):
             runs |= self._search(f"tags.`dmm.returns_id` = '{result.id}'")
             if result.id not in runs:
                 tags = {"dmm.returns_id": result.id, "dmm.weights_id": result.training.weights_id}

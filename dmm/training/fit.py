@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from dmm.architectures import build_model
 from dmm.base.seeds import derive_seed
 from dmm.config import Training, Trial
 from dmm.data.trajectories import Trajectories
 from dmm.data.windows import sample_batch
 from dmm.layers.dropout import keyed_dropout
-from dmm.models import DecisionModel, build_model, count_parameters
+from dmm.models import DecisionModel, count_parameters
 from dmm.schema import LossPoint, TrainingProgress
 from dmm.training import ddp
 from dmm.training.cuda_graph import capture_cuda_graph

@@ -22,10 +22,11 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from dmm.architectures import build_model
 from dmm.base.lock import hold
 from dmm.base.paths import aside, write_atomic
 from dmm.config import Trial
-from dmm.models import DecisionModel, build_model
+from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
 from dmm.trials.storage import (
@@ -154,9 +155,7 @@ def note_path(trial: Trial) -> Path:
 @contextmanager
 def hold_notes(trial: Trial) -> Iterator[None]:
     """Holds the notes of a trial for a moment, so that no weights are deleted while an evaluation notes that it wants them."""
-    with hold(
-        trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=True, say=lambda line: None
-    ):
+    with hold(trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=lambda whom: None):
         yield
 
 

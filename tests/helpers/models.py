@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from dmm.architectures import build_model, find_model, list_models
 from dmm.contract.subject import SPACES as SPACES
 from dmm.contract.subject import A as A
 from dmm.contract.subject import K, random_batch
 from dmm.contract.subject import S as S
-from dmm.models import build_model, find_model, list_models
 
 batch = random_batch
 SMALL = {"width": 16}
