@@ -269,6 +269,7 @@ def run(soak: Soak, seed: int, number: int) -> bool:
 
 def main() -> None:
     """Runs rounds until the time is over, or one round. Exit code 1 if one fails."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a script's background it is ignored, also by commands
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
