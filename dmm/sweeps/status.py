@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dmm.base.errors import explain
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.progress_bar import spell_duration
@@ -144,7 +145,7 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
     if uri:
         from dmm.tracking.mlflow_store import Recorder
 
-        found = Recorder(uri).summaries(table)
+        found = Recorder(uri, must_write=False).summaries(table)
         where = f"as recorded in {masked(uri)}"
     else:
         found = {}
@@ -154,9 +155,9 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
                     found[trial_id] = result
                 elif training := load_training(trial):
                     status.record_training(trial_id, training)
-            except ValueError as error:  # a damaged file
+            except (OSError, ValueError) as error:  # this user may not read a file, or it is damaged
                 status.set(trial_id, "failed")
-                problems[trial_id] = str(error)
+                problems[trial_id] = explain(error) if isinstance(error, OSError) else str(error)
         lock = table_lock(table)
         free = not is_held(lock)
         where = f"{'no sweep of it is running' if free else f'swept by {describe(lock)}'}, in {home()}"

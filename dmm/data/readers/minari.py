@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dmm.base.errors import unknown_name
+from dmm.base.paths import expand
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
@@ -17,7 +18,7 @@ PREFIXES = ("minari",)
 
 def root() -> Path:
     """Minari's own folder."""
-    return Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser().resolve()
+    return expand(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets"))
 
 
 def folder(dataset_id: str) -> Path:
