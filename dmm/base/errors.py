@@ -50,5 +50,7 @@ def explain(error: OSError) -> str:
             with suppress(OSError):
                 found = place.stat()
                 owner = f"belongs to {user_name(found.st_uid)} ({stat.filemode(found.st_mode)})"
-                return f"{reason}. {'It' if place == path else place} {owner}, and this user is {user_name(os.geteuid())}"
+                return (
+                    f"{reason}. {'It' if place == path else place} {owner}, and this user is {user_name(os.geteuid())}"
+                )
     return reason

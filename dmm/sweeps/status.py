@@ -15,7 +15,7 @@ from dmm.base.secrets import masked
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
-from dmm.trials.storage import load_status, load_training, table_lock
+from dmm.trials.storage import load_failures, load_status, load_training, table_lock
 
 STATUSES = ("finished", "running", "failed", "stopped", "pending")
 
@@ -140,6 +140,7 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
     `again` is the command that continues the sweep.
     """
     status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
+    unwritten: dict[str, str] = {}  # trial -> why it failed, where its own files do not say it
     free = False  # whether it is known that no process sweeps the table
     found: Mapping[str, TrialResult | TrialSummary]
     if uri:
@@ -158,13 +159,17 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
             except (OSError, ValueError) as error:  # this user may not read a file, or it is damaged
                 status.set(trial_id, "failed")
                 problems[trial_id] = explain(error) if isinstance(error, OSError) else str(error)
-        lock = table_lock(table)
+        lock, unwritten = table_lock(table), load_failures(table)
         free = not is_held(lock)
         where = f"{'no sweep of it is running' if free else f'swept by {describe(lock)}'}, in {home()}"
     for trial_id, result in found.items():
         status.record(trial_id, result)
         if result.status == "failed":
             problems[trial_id] = result.error or ""
+    for trial_id, reason in unwritten.items():
+        if status.statuses.get(trial_id) in ("pending", "stopped"):
+            status.set(trial_id, "failed")
+            problems[trial_id] = reason
     if free and again and status.count["finished"] < len(status.trials):
         where += f"; this continues it: {again}"
     names, lines = table.names(), [status.line(), status.stage_line()]

@@ -69,9 +69,7 @@ class Recorder:
     which this user has no right to write. Then `unwritable` says why nothing can be sent.
     """
 
-    def __init__(
-        self, uri: str | None = None, say: Callable[[str], None] = print, must_write: bool = True
-    ) -> None:
+    def __init__(self, uri: str | None = None, say: Callable[[str], None] = print, must_write: bool = True) -> None:
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
         self.uri, self._say = masked(uri), say
         self._runs: dict[str, StoredRun] | None = None
