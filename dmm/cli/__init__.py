@@ -65,7 +65,7 @@ def main() -> None:
     """
     try:
         code = app(prog_name="dmm", standalone_mode=False)
-        sys.stdout.flush()
+        print(end="", flush=True)  # here, so that an error is a line too
     except typer.TyperException as error:
         mistakes.end(mistakes.usage(error))
     except ValueError as error:

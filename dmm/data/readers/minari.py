@@ -3,6 +3,7 @@
 Nothing is downloaded.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def read(dataset_id: str) -> Trajectories:
     where, file = f"{dataset_id}: {path(dataset_id)}", path(dataset_id)
     if file.suffix == ".hdf5":
         open_contained(file).close()
+    with faults(where):
+        metadata = json.loads((folder(dataset_id) / "data" / "metadata.json").read_bytes())
+        lost = [key for key in ("observation_space", "action_space") if key not in metadata]
+    if lost and not metadata.get("env_spec"):
+        raise ValueError(f"{where} cannot be read. Its metadata.json has no {lost[0]}, and no env_spec in its place")
     with faults(where):
         storage = MinariStorage.read(folder(dataset_id) / "data")
         steps, spaces = storage.total_steps, (storage.observation_space, storage.action_space)
