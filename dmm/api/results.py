@@ -106,7 +106,7 @@ def summary_rows(table: Table, mlflow: str) -> dict[str, list[dict[str, Any]]]:
     """The evaluations of a table's trials by second id, from MLflow."""
     from dmm.tracking.mlflow_store import Recorder
 
-    return {id_: curve_rows(summary) for id_, summary in Recorder(mlflow).summaries(table).items()}
+    return {id_: curve_rows(summary) for id_, summary in Recorder(mlflow, must_write=False).summaries(table).items()}
 
 
 def curve_rows(summary: TrialSummary) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from operator import itemgetter
 
+from dmm.base.errors import explain
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.text_tables import counted
@@ -21,7 +22,15 @@ from dmm.tracking.content import row_labels
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.progress import newest_numbers
 from dmm.trials.run import fail
-from dmm.trials.storage import evaluation_lock, load_result, load_status, load_training, trial_folder
+from dmm.trials.storage import (
+    evaluation_lock,
+    load_failures,
+    load_result,
+    load_status,
+    load_training,
+    save_failures,
+    trial_folder,
+)
 
 MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
 END_SECONDS = 15  # that the end of a sweep waits for processes of interrupted trials
@@ -82,7 +91,8 @@ class SweepProgress:
         try:
             found, training = load(self.trials[trial_id]), load_training(self.trials[trial_id])
         except (OSError, ValueError) as error:  # storage is away, or the file is damaged. The trial itself will fail
-            return self.say(f"{trial_folder(self.trials[trial_id])}: {error}")
+            why = explain(error) if isinstance(error, OSError) else error
+            return self.say(f"{trial_folder(self.trials[trial_id])}: {why}")
         if found is not None:
             self.record(trial_id, found)
         elif training is not None:
@@ -131,6 +141,14 @@ class SweepProgress:
         if self.status.statuses[trial_id] != "failed":
             self.record(trial_id, fail(self.trials[trial_id], error))
 
+    def is_written(self, trial_id: str) -> bool:
+        """Whether a trial's own files say that it failed."""
+        try:
+            found = load_result(self.trials[trial_id])
+        except (OSError, ValueError):
+            return False
+        return found is not None and found.status == "failed"
+
     def line(self, always: bool = False) -> None:
         """Prints the sweep's status, and the newest loss and score, at most once a second."""
         now = time.monotonic()
@@ -165,8 +183,13 @@ class SweepProgress:
                             self.status.record(trial_id, found)
         self.send()
         self.line(always=True)
+        unwritten = {id_: why for id_, why in load_failures(self.table).items() if id_ not in self.trials}
         for trial_id, why in self.failed.items():
             if self.status.statuses[trial_id] == "failed":
                 self.say(f"failed: {self.name(trial_id)} ({trial_folder(self.trials[trial_id])}): {why}")
+                if not self.is_written(trial_id):
+                    unwritten[trial_id] = why
+        with suppress(OSError):  # on a full disk. The reasons are said above
+            save_failures(self.table, unwritten)
         if self.unsent:
             self.say(f"not in MLflow yet: {counted(len(self.unsent), 'result')}")
