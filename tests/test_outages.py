@@ -69,7 +69,7 @@ def test_mlflow_dies_for_good_and_sync_fills_a_new_server(env, tmp_path, undistu
     kill_tree(server.pid)
     gate.unlink()
     assert driver.wait(timeout=PATIENCE) == 1, (tmp_path / "sweep.log").read_text()
-    assert "results are not in MLflow yet; `dmm sync toy` sends them" in (tmp_path / "sweep.log").read_text()
+    assert "this sends the results that are not in MLflow yet: dmm sync" in (tmp_path / "sweep.log").read_text()
     refused = dmm("sweep", TOY, env=old, cwd=tmp_path)  # at the start of a sweep it is an error at once
     assert refused.returncode == 2 and f"127.0.0.1:{port} cannot be used" in refused.stderr
     new = {**env, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'new.db'}"}
