@@ -3,17 +3,20 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 
 def csv_text(rows: Sequence[Any]) -> str:
-    """CSV with a header of field names and one line for each row. All rows are of one dataclass, and there is at least one."""
-    names = [f.name for f in fields(rows[0])]
+    """CSV with a header of names and one line for each row. There is at least one.
+
+    All rows are of one dataclass, or mappings with the same keys.
+    """
+    rows = [row if isinstance(row, Mapping) else vars(row) for row in rows]
+    names = list(rows[0])
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    writer.writerows([row[name] for name in names] for row in rows)
     return file.getvalue()
 
 
