@@ -171,25 +171,3 @@ def test_episodes_of_other_runs_are_refused():
         check_episodes(summarise(first), second.evaluations)
     with pytest.raises(ValueError, match="do not have the means"):
         check_episodes(summarise(first), first.evaluations[:-1])
-
-
-def test_episodes_of_a_tracking_store_are_those_of_the_files(tmp_path):
-    from mlflow import MlflowClient
-
-    from dmm.tracking.database import TrackingError
-    from dmm.tracking.mlflow_store import Recorder
-
-    recorder, results = Recorder(), handmade.results()
-    results[1] = replace(results[1], status="running")
-    for result in results:
-        recorder.push(result, {"handmade": "DT"})
-    summaries = recorder.summaries(handmade.TABLE)
-    assert recorder.episodes(summaries.values()) == {
-        result.id: result.evaluations for result in results if result.status == "finished"
-    }
-    summary = summaries[results[0].id]
-    MlflowClient(recorder.uri).log_text(summary.run_id, "[]", "episodes.json")
-    with pytest.raises(TrackingError, match=f"run {summary.run_id} of trial {summary.id} .* do not have the means"):
-        recorder.episodes([summary])
-    with pytest.raises(TrackingError, match="cannot be used"):
-        recorder.episodes([replace(summaries[results[2].id], run_id=summaries[results[1].id].run_id)])
