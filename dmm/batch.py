@@ -52,10 +52,13 @@ class Spaces:
             raise ValueError(
                 f"a box of {self.actions} actions has as many bounds; low has {sizes[0]}, high has {sizes[1]}"
             )
-        for dimension, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            if low >= high:
+        with np.errstate(over="ignore"):
+            bounds = zip(*self.bounds, strict=True)
+        for dimension, (low, high) in enumerate(bounds):
+            if not -np.inf < low < high < np.inf:
                 raise ValueError(
-                    f"action dimension {dimension} has the bounds {low} and {high}; the low one must be below the high one"
+                    f"action dimension {dimension} of Spaces has low {self.low[dimension]} and high {self.high[dimension]}; in "
+                    "float32, low must be below high, and both must be finite"
                 )
 
     @property

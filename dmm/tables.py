@@ -11,6 +11,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.resources import files
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,13 @@ def tables() -> dict[str, Path]:
     """All tables by name."""
     found = {}
     for folder in reversed(folders()):
-        found |= {path.stem: path for path in sorted(folder.glob("*.py")) if "TABLE" in path.read_text()}
+        found |= {path.stem: path for path in sorted(folder.glob("*.py")) if _has_table(path)}
     return found
+
+
+def _has_table(path: Path) -> bool:
+    """Whether a file names a table. It can have any bytes."""
+    return path.is_file() and b"TABLE" in path.read_bytes()
 
 
 def find_table(name: str) -> "dmm.config.Table":
@@ -47,6 +53,10 @@ def find_table(name: str) -> "dmm.config.Table":
     """
     if name.endswith(".py"):
         return read_table(Path(name))
+    if "/" in name or name.startswith("."):
+        raise ValueError(
+            f"no table at {name}; the path of a table ends in .py, and --budget and --source take what may follow a name"
+        )
     base, *suffixes = name.split(".")
     if base not in tables():
         raise unknown_name("table", base, tables(), "tune_spaces")
@@ -74,14 +84,30 @@ def read_table(path: Path) -> "dmm.config.Table":
     try:
         with imports_of_a_table(path.resolve().parent):
             spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"{place_of(error, path)}: {kind}{error}") from error
     finally:
         table_file.reset(reading)
     table = getattr(module, "TABLE", None)
     if not isinstance(table, Table):
         raise ValueError(f"{path} does not define TABLE = Table(...)")
     return table
+
+
+def place_of(error: BaseException, path: Path) -> str:
+    """The file and line of a table, or of a module beside it, that raised an error: `my/table.py:12`.
+
+    The line is unknown if the table's file itself cannot be read.
+    """
+    places = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno))
+    own = [path.resolve().parent, *folders()]
+    for file, line in reversed(places):
+        if file.is_file() and file.resolve().parent in own:
+            return f"{path if file.resolve() == path.resolve() else file}:{line}"
+    return str(path)
 
 
 @contextmanager

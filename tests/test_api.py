@@ -174,8 +174,8 @@ def test_what_is_given_is_not_scaled_and_updates_replace_the_budget():
         ({"task": "hoper"}, "Did you mean 'hopper'"),
         ({"task": None}, "names no task; say which task it is of: task='hopper' or"),
         ({"device": "cudda"}, "device 'cudda' cannot be used"),
-        ({"seed": -1}, "0 or more"),
-        ({"seed": True}, "Trial.seed is True, a bool; it takes a int"),
+        ({"seed": -1}, "at least 0"),
+        ({"seed": True}, "Trial.seed is True, a bool; it takes an int"),
     ],
 )
 def test_wrong_words_of_train_are_refused_before_anything_runs(reacher_file, changes, said):

@@ -79,7 +79,7 @@ def test_results_of_earlier_versions_are_counted_and_listed(tmp_path):
         (("sweep", "quickstart", "--profile", "laptob"), "Did you mean 'laptop'"),
         (("data", "collect", "dmm/hoper/medium-v0"), "hopper"),
         (("data", "train-behaviour", "Hoper-v5"), "Hopper"),
-        (("run", "quickstart", "DT", "--seed", "-1"), "0 or more"),
+        (("run", "quickstart", "DT", "--seed", "-1"), "Trial.seed is -1; it must be at least 0"),
         (
             ("evaluate", "quickstart", "DT"),
             "no kept weights at update 500, 1,000, 1,500, 2,000; `dmm run quickstart DT` trains it",

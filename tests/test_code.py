@@ -242,9 +242,12 @@ def test_a_cell_whose_trials_come_from_other_code_says_so():
     first, second, *_ = (
         trial.returns_id for trial in handmade.TABLE.cell(handmade.TABLE.rows[0], handmade.TABLE.columns[0])
     )
+    for id_, commit in ((first, "c1"), (second, "c2-dirty")):
+        found[id_] = replace(found[id_], provenance=replace(found[id_].provenance, code="aaa", commit=commit))
+    assert "code of dmm" not in said()  # other commits with the same code move no number
     for id_, code in ((first, "aaa"), (second, "bbb")):
         found[id_] = replace(found[id_], provenance=replace(found[id_].provenance, code=code))
-    assert "DT on hopper-medium mixes trials with code of dmm aaa and bbb" in said()
+    assert "DT on hopper-medium mixes trials with code of dmm aaa and bbb; from commit c1 and c2-dirty" in said()
     found[first] = replace(found[first], provenance=replace(found[first].provenance, code=""))
     assert "mixes trials with code of dmm bbb and not recorded" in said()
 

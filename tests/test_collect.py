@@ -65,7 +65,7 @@ def test_ids(policy):
     ):
         with pytest.raises(ValueError, match=f"unknown dataset '{wrong}'.*Did you mean 'dmm/reacher/random-v0'"):
             data.load((wrong,))
-    with pytest.raises(ValueError, match="0 steps"):
+    with pytest.raises(ValueError, match="Collection.steps is 0"):
         with_size("dmm/reacher/random-v0", 0, None)
 
 

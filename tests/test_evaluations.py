@@ -79,3 +79,8 @@ def test_trials_without_evaluations_have_no_line():
     assert len(evaluation_rows(handmade.TABLE, found)) == 3 * 2
     with pytest.raises(ValueError, match="table handmade has no evaluation yet"):
         scores_csv(handmade.TABLE, {})
+
+
+def test_a_label_never_starts_a_formula():
+    table = replace(handmade.TABLE, rows=(Row(label="=1+1", arch="dt"),))
+    assert {line["row"] for line in read(scores_csv(table, summaries(table)))} == {"'=1+1"}

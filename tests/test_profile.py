@@ -46,8 +46,8 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(settings, nodes, said):
     ("text", "said"),
     [
         ("cpu = 1", "unknown setting 'cpu'.*Did you mean 'cpus'"),
-        ("workers = 0", "a count that cannot be"),
-        ("gpus = 1.5", "1.5 GPUs"),
+        ("workers = 0", "Profile.workers is 0; it must be at least 1"),
+        ("gpus = 1.5", "odd.toml: Profile.gpus is 1.5; it takes a part of one GPU, or whole ones"),
         ("workers = 2\ngpus = 0.5", "cannot share a GPU"),
         ("cpus = ", "odd.toml"),
         ('keep = "best"', "unknown value of Profile.keep 'best'; it has all, last, last and best"),

@@ -70,7 +70,7 @@ def test_bounds_are_one_unless_said():
         ({"states": (0,)}, ["states (0,)", "at least 1"]),
         ({"actions": 0}, ["0 actions"]),
         ({"low": (0,)}, ["2 actions", "low has 1, high has 2"]),
-        ({"low": (0, 1)}, ["dimension 1", "1.0 and 1.0"]),
+        ({"low": (0, 1)}, ["dimension 1", "low 1.0 and high 1.0"]),
         ({"high": (1, np.inf)}, ["Spaces.high is inf", "finite"]),
         ({"high": (1, np.nan)}, ["nan"]),
         ({"discrete": True, "low": (0, 0)}, ["discrete", "(0.0, 0.0)"]),

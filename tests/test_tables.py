@@ -42,7 +42,7 @@ def test_what_a_table_imported_is_gone_afterwards(tmp_path):
     (tmp_path / "broken.py").write_text("import rows_beside, tune_spaces.protocols\n1 / 0")
     read_table(write(tmp_path / "a", "First"))
     (tmp_path / "rows_beside.py").touch()
-    with pytest.raises(ValueError, match="broken.py: ZeroDivisionError: division by zero"):
+    with pytest.raises(ValueError, match="broken.py:2: ZeroDivisionError: division by zero"):
         read_table(tmp_path / "broken.py")
     left = {name.split(".")[0] for name in set(sys.modules) - before}
     assert not left & {"rows_beside", "parts_beside", "tune_spaces"}

@@ -1,9 +1,48 @@
-"""Tables as text: CSV, Markdown, and plain text for a terminal. Also counts with their nouns, such as 2 trials."""
+"""Tables as text: CSV, Markdown, and plain text for a terminal. Also counts with their nouns, such as 2 trials.
+
+Cells can have text from a user or from a file. Each format has one function that escapes it.
+"""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+# of Markdown's markup: emphasis where it begins, links where their text ends, the end of a heading, and single letters
+MARKUP = re.compile(r"[\\`<&|~]|\*(?=\S)|(?<![^\W_])_(?=\S)|\](?=[(\[:])|#(?=#*$)")
+BLOCK = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+*#>=\[]))")  # begins a list, heading, quotation, rule or task
+ENTITIES = {"<": "&lt;", "&": "&amp;"}  # because not every reader of Markdown knows them with a backslash
+
+
+def printable(text: str) -> str:
+    r"""The same text in one line that a terminal only shows: a control character is written as \x1b."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def one_line(text: str) -> str:
+    """Lines as one, for an error message."""
+    return printable(" ".join(text.split()))
+
+
+def csv_cell(value: object) -> object:
+    """A cell of CSV. A text that a spreadsheet would run as a formula gets an apostrophe first. Numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    is_formula = text.lstrip().startswith(("=", "+", "-", "@")) and not NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
+
+
+def markdown_text(text: str) -> str:
+    """A text in a heading, a paragraph or a cell of Markdown, none of which is markup."""
+    return MARKUP.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), printable(text))
+
+
+def markdown_list(lines: Iterable[str]) -> str:
+    """Texts as a list in Markdown."""
+    return "\n".join("- " + BLOCK.sub(r"\1\\", markdown_text(line)) for line in lines)
 
 
 def csv_text(rows: Sequence[Any]) -> str:
@@ -16,7 +55,7 @@ def csv_text(rows: Sequence[Any]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([row[name] for name in names] for row in rows)
+    writer.writerows([csv_cell(row[name]) for name in names] for row in rows)
     return file.getvalue()
 
 
@@ -25,14 +64,22 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_co
     from tabulate import tabulate
 
     align = ["left"] * text_columns + ["right"] * (len(header) - text_columns)
-    return tabulate(rows, header, tablefmt="pipe", colalign=align if rows else None, disable_numparse=True)
+    cells = [list(map(markdown_text, row)) for row in rows]
+    return tabulate(
+        cells,
+        list(map(markdown_text, header)),
+        tablefmt="pipe",
+        colalign=align if rows else None,
+        disable_numparse=True,
+    )
 
 
 def plain_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Aligned columns without rules. The keys of a row are the header."""
     from tabulate import tabulate
 
-    return tabulate(rows, headers="keys", disable_numparse=True)
+    cells = [{key: printable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    return tabulate(cells, headers="keys", disable_numparse=True)
 
 
 def counted(number: int, word: str) -> str:

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from dmm.base.errors import unknown_name
 from dmm.base.secrets import masked
+from dmm.base.text_tables import one_line
 
 
 class Group(TyperGroup):
@@ -40,5 +41,5 @@ def usage(error: typer.TyperException) -> str:
 
 def end(message: str, code: int = 2) -> NoReturn:
     """Prints an error as one line, and ends the command."""
-    print("error:", masked(" ".join(message.split())), file=sys.stderr)
+    print("error:", masked(one_line(message)), file=sys.stderr)
     sys.exit(code)

@@ -104,8 +104,9 @@ def sync(
     """
     from dmm.sweeps.sync import sync
 
-    print(f"{sync(choose_table(table, budget, source, rows, columns, seeds), mlflow)} results are in MLflow")
-    print(f"now: {command_line(context, 'report')}")
+    sent = sync(choose_table(table, budget, source, rows, columns, seeds), mlflow)
+    print(f"{sent} results are in MLflow")
+    print(f"now: {command_line(context, 'report' if sent else 'sweep')}")
 
 
 @app.command()

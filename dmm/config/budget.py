@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dmm.base.fields import check_fields
+from dmm.base.fields import check_fields, check_least
 from dmm.base.text_tables import counted
 from dmm.config.protocol import Protocol
 
@@ -18,8 +18,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not 0 < self.factor <= 1 or min(self.num_evaluations, self.episodes_per_evaluation, self.seeds) < 1:
-            raise ValueError(f"a budget takes a factor above 0 and at most 1, and counts of at least 1; it is {self}")
+        check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "seeds")
+        if not 0 < self.factor <= 1:
+            raise ValueError(f"Budget.factor is {self.factor}; it must be above 0 and at most 1")
 
     def apply(self, protocol: Protocol) -> Protocol:
         """The protocol at this budget. The updates are rounded to whole intervals between evaluations, of at least one."""

@@ -20,6 +20,7 @@ def grid(row: Row, **axes: Sequence[Any]) -> tuple[Row, ...]:
     for axis, values in axes.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(f"axis {axis} of row {row.label!r} is {values!r}; it takes a sequence of values")
+        axes[axis] = [tuple(value) if isinstance(value, list) else value for value in values]  # a table compares them
         for where in (row.overrides, *row.per_column.values()):
             if axis in where:
                 raise ValueError(f"row {row.label!r} sets {axis} to {where[axis]!r}, and the grid varies it")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_fields
+from dmm.base.fields import check_fields, check_least, check_value
 from dmm.tasks import Target
 
 
@@ -44,13 +44,11 @@ class Training:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_positive(self, "context_length", "batch_size", "updates")
+        check_least(self, 1, "context_length", "batch_size", "updates")
         for name in ("learning_rate", "grad_clip_norm", "epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Training.{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup", "weight_decay", "std_offset"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"Training.{name} is {getattr(self, name)}; it must be 0 or more")
+        check_least(self, 0, "warmup", "weight_decay", "std_offset")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"Training.betas is {self.betas}; each must be 0 or more and below 1")
         if self.warmup > self.updates:
@@ -78,11 +76,12 @@ class Evaluation:
     rollout: Literal["windowed", "recurrent"] = "windowed"
 
     def __post_init__(self) -> None:
-        targets = self.targets if isinstance(self.targets, tuple | list) else (self.targets,)
-        targets = tuple(target if isinstance(target, Target) else Target(target) for target in targets)
+        given = check_value("Evaluation.targets", self.targets, Target | float | tuple[Target | float, ...])
+        given = given if isinstance(given, tuple) else (given,)
+        targets = tuple(target if isinstance(target, Target) else Target(target) for target in given)
         object.__setattr__(self, "targets", targets)
         check_fields(self)
-        check_positive(self, "num_evaluations", "episodes_per_evaluation", "rollout_batch_size")
+        check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "rollout_batch_size")
         labels = [target.label for target in self.targets]
         if not labels or len(set(labels)) < len(labels):
             raise ValueError(
@@ -95,13 +94,6 @@ class Evaluation:
             raise ValueError(f"{training.updates:,} updates cannot be divided into {self.num_evaluations} evaluations")
         interval = training.updates // self.num_evaluations
         return tuple(range(interval, training.updates + 1, interval))
-
-
-def check_positive(value: Training | Evaluation, *names: str) -> None:
-    """Raises ValueError if one of these fields is below 1."""
-    for name in names:
-        if getattr(value, name) < 1:
-            raise ValueError(f"{type(value).__name__}.{name} is {getattr(value, name)}; it must be at least 1")
 
 
 TRAINING, EVALUATION = ({field.name for field in fields(kind)} for kind in (Training, Evaluation))

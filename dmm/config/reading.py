@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_fields
+from dmm.base.fields import check_fields, check_value
 from dmm.tasks import Target
 
 OVER_TARGETS = {"first": "first target", "max": "best of all targets", "mean": "mean of all targets"}
@@ -26,8 +26,8 @@ class Reading:
     floor: float | None = None  # a lower score counts as this
 
     def __post_init__(self) -> None:
-        if isinstance(self.target, int | float):
-            object.__setattr__(self, "target", Target(self.target))
+        target = check_value("Reading.target", self.target, Target | str | float)
+        object.__setattr__(self, "target", Target(target) if isinstance(target, float) else target)
         check_fields(self)
         if isinstance(self.target, str) and self.target not in OVER_TARGETS:
             raise unknown_name("value of Reading.target", self.target, OVER_TARGETS, "a Target or a number, or it")

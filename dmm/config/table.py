@@ -7,13 +7,16 @@ from typing import Any
 
 from dmm.architectures import find_model
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_fields, check_value
+from dmm.base.fields import check_fields, check_value, shown
 from dmm.config.budget import BUDGETS, Budget
 from dmm.config.protocol import EVALUATION, TRAINING, Protocol
 from dmm.config.reading import BEST, LAST, PAPER_MAX, Reading
 from dmm.config.trial import Trial, settle_arch
 from dmm.schema import ModelSource
 from dmm.tasks import Target, Task
+
+LONGEST_NAME = 150  # bytes of a table's name
+LONGEST_LABEL = 500  # characters of a row's or column's label. MLflow cuts long tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,7 @@ class Row:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not self.label:
-            raise ValueError("a row's label is empty; a table and its commands name the row by it")
+        check_label("row", self.label)
         if not self.cited:
             settle_arch(self)
         if self.cited and (self.preset or self.overrides or self.per_column or not self.published):
@@ -93,7 +95,7 @@ class Column:
     def __post_init__(self) -> None:
         pairs = check_value("Column.sources", self.sources, Mapping[str, tuple[Task, Any]])
         sources = {source: (task, self.check_ids(ids)) for source, (task, ids) in pairs.items()}
-        given = (self.task, self.check_ids(self.dataset))
+        given = (check_value("Column.task", self.task, Task | None), self.check_ids(self.dataset))
         if all(given) and not sources:
             sources = {re.split("[/:]", given[1][0])[0]: given}
         task, dataset = next(iter(sources.values()), (None, ()))
@@ -102,12 +104,13 @@ class Column:
         for name, value in {"task": task, "dataset": dataset, "sources": sources}.items():
             object.__setattr__(self, name, value)
         check_fields(self)
+        check_label("column", self.label)
 
     def check_ids(self, ids: str | tuple[str, ...]) -> tuple[str, ...]:
         """The ids of a dataset. Raises ValueError if one is empty or is not a string."""
         found = check_value("Column.dataset", (ids,) if isinstance(ids, str) else ids, tuple[str, ...])
         if not all(found):
-            raise ValueError(f"column {self.label!r} has an empty id of data")
+            raise ValueError(f"Column.dataset of {self.label!r} has an empty id")
         return found
 
     def on(self, source: str) -> "Column":
@@ -148,6 +151,15 @@ class Table:
                 raise ValueError(f"table {self.name} needs one or more {kind}s, each once; it has {list(values)}")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"a table's name becomes a folder's: letters, digits, _, - and dots; it is {self.name!r}")
+        if len(self.name.encode()) > LONGEST_NAME:
+            raise ValueError(
+                f"table {self.name[:40]}... has a name of {len(self.name.encode())} bytes; it takes at most {LONGEST_NAME}, "
+                "because files and MLflow's tags have it in their names"
+            )
+        if min(self.seeds) < 0:
+            raise ValueError(f"Table.seeds has {min(self.seeds)}; each seed must be at least 0")
+        if self.budget and self.budget not in self.budgets:
+            raise unknown_name("budget", self.budget, self.budgets, f"table {self.name}")
         if all(row.cited for row in self.rows):
             where = f" in this part ({self.part})" if self.part else ""
             raise ValueError(f"table {self.name} has only cited rows{where}; it needs one with an architecture")
@@ -275,6 +287,15 @@ def choose(kind: str, labels: Sequence[str], known: Mapping[str, Any], table: st
         if label not in known:
             raise unknown_name(kind, label, known, f"table {table}")
     return tuple(value for label, value in known.items() if not labels or label in labels)
+
+
+def check_label(kind: str, label: str) -> None:
+    """Raises ValueError for a label that a table, its commands and MLflow cannot show."""
+    if not label.strip() or len(label) > LONGEST_LABEL:
+        raise ValueError(
+            f"a {kind}'s label is {shown(label)}, of {len(label)} characters; it takes 1 to {LONGEST_LABEL}, because a table "
+            f"and its commands name the {kind} by it"
+        )
 
 
 def cell_name(row: Row, column: Column) -> str:

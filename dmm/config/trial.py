@@ -6,14 +6,14 @@ all that can move a return. So tables share weights and returns, and nothing is 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
 from dmm.architectures import find_model, list_models, make_config, resolve
 from dmm.base.code_hash import ModelCode, model_code
-from dmm.base.fields import check_fields
+from dmm.base.fields import check_fields, check_least, check_value
 from dmm.config.protocol import EVALUATION, TRAINING, Evaluation, Training
 from dmm.models import DecisionModel, acting_config, training_config
 from dmm.schema import ModelSource, ReturnsRecord, TrialRecord, WeightsRecord, to_json
@@ -37,10 +37,13 @@ class Trial:
 
     def __post_init__(self) -> None:
         settle_arch(self)
-        object.__setattr__(self, "overrides", tuple(sorted(dict(self.overrides).items())))
+        pairs = tuple(self.overrides.items()) if isinstance(self.overrides, Mapping) else self.overrides
+        pairs = check_value("Trial.overrides", pairs, tuple[tuple[str, Any], ...])
+        object.__setattr__(self, "overrides", tuple(sorted(dict(pairs).items())))
         check_fields(self)
-        if self.seed < 0:
-            raise ValueError(f"the seed is {self.seed}; it must be 0 or more")
+        check_least(self, 0, "seed")
+        if not self.dataset:
+            raise ValueError("Trial.dataset is empty; it takes one id, or several that are read as one")
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
         self.updates  # noqa: B018  raises if the evaluations do not divide the updates
         if self.evaluation.rollout == "recurrent" and not self.model.recurrent:

@@ -20,6 +20,7 @@ import torch
 
 from dmm.base import provenance
 from dmm.base.checksums import dump_json, load_json, seal, unseal
+from dmm.base.fields import check_fields, check_least
 from dmm.base.paths import home, write_atomic
 from dmm.base.progress_bar import ProgressBar
 from dmm.data.collect import (
@@ -58,10 +59,9 @@ class Recipe:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.interval, self.width, self.batch_size) < 1 or self.seed < 0:
-            raise ValueError(
-                f"steps, interval, width and batch size are at least 1, the seed is at least 0; got {self}"
-            )
+        check_fields(self)
+        check_least(self, 1, "steps", "interval", "width", "batch_size")
+        check_least(self, 0, "seed")
         if self.medium[0] > self.medium[1]:
             raise ValueError(f"--medium takes the lowest return first; got {self.medium[0]:g} {self.medium[1]:g}")
 

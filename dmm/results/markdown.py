@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dmm.base.text_tables import counted, markdown_table
+from dmm.base.text_tables import counted, markdown_list, markdown_table, markdown_text
 from dmm.config import Column, Evaluation, Protocol, Table
 from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
 from dmm.results.statistics import aggregate, iqm_of_runs
@@ -18,14 +18,14 @@ def markdown(table: Table, cells: list[Cell]) -> str:
     """table.md."""
     headline = table.readings[0]
     parts = [
-        f"# {table.title}",
-        f"{describe(table.at_budget(table.protocol))}; seeds {', '.join(map(str, table.seeds))}.",
-        *face(table),
+        f"# {markdown_text(table.title)}",
+        markdown_text(f"{describe(table.at_budget(table.protocol))}; seeds {', '.join(map(str, table.seeds))}."),
+        *map(markdown_text, face(table)),
         "Scores are D4RL-normalised, mean ± standard deviation (finished seeds); "
-        f"the headline reading is **{headline.name}**: {headline.describe()}.",
+        f"the headline reading is **{markdown_text(headline.name)}**: {headline.describe()}.",
     ]
     if len(table.columns) > 1:
-        parts += [f"## All columns, {headline.name}", *overview(table, cells)]
+        parts += [f"## All columns, {markdown_text(headline.name)}", *overview(table, cells)]
     for column in table.columns:
         parts += section(table, column, [cell for cell in cells if cell.column is column])
     returns = [line for cell in cells for line in asked_and_got(cell)]
@@ -42,7 +42,7 @@ def markdown(table: Table, cells: list[Cell]) -> str:
     lists["Unfinished trials"] = [name for name, _ in trials_with(cells, "pending", "running", "stopped")]
     for title, lines in lists.items():
         if lines:
-            parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
+            parts += [f"## {title}", markdown_list(lines)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -82,14 +82,14 @@ def section(table: Table, column: Column, cells: list[Cell]) -> list[str]:
         line = [cell.row.label, parameter_text(cell), *map(score_text, scores)]
         line += [published_text(cell)] * published
         lines.append([*line, decimal(parameters_per_score(cell.parameters or 0, scores[0].value))])
-    parts = [f"## {column.label}", markdown_table(header, lines)]
+    parts = [f"## {markdown_text(column.label)}", markdown_table(header, lines)]
     if published and not is_papers_data(column):
-        parts.append(f"\\* published for other data than {', '.join(column.dataset)}: not comparable.")
+        parts.append(f"\\* published for other data than {markdown_text(', '.join(column.dataset))}: not comparable.")
     data = next((summary.data for cell in cells for summary in cell.finished), None)
     if data:
         normalised = column.task.normalised_score(data.return_mean)
         parts.append(
-            f"Data: {', '.join(data.ids)}; sha256 {data.sha256[:12]}; {data.episodes:,} episodes, "
+            f"Data: {markdown_text(', '.join(data.ids))}; sha256 {data.sha256[:12]}; {data.episodes:,} episodes, "
             f"{data.steps:,} steps, mean return {data.return_mean:.1f} (normalised {normalised:.1f})."
         )
     return parts
@@ -160,6 +160,9 @@ def departures(table: Table, cells: list[Cell]) -> list[str]:
         }.items():
             if len(values) > 1 or any(", then " in value for value in values):
                 lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")
+                if "code" in field:
+                    commits = sorted({source.commit for source in (rollouts if "rollouts" in field else sources)})
+                    lines[-1] += f"; from commit {' and '.join(commits)}"
     return lines
 
 

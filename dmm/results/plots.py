@@ -34,11 +34,13 @@ def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
         for cell in shown:
             updates, scores = learning_curve(cell, reading)
             average = scores.mean(axis=0)
-            (line,) = panel.plot(updates, average, marker="o", markersize=3, label=f"{cell.row.label} ({len(scores)})")
+            (line,) = panel.plot(
+                updates, average, marker="o", markersize=3, label=figure_text(f"{cell.row.label} ({len(scores)})")
+            )
             if len(scores) > 1 and not crowded:
                 spread = scores.std(axis=0, ddof=1)
                 panel.fill_between(updates, average - spread, average + spread, color=line.get_color(), alpha=0.2, lw=0)
-        panel.set(title=column.label, xlabel="updates", ylabel="normalised score")
+        panel.set(title=figure_text(column.label), xlabel="updates", ylabel="normalised score")
         panel.grid(alpha=0.3)
         if shown:
             beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if crowded else {}
@@ -48,6 +50,11 @@ def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
+
+
+def figure_text(text: str) -> str:
+    """A text as Matplotlib shows it unchanged. It would read formulas between $ signs, and hide a label that begins with _."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def learning_curve(cell: Cell, reading: Reading) -> tuple[list[int], Float[np.ndarray, "seeds evaluations"]]:

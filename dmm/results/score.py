@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from dmm.base.text_tables import one_line
 from dmm.config import Column, Reading, Row, Table, Trial, cell_name
 from dmm.schema import ReturnPoint, TrialResult, TrialSummary
 from dmm.tasks import Target, Task
@@ -189,7 +190,7 @@ def status_of(found: TrialSummary | TrialResult | None) -> str:
 
 def failure_reason(error: str | None) -> str:
     """Why a trial failed, in one line."""
-    return " ".join((error or "no reason given").split())[:300]
+    return one_line(error or "no reason given")[:300]
 
 
 def is_papers_data(column: Column) -> bool:

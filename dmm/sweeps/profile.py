@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_fields
+from dmm.base.fields import check_fields, check_least
 
 if TYPE_CHECKING:  # the names of profiles must be found fast, for the shell
     from dmm.config import Trial
@@ -32,12 +32,10 @@ class Profile:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if min(self.workers, self.cpus) < 1 or min(self.gpus, self.rollout_actors, self.concurrency) < 0:
-            raise ValueError(f"profile {self.name} has a count that cannot be: {self}")
+        check_least(self, 1, "workers", "cpus")
+        check_least(self, 0, "gpus", "rollout_actors", "concurrency")
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(
-                f"profile {self.name} gives a worker {self.gpus} GPUs; Ray divides one, or gives whole ones"
-            )
+            raise ValueError(f"Profile.gpus is {self.gpus}; it takes a part of one GPU, or whole ones")
         if self.workers > 1 and 0 < self.gpus < 1:
             raise ValueError(f"profile {self.name}: the workers of one trial cannot share a GPU; gpus is {self.gpus}")
 
@@ -81,13 +79,16 @@ def find_profile(name: str) -> Profile:
         raise ValueError(f"no profile at {path}")
     try:
         values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of TOML, or of the encoding
         raise ValueError(f"profile {path}: {error}") from None
     known = {f.name for f in fields(Profile)} - {"name"}
     for key in values:
         if key not in known:
             raise unknown_name("setting", key, known, f"profile {name}")
-    return Profile(name=path.stem, **values)
+    try:
+        return Profile(name=path.stem, **values)
+    except ValueError as error:
+        raise ValueError(f"profile {path}: {error}") from None
 
 
 def trials_at_once(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> int:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmm.base.fields import check_fields
+from dmm.base.fields import check_fields, check_least, check_value, kind_of, shown
 from dmm.batch import Spaces
 
 if TYPE_CHECKING:
@@ -29,20 +29,28 @@ class Task:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.horizon < 1 or self.return_scale <= 0 or self.ref_min_score >= self.ref_max_score:
+        check_least(self, 1, "horizon")
+        if self.return_scale <= 0:
+            raise ValueError(f"Task.return_scale of {self.name} is {self.return_scale}; it must be above 0")
+        if self.ref_min_score >= self.ref_max_score:
             raise ValueError(
-                f"task {self.name} takes a positive horizon and return_scale, and ref_min_score below ref_max_score; it has "
-                f"{self.horizon}, {self.return_scale}, {self.ref_min_score} and {self.ref_max_score}"
+                f"Task.ref_min_score of {self.name} is {self.ref_min_score}, and ref_max_score is {self.ref_max_score}; the "
+                "first must be below the second"
             )
+        options = tuple((name, check_option(f"Task.options[{name!r}]", value)) for name, value in self.options)
+        object.__setattr__(self, "options", options)
+        if len(dict(options)) < len(options):
+            raise ValueError(f"Task.options of {self.name} is {shown(options)}; it takes each name once")
 
     def make(self) -> "gym.Env":
-        """Makes the environment. Raises ValueError for a wrong id, a missing package or other spaces than the task's."""
+        """Makes the environment. Raises ValueError for a wrong id or option, a missing package and for other spaces."""
         import gymnasium as gym
 
         try:
             env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
-        except (gym.error.Error, ImportError) as error:
-            raise ValueError(f"task {self.name}: {self.environment!r} cannot be made: {error}") from None
+        except Exception as error:  # environments are code from outside, and each fails in its own way
+            given = f" with the options {dict(self.options)}" if self.options else ""
+            raise ValueError(f"task {self.name}: {self.environment!r} cannot be made{given}: {error}") from error
         states, actions, spaces = env.observation_space.shape, env.action_space, self.spaces
         if states != spaces.states or not isinstance(actions, gym.spaces.Box) or actions.shape != (spaces.action_dim,):
             raise ValueError(
@@ -60,3 +68,14 @@ class Task:
     def normalised_score(self, value: float) -> float:
         """D4RL's normalised score of an undiscounted return: 0 at `ref_min_score`, 100 at `ref_max_score`."""
         return 100 * (value - self.ref_min_score) / (self.ref_max_score - self.ref_min_score)
+
+
+def check_option(field: str, value: Any) -> Any:
+    """The value of an option, with tuples in the place of lists. Raises ValueError if a trial's id cannot hold it."""
+    if isinstance(value, list | tuple):
+        return tuple(check_option(field, entry) for entry in value)
+    if value is None or type(value) in (bool, int, float, str):
+        return check_value(field, value, Any)
+    raise ValueError(
+        f"{field} is {shown(value)}, {kind_of(value)}; an option is a number, a bool, a str, None or a tuple of these"
+    )

@@ -5,6 +5,7 @@ default. The files are Minari datasets in Minari's own folder, under the whole i
 """
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from dmm.base.errors import unknown_name
+from dmm.base.fields import check_fields, check_least
 from dmm.base.progress_bar import ProgressBar
 from dmm.data import collect
 from dmm.data.readers import minari
@@ -34,8 +36,9 @@ class Collection:
     seed: int = SEED
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.seed < 0:
-            raise ValueError(f"cannot collect {self.steps} steps with seed {self.seed}: at least 1 step and seed 0")
+        check_fields(self)
+        check_least(self, 1, "steps")
+        check_least(self, 0, "seed")
 
     @property
     def id(self) -> str:
@@ -65,10 +68,9 @@ def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
     Raises ValueError for an id of another source, whose data cannot be collected.
     """
     if dataset_id.startswith(("minari/", "d4rl/", "d4rl:")):
-        how = f": minari download {dataset_id.removeprefix('minari/')}" if dataset_id.startswith("minari/") else ""
-        raise ValueError(
-            f"{dataset_id!r} is not collected but got from elsewhere{how}. Collected are dmm/TASK/POLICY-v0"
-        )
+        name = dataset_id.removeprefix("minari/")
+        how = f"`{shlex.join(['minari', 'download', name])}` gets it" if name != dataset_id else "it is a file of yours"
+        raise ValueError(f"{dataset_id!r} is not collected, because {how}. Collected are dmm/TASK/POLICY-v0")
     changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
     return replace(parse(dataset_id), **changes).id if changes else dataset_id
 
