@@ -15,10 +15,12 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from dmm.base.errors import unknown_name
+from dmm.base.errors import raise_interrupt, unknown_name
 
 if TYPE_CHECKING:  # the names of tables must be found fast, for the shell
     import dmm.config
+
+REGISTERED: dict[str, Path] = {}  # Gymnasium's id of an environment -> the table's file that registered it
 
 
 def shipped() -> Path:
@@ -82,9 +84,10 @@ def read_table(path: Path) -> "dmm.config.Table":
     sys.modules[spec.name] = module
     reading = table_file.set(path)  # paths of models are relative to its folder
     try:
-        with imports_of_a_table(path.resolve().parent):
+        with imports_of_a_table(path.resolve().parent) as neighbours, registrations(path.resolve(), neighbours):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        raise_interrupt(error)
         kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
         raise ValueError(f"{place_of(error, path)}: {kind}{error}") from error
     finally:
@@ -111,8 +114,8 @@ def place_of(error: BaseException, path: Path) -> str:
 
 
 @contextmanager
-def imports_of_a_table(folder: Path) -> Iterator[None]:
-    """Makes `tune_spaces` and the modules of a table's folder importable, until the context ends.
+def imports_of_a_table(folder: Path) -> Iterator[set[str]]:
+    """Makes `tune_spaces` and the modules of a table's folder importable, until the context ends. Gives their names.
 
     So two tables may have neighbours of the same name. Other modules of such a name are removed first and restored
     afterwards. Modules of the standard library and installed modules stay, so a neighbour of the same name is not imported.
@@ -125,11 +128,31 @@ def imports_of_a_table(folder: Path) -> Iterator[None]:
     before = _take_out(names | {"tune_spaces"})
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        yield names
     finally:
         sys.meta_path.remove(finder)
         _take_out(names | {"tune_spaces"})
         sys.modules.update(before)
+
+
+@contextmanager
+def registrations(path: Path, neighbours: set[str]) -> Iterator[None]:
+    """Notes the environments that a table's file registers, so that workers can load the file too.
+
+    The class of an environment is imported here if it is in a module beside the table, because later it cannot be.
+    """
+    if importlib.util.find_spec("gymnasium") is None:  # a GPU host needs none
+        yield
+        return
+    from gymnasium.envs.registration import load_env_creator, registry
+
+    before = dict(registry)
+    yield
+    for name, spec in registry.items():
+        if before.get(name) is not spec:
+            REGISTERED[name] = path
+            if isinstance(spec.entry_point, str) and spec.entry_point.partition(":")[0].split(".")[0] in neighbours:
+                spec.entry_point = load_env_creator(spec.entry_point)
 
 
 class _TableImports(MetaPathFinder):

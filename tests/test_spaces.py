@@ -157,6 +157,22 @@ def test_environments_get_actions_in_their_own_units(kind):
     equal(torch.stack(model.seen), [[[0, 0]] * 2] + [[[0.5, -1]] * 2] * 3)
 
 
+@pytest.mark.parametrize(("environment", "states", "limit"), [("InvertedPendulum-v5", 4, 3.0), ("Pendulum-v1", 3, 2.0)])
+def test_a_box_of_two_or_three_is_reached_and_never_taken_for_one(environment, states, limit):
+    task = replace(TASK, environment=environment, spaces=box(states, 1))
+    with pytest.raises(ValueError, match=rf"{environment} takes \(-{limit},\) to \({limit},\)"):
+        task.make()
+    spaces = box(states, 1, low=(-limit,), high=(limit,))
+    replace(task, spaces=spaces).make().close()
+    assert spaces.to_box(np.float32([[1.0], [-1.0]])).tolist() == [[limit], [-limit]]
+    states_seen = np.arange(2 * states, dtype=np.float32).reshape(2, states)
+    actions = np.float32([[limit], [-limit]])
+    within = assemble("toy", states_seen, actions, np.ones(2), np.array([0, 2]), np.array([True]))
+    check_task(within, replace(task, spaces=spaces))
+    with pytest.raises(ValueError, match=f"'actions' at row 0, dimension 0 is {limit:g}"):
+        check_task(within, task)
+
+
 def test_a_box_of_one_leaves_the_bits_of_actions():
     actions = np.float32([[0.1, -0.0], [1 / 3, 1.0]])
     assert box(1, 2).to_box(actions) is actions

@@ -314,9 +314,9 @@ def test_a_lock_says_who_holds_it_and_a_dead_holders_is_free(tmp_path, other):
 def test_who_waits_gets_the_lock(tmp_path, other):
     other(tmp_path / "lock", seconds=3)
     said = []
-    with hold(tmp_path / "lock", "the thing", wait=True, say=said.append) as assert_lock_held:
+    with hold(tmp_path / "lock", "the thing", wait=said.append) as assert_lock_held:
         assert_lock_held()
-    assert len(said) == 1 and said[0].endswith("; waiting")
+    assert len(said) == 2 and said[0].startswith("the thing is run by ") and said[1] == ""
 
 
 def test_a_trial_that_another_process_took_over_is_not_written(trial, monkeypatch):

@@ -52,6 +52,7 @@ def test_rollout_actors_give_the_same_bits(tiny_trial, monkeypatch):
     import ray
 
     from dmm.base.paths import home
+    from dmm.sweeps.place import Place
     from dmm.sweeps.workers import ENVIRONMENT, RolloutPool
     from dmm.trials.run import run
 
@@ -61,7 +62,7 @@ def test_rollout_actors_give_the_same_bits(tiny_trial, monkeypatch):
     try:
         for actors in (1, 2):
             monkeypatch.setenv("DMM_HOME", str(home().parent / f"actors-{actors}"))
-            pool = RolloutPool(actors)
+            pool = RolloutPool(actors, Place.here([tiny_trial]))
             spread = run(tiny_trial, roll=pool)
             pool.close()
             assert spread.evaluations == plain.evaluations

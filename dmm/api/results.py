@@ -34,7 +34,7 @@ def load_results(table: str | Path | Table, mlflow: str | None = None) -> "pd.Da
     if mlflow:
         from dmm.tracking.mlflow_store import Recorder
 
-        summaries = Recorder(mlflow).summaries(found)
+        summaries = Recorder(mlflow, must_write=False).summaries(found)
     else:
         results = [result for trial in found.trials() if (result := load_status(trial))]
         summaries = {result.id: summarise(result) for result in results}

@@ -5,6 +5,7 @@ checksums.py     JSON and bytes that carry their sha256
 lock.py          locks that name their holder
 code_hash.py     which files of dmm can move a number, and a hash of each
 errors.py        one clear error for an unknown name
+stopping.py      SIGINT and SIGTERM end a command in seconds
 fields.py        checks of the fields of dataclasses
 secrets.py       passwords are hidden in texts
 seeds.py         seeds derived from a trial's seed

@@ -5,7 +5,7 @@ machine is free when its NFS lease ends. Each new holder is written down, so a p
 it writes.
 """
 
-import getpass
+import fcntl
 import os
 import socket
 import time
@@ -16,9 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dmm.base.checksums import dump_json, load_json
+from dmm.base.errors import user_name
 from dmm.base.paths import write_atomic
 
 POLL_SECONDS = 0.5  # between two tries to get a lock
+HELD_SECONDS = 2  # after which a lock counts as held, because `is_held` holds it for a moment
+OnWait = Callable[[str], None]  # called with what is awaited and who holds it, and with "" when the wait is over
 
 
 class Held(ValueError):
@@ -57,50 +60,53 @@ def describe(path: Path) -> str:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds this lock now. Where locks do not work, whether a process ever took it."""
-    from filelock import FileLock, Timeout
+    """Whether a process holds this lock now. For this, the file is only read.
 
-    if not path.exists():
-        return False
+    Raises OSError if this user may not read the file, and where locks do not work.
+    """
     try:
-        with FileLock(path, timeout=0):
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # LOCK_EX needs a file that is open for writing on NFS
             return False
-    except (Timeout, OSError):
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
 
 
-def user() -> str:
-    """The user's name. In a container a user may have no name. Then this is the user's number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+def print_wait(whom: str) -> None:
+    """The OnWait of a process that has a terminal or a log."""
+    if whom:
+        print(f"{whom}; waiting", flush=True)
 
 
 @contextmanager
-def hold(
-    path: Path, what: str, *, wait: bool = False, say: Callable[[str], None] = print
-) -> Iterator[Callable[[], None]]:
+def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Callable[[], None]]:
     """Holds a lock for the block. Gives a function that raises LockLost once another process has taken the lock.
 
-    If another process holds it, this one raises Held with the holder's name. With `wait` it prints the name and waits.
+    If another process holds it, this one raises Held with the holder's name. With `wait` it tells the name and waits.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
+    told = ""
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=HELD_SECONDS, poll_interval=POLL_SECONDS if told else 0.05)
+        except Timeout:
+            whom = f"{what} is run by {describe(path)}"
+            if wait is None:
+                raise Held(whom) from None
+            if whom != told:  # the first holder, or the next one
+                wait(whom)
+                told = whom
     try:
-        lock.acquire(timeout=2)  # `is_held` holds the lock for a moment
-    except Timeout:
-        taken = f"{what} is run by {describe(path)}"
-        if not wait:
-            raise Held(taken) from None
-        say(f"{taken}; waiting")
-        lock.acquire(poll_interval=POLL_SECONDS)
-    try:
+        if told and wait:
+            wait("")
         me = Holder(
             token=uuid.uuid4().hex,
-            user=user(),
+            user=user_name(os.getuid()),
             host=socket.gethostname(),
             pid=os.getpid(),
             since=time.strftime("%Y-%m-%d %H:%M:%S %z"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmm.base.secrets import masked
+from dmm.base.stopping import Stop
 from dmm.cli import completion
 
 if TYPE_CHECKING:
@@ -143,10 +144,16 @@ def command_line(context: typer.Context, command: str = "", *more: str) -> str:
 
 
 @contextmanager
-def stoppable(context: typer.Context) -> Iterator[None]:
-    """Ctrl-C prints one line, which says how to continue, and ends the command with exit code 130."""
+def stoppable(context: typer.Context) -> Iterator[Stop]:
+    """Ctrl-C or SIGTERM prints one line, which says how to continue, and ends the command with exit code 130."""
+    stop = Stop(f"stopped; the same command continues: {command_line(context)}")
     try:
-        yield
-    except KeyboardInterrupt:
-        print(f"stopped; the same command continues: {command_line(context)}", flush=True)
+        with stop:
+            yield stop
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        if not stop.requested and not isinstance(error, KeyboardInterrupt):
+            raise
+        print(stop.line, flush=True)
         raise typer.Exit(130) from None

@@ -18,6 +18,7 @@ from dmm.cli.options import (
     choose_table,
     command_line,
     given_words,
+    stoppable,
 )
 
 app = typer.Typer()
@@ -42,16 +43,24 @@ def sweep(
 
     Example: `dmm sweep quickstart`
     """
-    from dmm.sweeps.profile import find_profile
-    from dmm.sweeps.sweep import sweep
+    with stoppable(context) as stop:
+        from dmm.sweeps.profile import find_profile
+        from dmm.sweeps.sweep import sweep
 
-    found = choose_table(table, budget, source, rows, columns, seeds)
-    counts = sweep(found, find_profile(profile), mlflow, say=lambda line: print(line, flush=True), retrain=retrain)
+        found = choose_table(table, budget, source, rows, columns, seeds)
+        counts = sweep(
+            found,
+            find_profile(profile),
+            mlflow,
+            say=lambda line: print(line, flush=True),
+            retrain=retrain,
+            on_start=stop.let_end,
+        )
     print(f"{counts.done} of {counts.total} trials done, {counts.failed} failed, {counts.left} left")
     if counts.unsent:
         print(f"this sends the results that are not in MLflow yet: {command_line(context, 'sync')}")
     if counts.left:  # Ctrl-C or SIGTERM
-        print(f"stopped; the same command continues the sweep: {command_line(context)}")
+        print(f"stopped; the same command continues: {command_line(context)}")
         raise typer.Exit(130)
     if counts.failed:
         print(f"the same command runs failed trials again: {command_line(context)}")

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from operator import itemgetter
 
+from dmm.base.errors import explain
 from dmm.base.paths import home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial
@@ -20,7 +21,14 @@ from dmm.tracking.content import row_labels
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.progress import newest_numbers
 from dmm.trials.run import fail
-from dmm.trials.storage import load_result, load_status, load_training, trial_folder
+from dmm.trials.storage import (
+    load_failures,
+    load_result,
+    load_status,
+    load_training,
+    save_failures,
+    trial_folder,
+)
 
 MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
 LINE_SECONDS = 1  # between two lines, at least
@@ -80,7 +88,8 @@ class SweepProgress:
         try:
             found, training = load_result(self.trials[trial_id]), load_training(self.trials[trial_id])
         except (OSError, ValueError) as error:  # storage is away, or the file is damaged. The trial itself will fail
-            return self.say(f"{trial_folder(self.trials[trial_id])}: {error}")
+            why = explain(error) if isinstance(error, OSError) else error
+            return self.say(f"{trial_folder(self.trials[trial_id])}: {why}")
         if found is not None:
             self.record(trial_id, found)
         elif training is not None:
@@ -97,6 +106,11 @@ class SweepProgress:
         self.unsent[trial_id] = found
         if self.away_since is None or time.monotonic() - self.away_since > MLFLOW_RETRY_SECONDS:
             self.send()
+
+    def waits(self, trial_id: str, whom: str) -> None:
+        """Takes whom a running trial waits for. "" if it waits no longer."""
+        self.status.set(trial_id, "waiting" if whom else "running")
+        self.say(f"{self.name(trial_id)} waits: {whom}" if whom else f"{self.name(trial_id)} waits no longer")
 
     def send(self) -> None:
         """Sends results to MLflow until one fails. A result that fails is kept and sent again later."""
@@ -123,6 +137,14 @@ class SweepProgress:
         if self.status.statuses[trial_id] != "failed":
             self.record(trial_id, fail(self.trials[trial_id], error))
 
+    def is_written(self, trial_id: str) -> bool:
+        """Whether a trial's own files say that it failed."""
+        try:
+            found = load_result(self.trials[trial_id])
+        except (OSError, ValueError):
+            return False
+        return found is not None and found.status == "failed"
+
     def line(self, always: bool = False) -> None:
         """Prints the sweep's status, and the newest loss and score, at most once a second."""
         now = time.monotonic()
@@ -133,15 +155,20 @@ class SweepProgress:
     def close(self) -> None:
         """Sends the remaining results, marks interrupted trials as stopped in MLflow, and prints the end of the sweep."""
         for trial_id, status in self.status.statuses.items():
-            if status in ("pending", "running"):
+            if status in ("pending", "running", "waiting"):
                 with suppress(OSError, ValueError):
                     found = load_status(self.trials[trial_id])
                     if found and found.status == "stopped":
                         self.unsent[trial_id] = found
         self.send()
         self.line(always=True)
+        unwritten = {id_: why for id_, why in load_failures(self.table).items() if id_ not in self.trials}
         for trial_id, why in self.failed.items():
             if self.status.statuses[trial_id] == "failed":
                 self.say(f"failed: {self.name(trial_id)} ({trial_folder(self.trials[trial_id])}): {why}")
+                if not self.is_written(trial_id):
+                    unwritten[trial_id] = why
+        with suppress(OSError):  # on a full disk. The reasons are said above
+            save_failures(self.table, unwritten)
         if self.unsent:
             self.say(f"not in MLflow yet: {counted(len(self.unsent), 'result')}")

@@ -11,6 +11,7 @@ from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import EpisodeBatch, RolloutResult, rollout_batch
 from dmm.sweeps.nodes import check_code
+from dmm.sweeps.place import Place
 from dmm.training.fit import init_model
 
 ACTOR_SECONDS = 30  # an evaluation waits this long for its first actor. Then it rolls out its episodes itself
@@ -40,11 +41,13 @@ class RolloutActor:
         weights: dict[str, torch.Tensor],
         trial: Trial,
         returns_id: str,
+        place: Place,
         statistics: StateStatistics,
         batch: EpisodeBatch,
     ) -> RolloutResult:
         """Rolls out one batch of the trial with this second id. Raises RuntimeError if dmm's code differs here."""
         check_code(trial, returns_id)
+        place.enter()
         return rollout_with_weights(weights, trial, statistics, batch)
 
 
@@ -56,7 +59,8 @@ class RolloutPool:
     place. Otherwise two sweeps on one cluster, each with half of the actors that it needs, would wait for ever.
     """
 
-    def __init__(self, actors: int, *, anywhere: bool = False) -> None:
+    def __init__(self, actors: int, place: Place, *, anywhere: bool = False) -> None:
+        self.place = place
         strategy = PlacementGroupSchedulingStrategy(None) if anywhere else None  # pyright: ignore[reportArgumentType]
         self.actors = [RolloutActor.options(scheduling_strategy=strategy).remote() for _ in range(actors)]
         self.pending = {actor.ready.remote(): actor for actor in self.actors}
@@ -77,7 +81,10 @@ class RolloutPool:
                 done[position] = ray.get(ready)
                 free.append(actor)
             actor = free.pop()
-            running[actor.rollout.remote(weights, trial, trial.returns_id, statistics, batch)] = (index, actor)
+            running[actor.rollout.remote(weights, trial, trial.returns_id, self.place, statistics, batch)] = (
+                index,
+                actor,
+            )
         done |= {position: ray.get(reference) for reference, (position, _) in running.items()}
         return [done[index] for index in range(len(work))]
 

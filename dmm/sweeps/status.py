@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dmm.base.errors import explain
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.progress_bar import spell_duration
@@ -14,9 +15,10 @@ from dmm.base.secrets import masked
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
-from dmm.trials.storage import load_status, load_training, table_lock
+from dmm.trials.run import awaited
+from dmm.trials.storage import evaluation_lock, load_failures, load_status, load_training, table_lock
 
-STATUSES = ("finished", "running", "failed", "stopped", "pending")
+STATUSES = ("finished", "running", "waiting", "failed", "stopped", "pending")
 
 
 @dataclass
@@ -121,7 +123,8 @@ class SweepStatus:
         count, left = self.count, self.seconds_left()
         name = f"{self.table.name} ({self.table.part})" if self.table.part else self.table.name
         done = f"{count['finished']}/{len(self.trials)} done"
-        others = ", ".join(f"{count[status]} {status}" for status in STATUSES[1:])
+        shown = (status for status in STATUSES[1:] if status != "waiting" or count[status])
+        others = ", ".join(f"{count[status]} {status}" for status in shown)
         time_left = "time left unknown" if left is None else f"{spell_duration(left)} left"
         return (
             f"{name}: {done}, {others}; {100 * self.updates_done / self.updates_total:.0f} % of updates, "
@@ -139,12 +142,13 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
     `again` is the command that continues the sweep.
     """
     status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
+    unwritten: dict[str, str] = {}  # trial -> why it failed, where its own files do not say it
     free = False  # whether it is known that no process sweeps the table
     found: Mapping[str, TrialResult | TrialSummary]
     if uri:
         from dmm.tracking.mlflow_store import Recorder
 
-        found = Recorder(uri).summaries(table)
+        found = Recorder(uri, must_write=False).summaries(table)
         where = f"as recorded in {masked(uri)}"
     else:
         found = {}
@@ -154,26 +158,41 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
                     found[trial_id] = result
                 elif training := load_training(trial):
                     status.record_training(trial_id, training)
-            except ValueError as error:  # a damaged file
+            except (OSError, ValueError) as error:  # this user may not read a file, or it is damaged
                 status.set(trial_id, "failed")
-                problems[trial_id] = str(error)
-        lock = table_lock(table)
+                problems[trial_id] = explain(error) if isinstance(error, OSError) else str(error)
+        lock, unwritten = table_lock(table), load_failures(table)
         free = not is_held(lock)
         where = f"{'no sweep of it is running' if free else f'swept by {describe(lock)}'}, in {home()}"
     for trial_id, result in found.items():
         status.record(trial_id, result)
         if result.status == "failed":
             problems[trial_id] = result.error or ""
+    for trial_id, reason in unwritten.items():
+        if status.statuses.get(trial_id) in ("pending", "stopped"):
+            status.set(trial_id, "failed")
+            problems[trial_id] = reason
     if free and again and status.count["finished"] < len(status.trials):
         where += f"; this continues it: {again}"
+    runs_in = {} if uri else holders(status)
     names, lines = table.names(), [status.line(), status.stage_line()]
-    for wanted in ("running", "stopped", "failed"):
+    for wanted in ("running", "waiting", "stopped", "failed"):
         for trial_id, now in status.statuses.items():
             if now == wanted:
-                why = (
-                    failure_reason(problems[trial_id])
-                    if now == "failed"
-                    else f"update {status.work[trial_id].done[0]:,}"
-                )
+                update = f"update {status.work[trial_id].done[0]:,}{runs_in.get(trial_id, '')}"
+                why = failure_reason(problems[trial_id]) if now == "failed" else update
                 lines.append(f"{now}: {names[trial_id]} ({trial_id}): {why}")
     return [*lines, where]
+
+
+def holders(status: SweepStatus) -> dict[str, str]:
+    """The processes that run trials, and those that trials wait for. Sets the status of trials that wait."""
+    found = {}
+    for trial_id, trial in status.trials.items():
+        now = status.statuses[trial_id]
+        if now in ("running", "pending") and (whom := awaited(trial)):
+            status.set(trial_id, "waiting")
+            found[trial_id] = f"; {whom}"
+        elif now == "running":
+            found[trial_id] = f", run by {describe(evaluation_lock(trial))}"
+    return found

@@ -7,19 +7,22 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dmm import data
+from dmm.base.errors import NO_RIGHT
 from dmm.base.paths import check_writable, home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial, edited_code
 from dmm.contract import require
+from dmm.sweeps.cluster import check_ray, ray_running
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
 from dmm.sweeps.progress import SweepProgress
 from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check, repair
-from dmm.trials.storage import hold_table
+from dmm.trials.storage import hold_table, load_training
 from dmm.trials.weights import must_train, note
 
 MAX_RETRIES = 2  # of a trial after its process died. It continues from its checkpoint
@@ -50,13 +53,15 @@ def sweep(
     uri: str | None = None,
     say: Callable[[str], None] = print,
     retrain: bool = False,
+    on_start: Callable[[], None] = lambda: None,
 ) -> SweepCounts:
     """Runs the unfinished trials of a table. Finished trials are not run again, and kept weights are not trained again.
 
-    With `retrain` a trial is trained again if its weights are missing and its training is beyond them.
+    With `retrain` a trial is trained again if its weights are missing and its training is beyond them. `on_start` is called
+    when Ray runs and the first trial begins. From then on Ctrl-C and SIGTERM end the sweep in order.
 
     Raises ValueError before any work for wrong data, a model that breaks the contract, a profile that does not fit the
-    cluster, or an unusable MLflow, and Held if another process sweeps the table.
+    cluster, a cluster that does not answer, or an unusable MLflow, and Held if another process sweeps the table.
     """
     trials = table.trials()
     check_batches(profile, trials)
@@ -65,25 +70,24 @@ def sweep(
         recorder = Recorder(uri)
         if edited := edited_code(trials):
             say(edited)
-        for trial in trials:
-            note(trial)  # all of them, before any is trained
-            repair(trial)
-        to_train = {trial.weights_id: trial for trial in trials if must_train(trial)}
+        ready = list(filter(prepare, trials))  # all of them are noted before any is trained
+        progress = SweepProgress(table, trials, recorder, say)
+        if pending := progress.start():
+            check_ray()
+        to_train = {trial.weights_id: trial for trial in ready if must_train(trial)}
         for ids in {trial.dataset: None for trial in to_train.values()}:
             say(f"data: {data.load(ids).summary()}")  # here, because otherwise all workers could collect it at once
-        for trial in trials:
+        for trial in ready:
             check(trial)
         for source, overrides in {(trial.source, trial.overrides): None for trial in trials if trial.source}:
             require(source, dict(overrides))
-        progress = SweepProgress(table, trials, recorder, say)
-        pending = progress.start()
         say(
             f"{table.name}: {counted(len(trials), 'trial')}, {len(trials) - len(pending)} of them finished before; "
             f"{len(to_train) or 'nothing'} to train, {len(pending) or 'nothing'} to evaluate"
         )
         try:
             if pending:
-                run_tune(pending, profile, progress, retrain)
+                run_tune(pending, profile, progress, retrain, on_start)
         except KeyboardInterrupt:
             pass  # SweepCounts.left tells the caller
         finally:
@@ -92,30 +96,44 @@ def sweep(
     return SweepCounts(total=len(trials), done=count["finished"], failed=count["failed"], unsent=len(progress.unsent))
 
 
-def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, retrain: bool = False) -> None:
+def prepare(trial: Trial) -> bool:
+    """Notes what a trial wants, and repairs its files. False if a right is missing. Then the trial will fail, and say so."""
+    try:
+        note(trial)
+        repair(trial)
+        load_training(trial)
+    except OSError as error:
+        if error.errno not in NO_RIGHT:
+            raise
+        return False
+    return True
+
+
+def run_tune(
+    trials: list[Trial], profile: Profile, progress: SweepProgress, retrain: bool, on_start: Callable[[], None]
+) -> None:
     """Runs trials through Ray Tune. Tune's own files are deleted: a sweep resumes from the folders of its trials."""
     os.environ |= QUIET
     for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    with ray_running(ENVIRONMENT):
+        stop_at_sigterm()  # with Ray's own handler the sweep would not close
+        fit(trials, profile, progress, retrain, on_start)
+
+
+def fit(
+    trials: list[Trial], profile: Profile, progress: SweepProgress, retrain: bool, on_start: Callable[[], None]
+) -> None:
+    """Runs trials where Ray runs. Raises ValueError if they do not fit the nodes."""
     import ray
     from ray import tune
 
     from dmm.sweeps.nodes import check_nodes
 
-    started = not ray.is_initialized()
-    if started:
-        address = os.environ.get("RAY_ADDRESS", "local")
-        ray.init(
-            address,
-            runtime_env={"env_vars": ENVIRONMENT},
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            include_dashboard=False if address == "local" else None,
-        )
-    stop_at_sigterm()  # with Ray's own handler the sweep would not close
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     at_once = trials_at_once(profile, nodes)
-    check_nodes(trials)
+    place = Place.here(trials)
+    check_nodes(trials, place)
     progress.say(f"profile {profile.name}: {at_once} at once, {profile} a trial")
     scratch = home() / "tune" / progress.table.name
     shutil.rmtree(scratch, ignore_errors=True)
@@ -125,9 +143,7 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
         bundles = [{"memory": 1_000_000}]
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(
-                train_trial, trials=progress.trials, profile=profile, place=Place.here(), retrain=retrain
-            ),
+            tune.with_parameters(train_trial, trials=progress.trials, profile=profile, place=place, retrain=retrain),
             tune.PlacementGroupFactory(bundles),
         ),
         param_space={"trial": tune.grid_search([trial.returns_id for trial in trials])},
@@ -145,11 +161,8 @@ def run_tune(trials: list[Trial], profile: Profile, progress: SweepProgress, ret
             verbose=0,
         ),
     )
-    try:
-        tuner.fit()
-    finally:
-        if started:
-            ray.shutdown()
+    on_start()
+    tuner.fit()
 
 
 def stop_at_sigterm() -> None:
@@ -168,16 +181,27 @@ def callback(progress: SweepProgress):
             progress.line()
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            progress.push(trial.config["trial"])
+            if "waits for" in result:
+                progress.waits(trial.config["trial"], result["waits for"])
+            else:
+                progress.push(trial.config["trial"])
             progress.line()
 
         def on_trial_complete(self, iteration, trials, trial, **info):
-            progress.push(trial.config["trial"])
+            if reason := trial.last_result.get("failed"):
+                progress.died(trial.config["trial"], reason)
+            else:
+                progress.push(trial.config["trial"])
             progress.line()
 
         def on_trial_error(self, iteration, trials, trial, **info):
-            last = str(trial.get_error()).strip().splitlines()[-1]
-            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last}")
+            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last_error(trial)}")
             progress.line()
 
     return PassEvents()
+
+
+def last_error(trial) -> str:
+    """The last line of the last error of Tune's trial."""
+    # from the driver's own file: get_error() reads a copy, which Tune has not always made by then
+    return Path(trial.error_file).read_text().strip().splitlines()[-1]

@@ -45,7 +45,7 @@ def execute_in_group(profile: Profile) -> Execute:
 
     def execute(held: HeldTrial, roll: RolloutBackend, on_progress: OnProgress) -> TrialResult:
         trial = held.trial
-        settings = GroupSettings(Place.here(), held, trial.returns_id, profile.rollout_actors)
+        settings = GroupSettings(Place.here([trial]), held, trial.returns_id, profile.rollout_actors)
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={"settings": settings},
@@ -95,7 +95,7 @@ def train_worker(config: dict[str, GroupSettings]) -> TrialResult | None:
     if ddp.rank():
         fit(trial, training_data(trial), device=device)
         return None
-    pool = RolloutPool(settings.rollout_actors, anywhere=True) if settings.rollout_actors else None
+    pool = RolloutPool(settings.rollout_actors, settings.place, anywhere=True) if settings.rollout_actors else None
     try:
         # the trial's Tune process reads the result file, so there is no progress to report
         return train_and_evaluate(settings.held, pool or rollout_in_process, lambda result: None)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmm.base.errors import raise_interrupt
 from dmm.base.fields import check_fields, check_least, check_value, kind_of, shown
 from dmm.batch import Spaces
 
@@ -49,6 +50,7 @@ class Task:
         try:
             env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
         except Exception as error:  # environments are code from outside, and each fails in its own way
+            raise_interrupt(error)
             given = f" with the options {dict(self.options)}" if self.options else ""
             raise ValueError(f"task {self.name}: {self.environment!r} cannot be made{given}: {error}") from error
         states, actions, spaces = env.observation_space.shape, env.action_space, self.spaces

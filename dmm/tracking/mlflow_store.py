@@ -20,6 +20,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
 
 from dmm.base import provenance
+from dmm.base.errors import NO_RIGHT, explain
 from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.base.secrets import masked
@@ -38,7 +39,7 @@ from dmm.tracking.content import (
     run_name,
     unpack,
 )
-from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, sqlite_uri
+from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, read_database, sqlite_uri
 from dmm.tracking.view import table_view
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -67,17 +68,30 @@ class StoredRun:
 class Recorder:
     """A tracking store with its one experiment. Both are created here, once, by the driver.
 
-    `say` takes a line whenever something stored is corrected.
+    `say` takes a line whenever something stored is corrected. A recorder that need not write also reads a database for
+    which this user has no right to write. Then `unwritable` says why nothing can be sent.
     """
 
-    def __init__(self, uri: str | None = None, say: Callable[[str], None] = print) -> None:
+    def __init__(self, uri: str | None = None, say: Callable[[str], None] = print, must_write: bool = True) -> None:
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
         self.uri, self._say = masked(uri), say
         self._runs: dict[str, StoredRun] | None = None
+        self.unwritable = ""
         is_remote = uri.startswith(("http://", "https://", "databricks"))
         with self._errors(HINT):
-            self._client = MlflowClient(uri) if is_remote else open_database(uri, say)
-            self.experiment = self._experiment(None if is_remote else (home() / "mlartifacts").as_uri())
+            self._client = MlflowClient(uri) if is_remote else self._open(uri, must_write)
+            is_local = not (is_remote or self.unwritable)
+            self.experiment = self._experiment((home() / "mlartifacts").as_uri() if is_local else None)
+
+    def _open(self, uri: str, must_write: bool) -> MlflowClient:
+        """A client of a database."""
+        try:
+            return open_database(uri, self._say)
+        except OSError as error:
+            if must_write or error.errno not in NO_RIGHT:
+                raise
+            self.unwritable = explain(error)
+            return read_database(uri)
 
     def _experiment(self, place: str | None) -> str:
         """The experiment's id. If there is none, one of several processes makes it."""
@@ -267,7 +281,8 @@ class Recorder:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            cause = masked(" ".join(str(error).split()).split("Caused by ")[-1])[:300]
+            text = explain(error) if isinstance(error, OSError) else str(error)
+            cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
     def _stored(self) -> dict[str, StoredRun]:
@@ -303,7 +318,7 @@ class Recorder:
         The tag is part of the same request, so no run is ever without it.
         """
         runs = self._stored()
-        with hold(home() / "mlflow.lock", "MLflow", wait=True, say=lambda text: None):
+        with hold(home() / "mlflow.lock", "MLflow", wait=lambda whom: None):
             runs |= self._search(f"tags.`dmm.returns_id` = '{result.id}'")
             if result.id not in runs:
                 tags = {"dmm.returns_id": result.id, "dmm.weights_id": result.training.weights_id}

@@ -10,7 +10,7 @@ from functools import cache, partial
 import torch
 
 from dmm import data
-from dmm.base.lock import Held, LockLost, hold
+from dmm.base.lock import Held, LockLost, OnWait, describe, hold, holder, is_held, print_wait
 from dmm.base.paths import delete_stale
 from dmm.config import Trial
 from dmm.data.trajectories import check_task
@@ -104,6 +104,7 @@ def run(
     device: str = "cpu",
     on_progress: OnProgress = lambda result: None,
     on_update: OnUpdate = lambda update, loss: None,
+    wait: OnWait = print_wait,
     execute: Execute | None = None,
     keep: Keep = "all",
     retrain: bool = False,
@@ -112,7 +113,7 @@ def run(
 
     `roll` rolls out batches of episodes, in this process or elsewhere. `on_progress` receives the result after every
     checkpoint and every evaluation. `on_update` is called as in `fit` if this process trains. If another process trains or
-    evaluates the trial, this one waits for it. `keep` names the weights that stay in the end.
+    evaluates the trial, this one waits for it, and `wait` says for whom. `keep` names the weights that stay in the end.
     Raises WeightsNotKept if the training is beyond weights that are missing. With `retrain` it trains them again instead.
     """
     torch.set_num_threads(1)  # the number of threads moves float bits, and other trials need the cores
@@ -122,12 +123,12 @@ def run(
         return found
     note(trial)
     work = execute or partial(train_and_evaluate, on_update=on_update)
-    with hold(evaluation_lock(trial), f"evaluation {trial.returns_id}", wait=True) as assert_evaluation_held:
+    with hold(evaluation_lock(trial), f"evaluation {trial.returns_id}", wait=wait) as assert_evaluation_held:
         held = HeldTrial(trial, device, assert_evaluation_held)
         if found := finished(trial):  # another process finished it in the meantime
             return found
         if must_train(trial):
-            with hold(training_lock(trial), f"trial {trial.weights_id}", wait=True) as assert_training_held:
+            with hold(training_lock(trial), f"trial {trial.weights_id}", wait=wait) as assert_training_held:
                 if must_train(trial):  # no other process has done it in the meantime
                     allow_training(trial, missing_weights(trial), retrain)
                     held = replace(held, assert_training_held=assert_training_held)
@@ -142,6 +143,17 @@ def finished(trial: Trial) -> TrialResult | None:
     """The trial's result if nothing is left to do."""
     found = load_result(trial)
     return found if found and found.status == "finished" else None
+
+
+def awaited(trial: Trial) -> str:
+    """Whom a trial waits for: the process that trains its weights for another evaluation. "" if it does not wait."""
+    locks = evaluation_lock(trial), training_lock(trial)
+    if not all(map(is_held, locks)) or not must_train(trial):
+        return ""
+    evaluates, trains = map(holder, locks)
+    if evaluates is None or trains is None or (evaluates.host, evaluates.pid) == (trains.host, trains.pid):
+        return ""
+    return f"trial {trial.weights_id} is run by {describe(training_lock(trial))}"
 
 
 def repair(trial: Trial) -> None:

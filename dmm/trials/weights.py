@@ -155,9 +155,7 @@ def note_path(trial: Trial) -> Path:
 @contextmanager
 def hold_notes(trial: Trial) -> Iterator[None]:
     """Holds the notes of a trial for a moment, so that no weights are deleted while an evaluation notes that it wants them."""
-    with hold(
-        trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=True, say=lambda line: None
-    ):
+    with hold(trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=lambda whom: None):
         yield
 
 
