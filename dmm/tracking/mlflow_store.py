@@ -7,10 +7,11 @@ again. A point's timestamp is derived from its step. So if a point does arrive t
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -24,8 +25,9 @@ from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.base.secrets import masked
 from dmm.config import Table
+from dmm.results.episodes import check_episodes
 from dmm.results.score import summarise
-from dmm.schema import ReportSource, TrialResult, TrialSummary, to_json
+from dmm.schema import EvaluationResult, ReportSource, TrialResult, TrialSummary, read, to_json
 from dmm.tracking.content import (
     Point,
     curve_metrics,
@@ -43,6 +45,7 @@ from dmm.tracking.view import table_view
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PAGE = 200  # runs in one answer, so that it arrives well within the timeout
 BATCH = 800  # metrics in one request. With params and tags this is below MLflow's limit of 1,000
+EPISODES = "episodes.json"  # the artifact with the evaluations of a finished trial
 AGAIN = "`dmm sync` of its table sends the trial again"
 HINT = (
     ". A tracking URI is http://HOST:PORT of a running server, sqlite:////PATH or postgresql://USER@HOST/NAME; "
@@ -143,7 +146,7 @@ class Recorder:
         self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
         if status != stored.status:
             if status == "FINISHED":
-                self._client.log_dict(stored.run_id, to_json(result.evaluations), "episodes.json")
+                self._client.log_dict(stored.run_id, to_json(result.evaluations), EPISODES)
             if status == "RUNNING":
                 self._client.update_run(stored.run_id, status)
             else:
@@ -209,6 +212,29 @@ class Recorder:
                 f"MLflow's run {stored.run_id} of trial {trial_id} at {self.uri} cannot be read: {error}. {AGAIN}"
             ) from error
         return summary and replace(summary, run_id=stored.run_id)
+
+    def episodes(self, summaries: Iterable[TrialSummary]) -> dict[str, list[EvaluationResult]]:
+        """The evaluations of finished trials by second id, with every episode, from the artifacts of their runs.
+
+        `summaries` are those of this store. Raises TrackingError if an artifact is missing, or if it has other episodes than
+        those of the summary.
+        """
+        found = {}
+        for summary in summaries:
+            if summary.status != "finished" or summary.run_id is None:
+                continue
+            with self._errors(), TemporaryDirectory() as folder:
+                path = self._client.download_artifacts(summary.run_id, EPISODES, folder)
+                text = Path(path).read_text()
+            try:
+                found[summary.id] = read(list[EvaluationResult], json.loads(text), EPISODES)
+                check_episodes(summary, found[summary.id])
+            except ValueError as error:
+                raise TrackingError(
+                    f"{EPISODES} of MLflow's run {summary.run_id} of trial {summary.id} at {self.uri} cannot be read: {error}. "
+                    "Delete the run on MLflow's page; then `dmm sync` of its table sends the trial again"
+                ) from error
+        return found
 
     def query(self, table: str | None = None) -> str:
         """The filter that finds the runs of one table, or of all. Runs of results before version 5 have no second id."""
