@@ -114,8 +114,7 @@ def run_tune(
 ) -> None:
     """Runs trials through Ray Tune. Tune's own files are deleted: a sweep resumes from the folders of its trials."""
     os.environ |= QUIET
-    for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # its advice is about files that no sweep resumes from
     # it logs a traceback for each failed try, and SweepProgress has a line for that
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     with ray_running(ENVIRONMENT):
