@@ -8,7 +8,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH is '$(TORCH)'; it takes cpu, or nothing)
 endif
 
-.PHONY: install quickstart test test-slow test-faults pin lint
+.PHONY: install quickstart test test-slow test-faults soak pin lint
 
 # TORCH=cpu takes torch from the index of CPU wheels. Without it, pip on Linux takes gigabytes of CUDA libraries with it
 install: .venv/installed
@@ -40,6 +40,10 @@ test-slow: .venv/tested
 
 test-faults: .venv/tested
 	$(BIN)/python -m pytest -m faults
+
+# MINUTES=60 SEED=7 bound and seed it. ROUND=13 repeats one round of a seed
+soak: .venv/tested
+	PYTHONPATH=.:tests $(BIN)/python tests/soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
 
 pin: .venv/tested  # after an edit of code that moves no number
 	$(BIN)/python -m pytest tests/test_golden.py

@@ -148,6 +148,7 @@ class DataRecord:
     steps: int
     return_mean: float  # over episodes
     return_max: float  # the highest return of an episode
+    return_min: float | None = None  # the lowest. It was not recorded in the beginning
 
 
 @dataclass(frozen=True, kw_only=True)

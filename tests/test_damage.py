@@ -93,7 +93,7 @@ def few_or_many(few: int, many: int):
     return pytest.mark.parametrize("flips", [few, pytest.param(many, marks=pytest.mark.faults)])
 
 
-@few_or_many(100, 4000)
+@few_or_many(100, 1000)
 def test_a_flipped_bit_of_a_finished_trial_changes_no_table(table, flips):
     assert count_same(table, end_of(table), flips) == flips
 
@@ -102,7 +102,7 @@ class Killed(BaseException):
     pass
 
 
-@few_or_many(20, 600)
+@few_or_many(20, 150)
 def test_a_flipped_bit_of_a_trial_that_was_stopped_changes_no_table(table, flips):
     def die(found):
         if found.update == 4:

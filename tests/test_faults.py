@@ -11,13 +11,13 @@ from helpers.sweep_process import (
     TOY,
     TRIALS,
     calm,
+    close_gate,
     count,
     dmm,
     each_trial_is_one_finished_run,
     ends_well,
     environment,
     family,
-    in_the_middle,
     kill_tree,
     logs,
     middle,
@@ -27,20 +27,19 @@ from helpers.sweep_process import (
     start_sweep,
     sweep_on,
     tables,
-    wait_for,
+    wait_at,
 )
 
 pytestmark = pytest.mark.faults
 
 
 def test_a_trials_process_dies(env, tmp_path, undisturbed, started):
+    gate = close_gate(tmp_path)
     started.append(driver := start_sweep(env, tmp_path))
-    middle(driver, tmp_path)
-    busy = family(driver.pid, "ray::ImplicitFunc.train")  # Tune's name for a function's process
-    assert busy, [process.cmdline() for process in family(driver.pid)]
-    busy[0].send_signal(signal.SIGKILL)
+    os.kill(middle(gate, driver, tmp_path), signal.SIGKILL)
+    gate.unlink()
     ends_well(driver, tmp_path)
-    assert ran_again(tmp_path / "home"), "it came too late"
+    assert ran_again(tmp_path / "home")
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
 
@@ -52,16 +51,14 @@ def test_a_train_worker_of_two_dies(toy_data, tmp_path, started):
     expected = calm(toy_data, tmp_path / "calm", *words, **SIZE)  # two workers sum in another order than one
     place.mkdir()
     env = environment(place / "home", toy_data, **SIZE)
+    gate = close_gate(place)
     started.append(driver := start_sweep(env, place, *words))
-    middle(driver, place)
-
-    def pair() -> list[psutil.Process]:
-        workers = family(driver.pid, "ray::RayTrainWorker")
-        return workers if len(workers) == 2 else []
-
-    wait_for(pair, "two workers", sweep=(driver, place))[1].send_signal(signal.SIGKILL)
+    first = middle(gate, driver, place)  # it evaluates, and the other one waits for it
+    (other,) = (worker for worker in family(driver.pid, "ray::RayTrainWorker") if worker.pid != first)
+    other.send_signal(signal.SIGKILL)
+    gate.unlink()
     ends_well(driver, place)
-    assert ran_again(place / "home"), "it came too late"
+    assert ran_again(place / "home")
     assert tables(env, place) == expected
     each_trial_is_one_finished_run(f"sqlite:///{place / 'home' / 'mlflow.db'}")
 
@@ -69,23 +66,27 @@ def test_a_train_worker_of_two_dies(toy_data, tmp_path, started):
 def test_a_rollout_actor_dies_in_an_episode(env, tmp_path, undisturbed, started):
     profile = tmp_path / "actors.toml"
     profile.write_text("cpus = 1\nrollout_actors = 1\n")
+    gate = close_gate(tmp_path)
     started.append(driver := start_sweep(env, tmp_path, "--profile", str(profile)))
-    middle(driver, tmp_path)
-    (busy, *_) = wait_for(lambda: family(driver.pid, "ray::RolloutActor.roll"), "a rollout", sweep=(driver, tmp_path))
-    busy.send_signal(signal.SIGKILL)
+    actor = middle(gate, driver, tmp_path)
+    assert actor in {process.pid for process in family(driver.pid, "ray::RolloutActor")}
+    os.kill(actor, signal.SIGKILL)
+    gate.unlink()
     ends_well(driver, tmp_path)
     assert tables(env, tmp_path) == undisturbed
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["alone", "with its machine"])
 def test_the_driver_dies_and_the_command_is_given_again(env, tmp_path, undisturbed, started, whole):
+    gate = close_gate(tmp_path)
     started.append(driver := start_sweep(env, tmp_path))
-    middle(driver, tmp_path)
+    middle(gate, driver, tmp_path)
     if whole:
         kill_tree(driver.pid)
     else:
         driver.kill()
     driver.wait()
+    gate.unlink()
     before = {found.id: found for found in results(tmp_path / "home") if found.status == "finished"}
     assert 0 < len(before) < TRIALS
     done = sweep_on(env, tmp_path)  # its trials wait for those that the dead driver left, if any
@@ -99,30 +100,32 @@ def test_the_driver_dies_and_the_command_is_given_again(env, tmp_path, undisturb
 def test_a_node_dies(env, tmp_path, undisturbed, started, monkeypatch):
     from ray.cluster_utils import Cluster
 
+    gates = [close_gate(tmp_path, seed) for seed in (1, 2)]
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("DMM_TOY_GATES", env["DMM_TOY_GATES"])  # a node has variables of its own
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)
         started.append(driver := start_sweep({**env, "RAY_ADDRESS": cluster.address}, tmp_path))
-        wait_for(
-            lambda: in_the_middle(tmp_path / "home") and count(tmp_path / "home", "running") == 2,
-            "both at work",
-            sweep=(driver, tmp_path),
-        )
+        for gate in gates:
+            middle(gate, driver, tmp_path)
         kill_tree(node.all_processes["raylet"][0].process.pid)  # with its workers, all at once
         cluster.remove_node(node, allow_graceful=False)
+        for gate in gates:
+            gate.unlink()
         ends_well(driver, tmp_path)
     finally:
         cluster.shutdown()
-    assert ran_again(tmp_path / "home"), "it came too late"
+    assert ran_again(tmp_path / "home")
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_in_seconds_and_the_command_goes_on(env, tmp_path, undisturbed, started, sent):
+    gate = close_gate(tmp_path)
     started.append(driver := start_sweep(env, tmp_path))
-    middle(driver, tmp_path)
+    middle(gate, driver, tmp_path)
     children = family(driver.pid)
     os.kill(driver.pid, sent)
     assert driver.wait(timeout=120) == 130, (tmp_path / "sweep.log").read_text()
@@ -131,6 +134,7 @@ def test_a_signal_stops_in_seconds_and_the_command_goes_on(env, tmp_path, undist
     assert not alive
     statuses = {run.info.status for run in runs(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")}
     assert statuses <= {"FINISHED", "KILLED"} and not count(tmp_path / "home", "failed")
+    gate.unlink()
     sweep_on(env, tmp_path)
     assert tables(env, tmp_path) == undisturbed
     each_trial_is_one_finished_run(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
@@ -142,14 +146,16 @@ def test_two_people_at_once_and_a_table_that_shares_the_trials(env, tmp_path, un
         (tmp_path / name).mkdir()
     reached = os.path.relpath(Path(tmp_path, env["DMM_TOY_DATA"]), tmp_path / "first")
     env["DMM_TOY_DATA"] = reached  # from a folder deeper; it is not part of a table's text
+    gate = close_gate(tmp_path)
     started.append(first := start_sweep(env, tmp_path / "first"))
-    wait_for(lambda: count(home, "running"), "the first sweep", sweep=(first, tmp_path / "first"))
+    wait_at(gate, first, tmp_path / "first")
     second = dmm("sweep", TOY, env=env, cwd=tmp_path / "other")
     assert second.returncode == 2 and f"process {first.pid}, since 20" in second.stderr, second.stderr
     seen = dmm("status", TOY, env=env, cwd=tmp_path / "other")
     assert f"process {first.pid}" in seen.stdout and seen.returncode == 0
     other = {**env, "DMM_TOY_NAME": "another"}
     started.append(third := start_sweep(other, tmp_path / "other"))
+    gate.unlink()
     ends_well(first, tmp_path / "first")
     ends_well(third, tmp_path / "other")
     assert [text.count("training from update 0") for text in logs(home).values()] == [1] * TRIALS
@@ -178,7 +184,7 @@ def test_a_trial_whose_process_always_dies_is_given_up(env, tmp_path):
         **env,
         "DMM_TOY_ENVIRONMENT": "helpers.crashing_env:Crashing-v0",
         "DMM_TOY_SEEDS": "1",
-        "DMM_TOY_UPDATES": "30",
+        "DMM_TOY_UPDATES": "6",
     }
     done = dmm("sweep", TOY, env=env, cwd=tmp_path)
     assert done.returncode == 1 and "0 of 2 trials done, 2 failed" in done.stdout, done.stdout + done.stderr

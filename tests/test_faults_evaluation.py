@@ -11,6 +11,7 @@ from helpers.sweep_process import (
     TOY,
     TRIALS,
     calm,
+    close_gate,
     count,
     dmm,
     each_trial_is_one_finished_run,
@@ -26,11 +27,11 @@ from helpers.sweep_process import (
     start_sweep,
     sweep_on,
     tables,
+    wait_at,
     wait_for,
 )
 
-from dmm.base.lock import hold, holder
-from dmm.base.seeds import derive_seed
+from dmm.base.lock import hold
 
 pytestmark = pytest.mark.faults
 FINER = {"DMM_TOY_NAME": "finer", "DMM_TOY_EVALUATIONS": "6"}  # its evaluations include those of the toy table
@@ -42,17 +43,9 @@ def finer(toy_data, tmp_path_factory) -> dict[str, bytes]:
     return calm(toy_data, tmp_path_factory.mktemp("finer"), **SIZE, **FINER)
 
 
-def with_gate(env: dict, place: Path, seed: int, from_last: int, index: int) -> tuple[dict, Path]:
-    """The variables of a sweep that waits before an episode, and the file that makes it wait."""
-    gate = place / "gates" / str(derive_seed(seed, "episode", from_last, index))
-    gate.parent.mkdir()
-    gate.touch()
-    return {**env, "DMM_TOY_ENVIRONMENT": "helpers.waiting_env:Waiting-v0", "DMM_TOY_GATES": str(gate.parent)}, gate
-
-
 def kill_at(gate: Path, driver: Popen, place: Path) -> None:
     """Kills a sweep with its whole tree as soon as it waits at a gate, and opens the gate."""
-    wait_for(gate.with_suffix(".reached").exists, "the gate", sweep=(driver, place))
+    wait_at(gate, driver, place)
     kill_tree(driver.pid)
     gate.unlink()
 
@@ -64,13 +57,13 @@ def begun(home: Path) -> list[int]:
 
 def test_killed_between_the_last_weights_and_the_first_episode_of_their_evaluation(env, tmp_path, undisturbed, started):
     home = tmp_path / "home"
-    env, gate = with_gate(env, tmp_path, seed=1, from_last=0, index=0)
+    gate = close_gate(tmp_path, from_last=0)
     started.append(driver := start_sweep(env, tmp_path))
     kill_at(gate, driver, tmp_path)
-    trained = [found for found in results(home) if found.update == 300 and found.evaluations[-1].update == 200]
+    trained = [found for found in results(home) if found.update == 60 and found.evaluations[-1].update == 40]
     assert trained
     for found in trained:
-        assert (home / "trials" / found.training.weights_id / "weights/300/card.json").exists()
+        assert (home / "trials" / found.training.weights_id / "weights/60/card.json").exists()
     sweep_on(env, tmp_path)
     assert all(logs(home)[found.training.weights_id].count("training from") == 1 for found in trained)
     assert tables(env, tmp_path) == undisturbed
@@ -78,14 +71,15 @@ def test_killed_between_the_last_weights_and_the_first_episode_of_their_evaluati
 
 
 def test_killed_inside_evaluation_two_of_four(toy_data, tmp_path, started):
-    size, place = {"DMM_TOY_SEEDS": "1", "DMM_TOY_UPDATES": "300", "DMM_TOY_EVALUATIONS": "4"}, tmp_path / "struck"
+    size, place = {"DMM_TOY_SEEDS": "1", "DMM_TOY_UPDATES": "60", "DMM_TOY_EVALUATIONS": "4"}, tmp_path / "struck"
     expected = calm(toy_data, tmp_path / "calm", **size)
     place.mkdir()
-    env, gate = with_gate(environment(place / "home", toy_data, **size), place, seed=0, from_last=2, index=10)
+    env = environment(place / "home", toy_data, **size)
+    gate = close_gate(place, seed=0, from_last=2, index=3)  # in the second batch
     started.append(driver := start_sweep(env, place))
     kill_at(gate, driver, place)
-    inside = [found for found in results(place / "home") if found.update == 150]
-    assert inside and all([entry.update for entry in found.evaluations] == [75, 75] for found in inside)
+    inside = [found for found in results(place / "home") if found.update == 30]
+    assert inside and all([entry.update for entry in found.evaluations] == [15, 15] for found in inside)
     sweep_on(env, place)
     assert tables(env, place) == expected
     each_trial_is_one_finished_run(f"sqlite:///{place / 'home' / 'mlflow.db'}", 2)
@@ -94,14 +88,18 @@ def test_killed_inside_evaluation_two_of_four(toy_data, tmp_path, started):
 def test_killed_between_a_complete_evaluation_file_and_mlflow(env, tmp_path, undisturbed, started):
     home = tmp_path / "home"
     uri = f"sqlite:///{home / 'mlflow.db'}"
+    gate, last = (close_gate(tmp_path, seed) for seed in (1, 2))
     started.append(driver := start_sweep({**env, "MLFLOW_TRACKING_URI": f"{uri}?timeout=1"}, tmp_path))
-    middle(driver, tmp_path)
+    middle(gate, driver, tmp_path)
+    wait_at(last, driver, tmp_path)
     with closing(sqlite3.connect(home / "mlflow.db", timeout=60, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")  # the driver can send nothing, and says so
         before = count(home, "finished")
+        gate.unlink()
         wait_for(lambda: count(home, "finished") > before, "a complete evaluation", sweep=(driver, tmp_path))
         kill_tree(driver.pid)
         database.execute("ROLLBACK")
+    last.unlink()
     assert missing_in_mlflow(uri, home)
     sweep_on(env, tmp_path)
     assert not missing_in_mlflow(uri, home)
@@ -122,31 +120,29 @@ def test_two_tables_of_other_evaluations_at_once(env, tmp_path, undisturbed, fin
         sweeps[driver.pid] = driver, variables
 
     def trainer() -> int | None:
-        """The sweep that trains a trial whose first checkpoint is its newest."""
-        for found in results(home):
-            if found.training.status == "running" and 0 < found.update <= 150:
-                at_work = holder(home / "trials" / found.training.weights_id / "lock")
-                for pid, (driver, _) in sweeps.items():
-                    if at_work and driver.poll() is None and at_work.pid in {child.pid for child in family(pid)}:
-                        return pid
-        return None
+        """The sweep whose process trains a trial and waits at the gate."""
+        waiting = gate.with_suffix(".reached")
+        at_work = int(waiting.exists() and waiting.read_text() or 0)
+        return next((pid for pid in sweeps if at_work in {child.pid for child in family(pid)}), None)
 
+    gate = close_gate(tmp_path, from_last=2)
     start(env)
     wait_for(lambda: noted(TRIALS), "the notes of the first sweep")
     with ExitStack() as locks:
         for folder in home.glob("trials/*"):
             locks.enter_context(hold(folder / "lock", "the training"))
-        assert not any(logs(home).values()), "it came too late"
+        assert not any(logs(home).values())
         start({**env, **FINER})
         wait_for(lambda: noted(2 * TRIALS), "the notes of the second sweep")
     if killed:
         victim = wait_for(trainer, "a training")
         kill_tree(victim)
         _, variables = sweeps.pop(victim)
+    gate.unlink()
     for driver, _ in sweeps.values():
         ends_well(driver, tmp_path)
     if killed:
-        assert ran_again(home), "it came too late"
+        assert ran_again(home)
         sweep_on(variables, tmp_path)
     else:
         assert begun(home) == [1] * TRIALS
@@ -170,10 +166,10 @@ def test_weights_that_are_not_kept_are_an_error_until_they_are_trained_again(env
     home, more = tmp_path / "home", {**env, **FINER}
     (tmp_path / "last.toml").write_text('keep = "last"\n')
     sweep_on(env, tmp_path, "--profile", "last.toml")
-    assert [path.name for path in home.glob("trials/*/weights/*")] == ["300"] * TRIALS
+    assert [path.name for path in home.glob("trials/*/weights/*")] == ["60"] * TRIALS
     refused = dmm("sweep", TOY, env=more, cwd=tmp_path)
     assert refused.returncode == 1 and "0 of 6 trials done, 6 failed" in refused.stdout, refused.stdout
-    said = "its weights at update 50, 100, 150, 200, 250 are not kept; --retrain trains the trial again"
+    said = "its weights at update 10, 20, 30, 40, 50 are not kept; --retrain trains the trial again"
     assert refused.stdout.count(said) == TRIALS and begun(home) == [1] * TRIALS
     sweep_on(more, tmp_path, "--retrain")
     assert begun(home) == [2] * TRIALS

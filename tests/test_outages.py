@@ -4,22 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.sweep_process import (
     PATIENCE,
-    SIZE,
     TOY,
     TRIALS,
-    calm,
+    close_gate,
     count,
     dmm,
     each_trial_is_one_finished_run,
     ends_well,
-    environment,
     free_port,
     in_the_middle,
     kill_tree,
@@ -31,6 +28,7 @@ from helpers.sweep_process import (
     start_sweep,
     sweep_on,
     tables,
+    wait_at,
     wait_for,
     wait_until_served,
 )
@@ -38,38 +36,40 @@ from helpers.sweep_process import (
 pytestmark = pytest.mark.faults
 
 
-def test_mlflow_goes_away_for_a_minute(toy_data, tmp_path, started):
-    """In a sweep that takes longer, 50 trials one by one: many end, and many start, meanwhile."""
-    size, port, place = {**SIZE, "DMM_TOY_SEEDS": "25"}, free_port(), tmp_path / "struck"
-    expected = calm(toy_data, tmp_path / "calm", **size)
-    place.mkdir()
-    env = environment(place / "home", toy_data, **size, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
-    (place / "slow.toml").write_text("concurrency = 1\n")
-    started.append(server := start_mlflow(place / "server", port))
-    started.append(driver := start_sweep(env, place, "--profile", "slow.toml"))
-    middle(driver, place)
-    before = count(place / "home", "finished")
+def test_mlflow_goes_away_and_comes_back(env, tmp_path, undisturbed, started):
+    """Trials run one by one. Meanwhile several end and several start."""
+    port, home = free_port(), tmp_path / "home"
+    env = {**env, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    (tmp_path / "slow.toml").write_text("concurrency = 1\n")
+    first, last = (close_gate(tmp_path, seed) for seed in (0, 2))
+    started.append(server := start_mlflow(tmp_path / "server", port))
+    started.append(driver := start_sweep(env, tmp_path, "--profile", "slow.toml"))
+    wait_at(first, driver, tmp_path)
     kill_tree(server.pid)
-    time.sleep(60)
-    assert driver.poll() is None, "it came back too late for this sweep"
-    assert count(place / "home", "finished") > before + 2
-    started.append(start_mlflow(place / "server", port))
-    ends_well(driver, place)
-    log = (place / "sweep.log").read_text()
+    assert not count(home, "finished")
+    first.unlink()
+    wait_at(last, driver, tmp_path)
+    assert count(home, "finished") >= 2
+    started.append(start_mlflow(tmp_path / "server", port))
+    last.unlink()
+    ends_well(driver, tmp_path)
+    log = (tmp_path / "sweep.log").read_text()
     assert log.count("MLflow does not answer") == log.count("MLflow has all results again") == 1, log
-    assert tables(env, place) == expected
-    each_trial_is_one_finished_run(env["MLFLOW_TRACKING_URI"], 50)
+    assert tables(env, tmp_path) == undisturbed
+    each_trial_is_one_finished_run(env["MLFLOW_TRACKING_URI"])
 
 
 def test_mlflow_dies_for_good_and_sync_fills_a_new_server(env, tmp_path, undisturbed, started):
     port = free_port()
     old = {**env, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
     started.append(server := start_mlflow(tmp_path / "old", port))
+    gate = close_gate(tmp_path)
     started.append(driver := start_sweep(old, tmp_path))
-    wait_for(lambda: count(tmp_path / "home", "finished") >= 1, "a finished trial", sweep=(driver, tmp_path))
+    middle(gate, driver, tmp_path)
     kill_tree(server.pid)
+    gate.unlink()
     assert driver.wait(timeout=PATIENCE) == 1, (tmp_path / "sweep.log").read_text()
-    assert "results are not in MLflow yet; `dmm sync toy` sends them" in (tmp_path / "sweep.log").read_text()
+    assert "this sends the results that are not in MLflow yet: dmm sync" in (tmp_path / "sweep.log").read_text()
     refused = dmm("sweep", TOY, env=old, cwd=tmp_path)  # at the start of a sweep it is an error at once
     assert refused.returncode == 2 and f"127.0.0.1:{port} cannot be used" in refused.stderr
     new = {**env, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'new.db'}"}
@@ -113,9 +113,11 @@ def test_the_disk_cannot_be_written_at_a_checkpoint(env, tmp_path, undisturbed, 
     disk.mkdir(parents=True)
     mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", disk)
     try:
+        gate = close_gate(tmp_path)
         started.append(driver := start_sweep(env, tmp_path))
-        middle(driver, tmp_path)
+        middle(gate, driver, tmp_path)
         harm(disk)
+        gate.unlink()
         assert driver.wait(timeout=PATIENCE) == 1, (tmp_path / "sweep.log").read_text()
         log = (tmp_path / "sweep.log").read_text()
         assert said in log and "failed: " in log
@@ -137,16 +139,14 @@ def test_the_disk_cannot_be_written_at_a_checkpoint(env, tmp_path, undisturbed, 
 
 def test_files_are_cut_and_damaged_while_nobody_looks(env, tmp_path, undisturbed, started):
     home = tmp_path / "home"
+    gate = close_gate(tmp_path)  # the trials behind it have two checkpoints
     started.append(driver := start_sweep(env, tmp_path))
-
-    def with_two_checkpoints() -> list[dict]:
-        under_way = [found for found in results(home) if found.status == "running" and found.update >= 200]
-        return under_way if count(home, "finished") >= 2 else []
-
-    wait_for(with_two_checkpoints, "a trial with two checkpoints", sweep=(driver, tmp_path))
+    wait_at(gate, driver, tmp_path)
+    wait_for(lambda: count(home, "finished") >= 2, "two finished trials", sweep=(driver, tmp_path))
     kill_tree(driver.pid)
+    gate.unlink()
     found = results(home)
-    running = [entry for entry in found if entry.status == "running" and entry.update == 200]
+    running = [entry for entry in found if entry.status == "running" and entry.update == 40]
     first, second = [entry for entry in found if entry.status == "finished"][:2]
     folders = {entry.id: home / "trials" / entry.training.weights_id for entry in found}
     cut = [folders[entry.id] / "checkpoint.pt" for entry in running]
@@ -213,11 +213,13 @@ def test_a_job_is_submitted_stopped_and_submitted_again(env, tmp_path, undisturb
         return done.stdout.split("submitted ")[1].split()[0]
 
     ended = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+    gate = close_gate(tmp_path)
     first = submit()
     wait_for(lambda: in_the_middle(tmp_path / "home") or client.get_job_status(first) in ended, "the middle of the job")
     assert client.get_job_status(first) == JobStatus.RUNNING, client.get_job_logs(first)
     client.stop_job(first)
     wait_for(lambda: client.get_job_status(first) in ended, "the end of the job")
+    gate.unlink()
     second = submit()
     wait_for(lambda: client.get_job_status(second) in ended, "the end of the second job")
     log = client.get_job_logs(second)

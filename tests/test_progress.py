@@ -1,7 +1,9 @@
 """The driver's bookkeeping, with a store that comes and goes: nothing is lost, and trials cost the same however many."""
 
 import json
+import os
 import pickle
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -36,9 +38,10 @@ class Store:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time stands still unless it is moved."""
+    """Time stands still unless it is moved, or somebody sleeps."""
     now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     return now
 
 
@@ -100,6 +103,73 @@ def test_the_end_sends_the_rest_and_says_what_stays(clock):
     assert [store.taken[trial.returns_id][0] for trial in TRIALS[:4]] == ["finished", "stopped", "running", "failed"]
     assert json.loads(returns_path(TRIALS[1]).read_text())["content"]["status"] == "running"
     assert any(line.startswith("failed: ") and line.endswith("OSError: disk full") for line in said)
+
+
+def under_way(store: Store, *trials) -> SweepProgress:
+    """A sweep that is interrupted while these trials run."""
+    found, _ = start(store)
+    for trial in trials:
+        write(trial, "running", update=10)
+        found.status.set(trial.returns_id, "running")
+        found.push(trial.returns_id)
+    return found
+
+
+def test_a_trial_whose_process_ends_after_the_sweep_is_marked_as_stopped(clock, monkeypatch):
+    """Ray is told to end a trial's process, and the sweep closes before it has ended."""
+    store = Store()
+    found = under_way(store, TRIALS[0])
+    process = ExitStack()
+    process.enter_context(hold(evaluation_lock(TRIALS[0]), "trial"))
+    monkeypatch.setattr(progress.time, "sleep", lambda seconds: process.close())
+    found.close()
+    assert store.taken[TRIALS[0].returns_id][0] == "stopped" and found.status.count["stopped"] == 1
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_a_trial_that_ends_while_the_sweep_is_interrupted_has_its_end_in_mlflow(clock, status):
+    store = Store()
+    found = under_way(store, TRIALS[0])
+    write(TRIALS[0], status, error="OSError: actor died" if status == "failed" else None)
+    found.close()
+    assert store.taken[TRIALS[0].returns_id][0] == status and found.status.count["failed"] == 0
+
+
+def test_a_second_interrupt_ends_the_wait_for_a_process_and_loses_no_result(clock, monkeypatch):
+    store = Store()
+    found = under_way(store, *TRIALS[:2])
+
+    def interrupted(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "push", interrupted)
+        write(TRIALS[0])
+        found.push(TRIALS[0].returns_id)
+    monkeypatch.setattr(progress.time, "sleep", interrupted)
+    with hold(evaluation_lock(TRIALS[1]), "trial"):
+        found.close()
+    assert store.taken[TRIALS[0].returns_id][0] == "finished" and not found.unsent
+
+
+def test_a_run_that_a_killed_sweep_left_does_not_seem_to_run_when_the_next_sweep_starts(clock):
+    """The next sweep may end before it comes to the trial."""
+    store = Store()
+    found, _ = start(store, TRIALS[:2])
+    for trial in TRIALS[:2]:
+        write(trial, "running", update=10)
+    with hold(evaluation_lock(TRIALS[1]), "another table"):
+        assert found.start() == TRIALS[:2]
+    assert [store.taken[trial.returns_id] for trial in TRIALS[:2]] == [("stopped", 10), ("running", 10)]
+
+
+def test_a_process_that_does_not_end_is_named(clock):
+    store = Store()
+    found = under_way(store, TRIALS[0])
+    found.say = (said := []).append
+    with hold(evaluation_lock(TRIALS[0]), "trial"):
+        found.close()
+    assert said[0].startswith("DT on hopper-medium, seed 0 is still run by ") and f"process {os.getpid()}" in said[0]
 
 
 def test_a_result_that_cannot_be_read_stops_no_sweep(clock):

@@ -282,7 +282,9 @@ def test_a_minari_dataset_without_spaces_is_one_error():
     file = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/bare-v0/data/metadata.json"
     kept = {key: value for key, value in json.loads(file.read_text()).items() if "space" not in key}
     file.write_text(json.dumps(kept))
-    with pytest.raises(ValueError, match="minari/toy/bare-v0: .* cannot be read"):
+    with pytest.raises(
+        ValueError, match="minari/toy/bare-v0: .* cannot be read. Its metadata.json has no observation_space"
+    ):
         data.load(("minari/toy/bare-v0",))
 
 

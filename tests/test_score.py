@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
 from dmm.results.score import cell_score, gather_cells, parameters_per_score, summarise, trial_score
-from dmm.results.statistics import bootstrap_interval, iqm
+from dmm.results.statistics import iqm
 from dmm.schema import Seconds, TrialSummary, from_json, to_json
 
 TRIALS = handmade.TABLE.trials()
@@ -134,27 +133,3 @@ def test_parameters_per_score_wants_a_positive_score():
 )
 def test_iqm(row, expected):
     assert iqm(np.array(row, float)) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("scores", "level", "expected"),
-    [
-        ([[3.0], [3.0], [3.0]], 0.95, (3.0, 3.0)),
-        ([[0.0], [10.0]], 0.95, (0.0, 10.0)),  # both draws alike: a quarter of the resamples each
-        ([[0.0], [10.0]], 0.4, (5.0, 5.0)),  # a draw of each: the middle half
-        ([[0.0, 100.0], [0.0, 100.0]], 0.95, (50.0, 50.0)),  # tasks apart: no resample has two of one task
-    ],
-)
-def test_interval_of_the_mean(scores, level, expected):
-    assert bootstrap_interval(
-        np.array(scores), partial(np.mean, axis=-1), np.random.default_rng(0), level
-    ) == pytest.approx(expected)
-
-
-def test_interval_follows_its_generator_and_wants_two_seeds():
-    scores = np.random.default_rng(3).normal(size=(5, 4))
-    first, again, other = (bootstrap_interval(scores, iqm, np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert first == again != other
-    assert first[0] < iqm(scores.ravel()) < first[1]
-    with pytest.raises(ValueError, match="two or more"):
-        bootstrap_interval(scores[:1], iqm, np.random.default_rng(0))

@@ -12,6 +12,7 @@ from helpers import handmade_results as handmade
 from mlflow import MlflowClient
 
 from dmm.base.paths import home
+from dmm.results.episodes import stored_episodes
 from dmm.results.score import summarise
 from dmm.sweeps.sync import sync
 from dmm.tracking import database
@@ -289,3 +290,29 @@ def test_a_folder_of_any_name_holds_its_database(name, template, tmp_path, monke
     words = shlex.split(recorder.view_link(handmade.TABLE).splitlines()[0])
     client = MlflowClient(words[words.index("--backend-store-uri") + 1])
     assert len(client.search_runs([recorder.experiment])) == 1
+
+
+def test_episodes_of_a_tracking_store_are_those_of_the_files(store):
+    recorder = Recorder()
+    summaries = recorder.summaries(handmade.TABLE)
+    found = recorder.episodes(summaries.values())
+    assert found == {result.id: result.evaluations for result in RESULTS} == stored_episodes(handmade.TABLE.trials())
+    running = replace(summaries[RESULTS[0].id], status="running")
+    assert recorder.episodes([running]) == {}
+
+
+def test_episodes_that_are_not_those_of_their_run_are_refused(store):
+    recorder = Recorder()
+    summary = recorder.summaries(handmade.TABLE)[RESULTS[0].id]
+    (path,) = home().rglob(f"{summary.run_id}/**/episodes.json")
+    for content, said in {
+        "[]": "do not have the means of its summary",
+        '[{"update": 10}]': "has no target",
+        "{": "cannot be read",
+    }.items():
+        path.write_text(content)
+        with pytest.raises(TrackingError, match=f"run {summary.run_id} of trial {summary.id} .*{said}"):
+            recorder.episodes([summary])
+    path.unlink()
+    with pytest.raises(TrackingError, match="cannot be used"):
+        recorder.episodes([summary])

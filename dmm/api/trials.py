@@ -12,7 +12,6 @@ from jaxtyping import Float
 
 from dmm.api.names import dataset_ids
 from dmm.api.policy import Policy, one_thread
-from dmm.api.results import evaluation_rows
 from dmm.api.trained import TrainedModel, check_device, choose_update, load_folder
 from dmm.architectures import resolve
 from dmm.base.errors import unknown_name
@@ -21,6 +20,8 @@ from dmm.config import BUDGETS, Protocol, Row, Target, Trial
 from dmm.config.protocol import EVALUATION, TRAINING
 from dmm.contract import require
 from dmm.models import DecisionModel
+from dmm.results.evaluations import curve_rows
+from dmm.results.score import summarise
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
 from dmm.trials.progress import run_with_bar
@@ -66,7 +67,7 @@ class FinishedTrial:
         """All evaluations: update, target, asked, mean_return, std_return, score, episodes."""
         import pandas as pd
 
-        return pd.DataFrame(evaluation_rows(self.result.evaluations, self.trial.task))
+        return pd.DataFrame(curve_rows(summarise(self.result), self.result.evaluations))
 
     @property
     def loss(self) -> "pd.DataFrame":

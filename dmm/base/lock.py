@@ -5,7 +5,7 @@ machine is free when its NFS lease ends. Each new holder is written down, so a p
 it writes.
 """
 
-import getpass
+import fcntl
 import os
 import socket
 import time
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dmm.base.checksums import dump_json, load_json
+from dmm.base.errors import user_name
 from dmm.base.paths import write_atomic
 
 POLL_SECONDS = 0.5  # between two tries to get a lock
@@ -59,24 +60,18 @@ def describe(path: Path) -> str:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds this lock now. Where locks do not work, whether a process ever took it."""
-    from filelock import FileLock, Timeout
+    """Whether a process holds this lock now. For this, the file is only read.
 
-    if not path.exists():
-        return False
+    Raises OSError if this user may not read the file, and where locks do not work.
+    """
     try:
-        with FileLock(path, timeout=0):
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # LOCK_EX needs a file that is open for writing on NFS
             return False
-    except (Timeout, OSError):
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
-
-
-def user() -> str:
-    """The user's name. In a container a user may have no name. Then this is the user's number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def print_wait(whom: str) -> None:
@@ -111,7 +106,7 @@ def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Calla
             wait("")
         me = Holder(
             token=uuid.uuid4().hex,
-            user=user(),
+            user=user_name(os.getuid()),
             host=socket.gethostname(),
             pid=os.getpid(),
             since=time.strftime("%Y-%m-%d %H:%M:%S %z"),

@@ -8,24 +8,50 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from dmm.base.errors import explain
+
 STALE_SECONDS = 24 * 3600  # after this time no process uses a name of `aside` any more
 ASIDE = ".*.aside"
 
 
 def home() -> Path:
-    """The folder for caches, trials, policies and the local MLflow store. Absolute, because workers start elsewhere."""
-    return Path(os.environ.get("DMM_HOME", ".dmm")).expanduser().resolve()
+    """The folder for caches, trials, policies and the local MLflow store. Absolute, because workers start elsewhere.
+
+    It may not exist yet. Raises ValueError if it is no folder or under a file.
+    """
+    folder = expand(os.environ.get("DMM_HOME", ".dmm"))
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"DMM_HOME is {folder}, and {nearest} is a file; DMM_HOME names a folder")
+    return folder
+
+
+def expand(path: str | Path) -> Path:
+    """An absolute path from one that may begin with ~. Raises ValueError if ~ is given and the user has no home folder."""
+    try:
+        return Path(path).expanduser().resolve()
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be found: {error} The variable HOME names a user's home folder") from None
 
 
 def check_writable(folder: Path, what: str) -> None:
     """Raises ValueError if nothing can be written in a folder. Called before work that would be lost."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = aside(folder / "writable")
-        probe.touch()
-        probe.unlink()
+        probe(folder)
     except OSError as error:
-        raise ValueError(f"cannot write {what} to {folder}: {error.strerror}") from error
+        raise ValueError(f"cannot write {what}: {explain(error)}") from error
+
+
+def probe(folder: Path) -> None:
+    """Raises OSError if no file can be made in a folder."""
+    file = aside(folder / "writable")
+    try:
+        file.touch()
+        file.unlink()
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def aside(path: Path) -> Path:
@@ -80,4 +106,5 @@ def write_atomic(path: Path, data: bytes, keep: Path | None = None) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write {path.name}; its last version is kept: {error.strerror}") from error
+        message = f"cannot write {path.name}; its last version is kept: {error.strerror}"
+        raise OSError(error.errno, message, str(path.parent)) from error

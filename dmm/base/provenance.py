@@ -11,7 +11,8 @@ PACKAGES = ("dmm-bench", "torch", "numpy", "gymnasium", "mujoco", "minari", "ray
 
 def commit() -> str:
     """The commit of the running code, with -dirty if the tree has changes. "unknown" outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    # git refuses another user's checkout, because the checkout may name programs. But its code runs here already
+    git = ["git", "-c", "safe.directory=*", "-C", str(Path(__file__).parent)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
     except (

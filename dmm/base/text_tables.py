@@ -7,7 +7,6 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -47,12 +46,16 @@ def markdown_list(lines: Iterable[str]) -> str:
 
 
 def csv_text(rows: Sequence[Any]) -> str:
-    """CSV with a header of field names and one line for each row. All rows are of one dataclass, and there is at least one."""
-    names = [f.name for f in fields(rows[0])]
+    """CSV with a header of names and one line for each row. There is at least one.
+
+    All rows are of one dataclass, or mappings with the same keys.
+    """
+    rows = [row if isinstance(row, Mapping) else vars(row) for row in rows]
+    names = list(rows[0])
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([csv_cell(getattr(row, name)) for name in names] for row in rows)
+    writer.writerows([csv_cell(row[name]) for name in names] for row in rows)
     return file.getvalue()
 
 

@@ -16,11 +16,13 @@ Every setting that changes a number is a field in a table's Python file. It is n
 Heavy imports are inside the commands: `dmm --help` must be fast.
 """
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
+from dmm.base.errors import MENDABLE, explain
 from dmm.cli import catalogue, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
@@ -57,13 +59,22 @@ def start(
 
 
 def main() -> None:
-    """Runs the command line. A user's mistake is printed as one line, with exit code 2. Ctrl-C gives 130."""
+    """Runs the command line. An error is printed as one line. Ctrl-C gives exit code 130.
+
+    The code is 2 for what the user can mend, as a wrong name, a missing right or a full disk, and 1 for what failed.
+    """
     try:
         code = app(prog_name="dmm", standalone_mode=False)
+        print(end="", flush=True)  # here, so that an error is a line too
     except typer.TyperException as error:
         mistakes.end(mistakes.usage(error))
     except ValueError as error:
         mistakes.end(str(error))
     except FloatingPointError as error:  # a training whose loss is not finite
         mistakes.end(str(error), code=1)
+    except BrokenPipeError:  # who read the output has ended, as in `dmm list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
+        sys.exit(1)
+    except OSError as error:
+        mistakes.end(explain(error), code=2 if error.errno in MENDABLE else 1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -35,7 +35,7 @@ def report(
     from dmm.tracking.mlflow_store import Recorder
 
     found = choose_table(table, budget, source, rows, columns, seeds)
-    recorder = Recorder(mlflow)
+    recorder = Recorder(mlflow, must_write=False)
     folder = out / (f"{found.name}.part" if found.part else found.name)
     try:
         paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
@@ -43,8 +43,8 @@ def report(
         raise ValueError(
             f"{error}; `{command_line(context, 'sweep')}` runs what is missing, and records what another table has run"
         ) from None
-    if not found.part:  # MLflow keeps the report of the whole table
+    if not found.part and not recorder.unwritable:  # MLflow keeps the report of the whole table
         recorder.upload(folder, found)
     print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
-    print(recorder.view_link(found))
+    print(f"not stored in MLflow: {recorder.unwritable}" if recorder.unwritable else recorder.view_link(found))

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dmm.base.checksums import dump_json, file_sha256, load_json
+from dmm.base.errors import explain
 from dmm.base.paths import aside, delete, flush, home, write_atomic
 from dmm.data.trajectories import Trajectories
 from dmm.schema import from_json, to_json
@@ -178,7 +179,7 @@ def check_arrays(folder: Path, manifest: Manifest, anew: bool = False) -> None:
         try:
             whole = file_sha256(path) == checksum
         except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+            raise ValueError(f"{path} cannot be read: {explain(error)}") from None
         if not whole:
             delete(folder / CHECKS)
             raise Damaged(f"{path} is damaged: it does not have its checksum")
@@ -241,7 +242,7 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
             building.rename(folder)
     except OSError as error:
         if usable(folder, stamps) is None:  # otherwise another process has cached the same data
-            raise ValueError(f"cannot cache {trajectories.id} in {folder.parent}: {error}") from None
+            raise ValueError(f"cannot cache {trajectories.id} in {folder.parent}: {explain(error)}") from None
     finally:
         delete(building)
         delete(replaced)

@@ -1,9 +1,17 @@
 """From finished trials to tables.
 
-score.py       the number of a cell under a Reading
-statistics.py  the interquartile mean and bootstrap intervals
+score.py          the number of a cell under a Reading
+statistics.py     the interval of a mean, aggregates, ranks and the probability of improvement, of arrays
+power.py          how many seeds tell two rows apart
+comparison.py     cells with intervals, rows beside rows, readings beside readings
+aggregates.py     the complete rows of a table over its columns
+grids.py          pivots and curves along a table's axes
+asked.py          returns asked for and got
+online_budget.py  the score that episodes buy when they are spent on choosing a policy
+episodes.py       the episodes behind a table, read where they are asked for
+evaluations.py    all evaluations of a table as rows: scores.csv
+report.py         the files of a table: CSV, manifest and the two below
+markdown.py       table.md
+plots.py          curves.png
 parameters.py  the parameters of a table's models, before training
-report.py      the files of a table: CSV, manifest and the two below
-markdown.py    table.md
-plots.py       curves.png
 """

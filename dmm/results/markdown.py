@@ -10,7 +10,7 @@ import numpy as np
 from dmm.base.text_tables import counted, markdown_list, markdown_table, markdown_text
 from dmm.config import Column, Evaluation, Protocol, Table
 from dmm.results.score import Cell, Score, failure_reason, is_papers_data, parameters_per_score, status_of
-from dmm.results.statistics import bootstrap_interval, iqm
+from dmm.results.statistics import aggregate, iqm_of_runs
 from dmm.schema import TrialSummary
 
 
@@ -106,11 +106,8 @@ def overview(table: Table, cells: list[Cell]) -> list[str]:
         scores = [cell.score(reading) for cell in of_row]
         total = "-"
         if all(score.n == score.of for score in scores):
-            matrix = np.array([score.values for score in scores]).T  # seeds x tasks
-            total = decimal(float(iqm(matrix.ravel())))
-            if len(matrix) > 1:
-                low, high = bootstrap_interval(matrix, iqm, np.random.default_rng(0))
-                total += f" [{low:.1f}, {high:.1f}]"
+            found = aggregate(np.array([score.values for score in scores]).T, iqm_of_runs)
+            total = decimal(found.value) + (f" [{found.low:.1f}, {found.high:.1f}]" if found.known else "")
         lines.append([row.label, *map(score_text, scores), total])
     labels = [column.label for column in table.columns]
     text = markdown_table(["architecture", *labels, "IQM [95 % bootstrap interval]"], lines)

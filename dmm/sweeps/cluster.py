@@ -23,6 +23,7 @@ def ray_address() -> str:
 
 def check_ray() -> None:
     """Raises ValueError in seconds if Ray cannot start on this machine, or if RAY_ADDRESS is not that of a living cluster."""
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # a token is no news
     if ray_address() == "local":
         check_temporary_folder()
     else:

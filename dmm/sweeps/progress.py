@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import cached_property
 from operator import itemgetter
 
+from dmm.base.errors import explain
+from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial
@@ -20,9 +22,18 @@ from dmm.tracking.content import row_labels
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials.progress import newest_numbers
 from dmm.trials.run import fail
-from dmm.trials.storage import load_result, load_status, load_training, trial_folder
+from dmm.trials.storage import (
+    evaluation_lock,
+    load_failures,
+    load_result,
+    load_status,
+    load_training,
+    save_failures,
+    trial_folder,
+)
 
 MLFLOW_RETRY_SECONDS = 20  # after MLflow did not answer, until the next try
+END_SECONDS = 15  # that the end of a sweep waits for processes of interrupted trials
 LINE_SECONDS = 1  # between two lines, at least
 
 
@@ -62,7 +73,7 @@ class SweepProgress:
         """Reads the results of earlier sweeps. Returns the trials that are not finished."""
         self.recorder.keep_only(self.table)
         for trial_id in self.trials:
-            self.push(trial_id)
+            self.push(trial_id, load_status)  # a killed sweep may have left a run that seems to be running
             if self.status.statuses[trial_id] != "finished":
                 self.status.set(trial_id, "pending")
         pending = [trial for trial_id, trial in self.trials.items() if self.status.statuses[trial_id] == "pending"]
@@ -75,12 +86,13 @@ class SweepProgress:
             )
         ]
 
-    def push(self, trial_id: str) -> None:
+    def push(self, trial_id: str, load: Callable[[Trial], TrialResult | None] = load_result) -> None:
         """Reads a trial's files, if there are any, and sends the result to MLflow."""
         try:
-            found, training = load_result(self.trials[trial_id]), load_training(self.trials[trial_id])
+            found, training = load(self.trials[trial_id]), load_training(self.trials[trial_id])
         except (OSError, ValueError) as error:  # storage is away, or the file is damaged. The trial itself will fail
-            return self.say(f"{trial_folder(self.trials[trial_id])}: {error}")
+            why = explain(error) if isinstance(error, OSError) else error
+            return self.say(f"{trial_folder(self.trials[trial_id])}: {why}")
         if found is not None:
             self.record(trial_id, found)
         elif training is not None:
@@ -107,7 +119,6 @@ class SweepProgress:
         """Sends results to MLflow until one fails. A result that fails is kept and sent again later."""
         while self.unsent:
             trial_id, found = next(iter(self.unsent.items()))
-            del self.unsent[trial_id]
             try:
                 self.recorder.push(found, {self.table.name: self.labels[trial_id]})
             except TrackingError as error:
@@ -115,9 +126,11 @@ class SweepProgress:
                     self.say(
                         f"MLflow does not answer ({error}); results are kept in {home() / 'trials'} and sent again"
                     )
-                self.unsent[trial_id] = found  # it goes behind the others, in case MLflow refuses only this one
+                # it goes behind the others, in case MLflow refuses only this one
+                self.unsent[trial_id] = self.unsent.pop(trial_id)
                 self.away_since = time.monotonic()
                 return
+            del self.unsent[trial_id]  # not before, because Ctrl-C may interrupt the sending
         if self.away_since is not None:
             self.say("MLflow has all results again")
         self.away_since = None
@@ -128,6 +141,14 @@ class SweepProgress:
         if self.status.statuses[trial_id] != "failed":
             self.record(trial_id, fail(self.trials[trial_id], error))
 
+    def is_written(self, trial_id: str) -> bool:
+        """Whether a trial's own files say that it failed."""
+        try:
+            found = load_result(self.trials[trial_id])
+        except (OSError, ValueError):
+            return False
+        return found is not None and found.status == "failed"
+
     def line(self, always: bool = False) -> None:
         """Prints the sweep's status, and the newest loss and score, at most once a second."""
         now = time.monotonic()
@@ -135,18 +156,40 @@ class SweepProgress:
             self.last_line = now
             self.say(self.status.line() + self.newest)
 
+    def wait_for_ends(self) -> None:
+        """Waits until the processes of interrupted trials have ended. Ray ends them, and does not wait until they are gone."""
+        until = time.monotonic() + END_SECONDS
+        under_way = [trial_id for trial_id, status in self.status.statuses.items() if status == "running"]
+        while under_way := [trial_id for trial_id in under_way if is_held(evaluation_lock(self.trials[trial_id]))]:
+            if time.monotonic() >= until:
+                for trial_id in under_way:
+                    self.say(
+                        f"{self.name(trial_id)} is still run by {describe(evaluation_lock(self.trials[trial_id]))}"
+                    )
+                return
+            time.sleep(0.1)
+
     def close(self) -> None:
         """Sends the remaining results, marks interrupted trials as stopped in MLflow, and prints the end of the sweep."""
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+            self.wait_for_ends()
         for trial_id, status in self.status.statuses.items():
             if status in ("pending", "running", "waiting"):
                 with suppress(OSError, ValueError):
-                    found = load_status(self.trials[trial_id])
-                    if found and found.status == "stopped":
+                    # Tune may not have passed on its last result, even if it is finished
+                    if found := load_status(self.trials[trial_id]):
                         self.unsent[trial_id] = found
+                        if found.status != "failed":  # Tune had tries left
+                            self.status.record(trial_id, found)
         self.send()
         self.line(always=True)
+        unwritten = {id_: why for id_, why in load_failures(self.table).items() if id_ not in self.trials}
         for trial_id, why in self.failed.items():
             if self.status.statuses[trial_id] == "failed":
                 self.say(f"failed: {self.name(trial_id)} ({trial_folder(self.trials[trial_id])}): {why}")
+                if not self.is_written(trial_id):
+                    unwritten[trial_id] = why
+        with suppress(OSError):  # on a full disk. The reasons are said above
+            save_failures(self.table, unwritten)
         if self.unsent:
             self.say(f"not in MLflow yet: {counted(len(self.unsent), 'result')}")

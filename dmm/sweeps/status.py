@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dmm.base.errors import explain
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.progress_bar import spell_duration
@@ -15,7 +16,7 @@ from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
 from dmm.trials.run import awaited
-from dmm.trials.storage import evaluation_lock, load_status, load_training, table_lock
+from dmm.trials.storage import evaluation_lock, load_failures, load_status, load_training, table_lock
 
 STATUSES = ("finished", "running", "waiting", "failed", "stopped", "pending")
 
@@ -141,12 +142,13 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
     `again` is the command that continues the sweep.
     """
     status, problems = SweepStatus(table), dict[str, str]()  # trial -> why it failed
+    unwritten: dict[str, str] = {}  # trial -> why it failed, where its own files do not say it
     free = False  # whether it is known that no process sweeps the table
     found: Mapping[str, TrialResult | TrialSummary]
     if uri:
         from dmm.tracking.mlflow_store import Recorder
 
-        found = Recorder(uri).summaries(table)
+        found = Recorder(uri, must_write=False).summaries(table)
         where = f"as recorded in {masked(uri)}"
     else:
         found = {}
@@ -156,16 +158,20 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
                     found[trial_id] = result
                 elif training := load_training(trial):
                     status.record_training(trial_id, training)
-            except ValueError as error:  # a damaged file
+            except (OSError, ValueError) as error:  # this user may not read a file, or it is damaged
                 status.set(trial_id, "failed")
-                problems[trial_id] = str(error)
-        lock = table_lock(table)
+                problems[trial_id] = explain(error) if isinstance(error, OSError) else str(error)
+        lock, unwritten = table_lock(table), load_failures(table)
         free = not is_held(lock)
         where = f"{'no sweep of it is running' if free else f'swept by {describe(lock)}'}, in {home()}"
     for trial_id, result in found.items():
         status.record(trial_id, result)
         if result.status == "failed":
             problems[trial_id] = result.error or ""
+    for trial_id, reason in unwritten.items():
+        if status.statuses.get(trial_id) in ("pending", "stopped"):
+            status.set(trial_id, "failed")
+            problems[trial_id] = reason
     if free and again and status.count["finished"] < len(status.trials):
         where += f"; this continues it: {again}"
     runs_in = {} if uri else holders(status)

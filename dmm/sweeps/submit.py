@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dmm.base.paths import home
 from dmm.base.secrets import masked, secret_names
+from dmm.base.text_tables import counted
 from dmm.config import Table
 
 UPLOAD_LIMIT = 100 * 2**20  # bytes of a job's files. Ray's job server answers 413 to this size and above
@@ -44,7 +45,10 @@ def check_upload(folder: Path) -> str:
     sizes = upload(folder)
     total = sum(size for size, _ in sizes)
     largest = ", ".join(f"{path} {mib(size)}" for size, path in sizes[:5])
-    said = f"upload of {folder.absolute()}: {len(sizes)} files, {mib(total)}; the largest: {largest}"
+    said = (
+        f"upload of {folder.absolute()}: {counted(len(sizes), 'file')}, {mib(total)}"
+        + f"; the largest: {largest}" * bool(sizes)
+    )
     if total >= UPLOAD_LIMIT:
         raise ValueError(f"{said}. Ray takes at most {mib(UPLOAD_LIMIT)}: name what is not code in .rayignore")
     return said

@@ -7,8 +7,10 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dmm import data
+from dmm.base.errors import NO_RIGHT
 from dmm.base.paths import check_writable, home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial, edited_code
@@ -20,7 +22,7 @@ from dmm.sweeps.progress import SweepProgress
 from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check, repair
-from dmm.trials.storage import hold_table
+from dmm.trials.storage import hold_table, load_training
 from dmm.trials.weights import must_train, note
 
 MAX_RETRIES = 2  # of a trial after its process died. It continues from its checkpoint
@@ -68,16 +70,14 @@ def sweep(
         recorder = Recorder(uri)
         if edited := edited_code(trials):
             say(edited)
-        for trial in trials:
-            note(trial)  # all of them, before any is trained
-            repair(trial)
+        ready = list(filter(prepare, trials))  # all of them are noted before any is trained
         progress = SweepProgress(table, trials, recorder, say)
         if pending := progress.start():
             check_ray()
-        to_train = {trial.weights_id: trial for trial in trials if must_train(trial)}
+        to_train = {trial.weights_id: trial for trial in ready if must_train(trial)}
         for ids in {trial.dataset: None for trial in to_train.values()}:
             say(f"data: {data.load(ids).summary()}")  # here, because otherwise all workers could collect it at once
-        for trial in trials:
+        for trial in ready:
             check(trial)
         for source, overrides in {(trial.source, trial.overrides): None for trial in trials if trial.source}:
             require(source, dict(overrides))
@@ -96,13 +96,27 @@ def sweep(
     return SweepCounts(total=len(trials), done=count["finished"], failed=count["failed"], unsent=len(progress.unsent))
 
 
+def prepare(trial: Trial) -> bool:
+    """Notes what a trial wants, and repairs its files. False if a right is missing. Then the trial will fail, and say so."""
+    try:
+        note(trial)
+        repair(trial)
+        load_training(trial)
+    except OSError as error:
+        if error.errno not in NO_RIGHT:
+            raise
+        return False
+    return True
+
+
 def run_tune(
     trials: list[Trial], profile: Profile, progress: SweepProgress, retrain: bool, on_start: Callable[[], None]
 ) -> None:
     """Runs trials through Ray Tune. Tune's own files are deleted: a sweep resumes from the folders of its trials."""
     os.environ |= QUIET
-    for noisy in ("ray._private.authentication", "ray.tune"):  # Tune's advice is about files that no sweep resumes from
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # its advice is about files that no sweep resumes from
+    # it logs a traceback for each failed try, and SweepProgress has a line for that
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     with ray_running(ENVIRONMENT):
         stop_at_sigterm()  # with Ray's own handler the sweep would not close
         fit(trials, profile, progress, retrain, on_start)
@@ -175,12 +189,23 @@ def callback(progress: SweepProgress):
             progress.line()
 
         def on_trial_complete(self, iteration, trials, trial, **info):
-            progress.push(trial.config["trial"])
+            if reason := trial.last_result.get("failed"):
+                progress.died(trial.config["trial"], reason)
+            else:
+                progress.push(trial.config["trial"])
             progress.line()
 
+        def on_trial_recover(self, iteration, trials, trial, **info):
+            progress.say(f"{progress.name(trial.config['trial'])} goes on after an error: {last_error(trial)}")
+
         def on_trial_error(self, iteration, trials, trial, **info):
-            last = str(trial.get_error()).strip().splitlines()[-1]
-            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last}")
+            progress.died(trial.config["trial"], f"given up after {MAX_RETRIES + 1} attempts: {last_error(trial)}")
             progress.line()
 
     return PassEvents()
+
+
+def last_error(trial) -> str:
+    """The last line of the last error of Tune's trial."""
+    # from the driver's own file: get_error() reads a copy, which Tune has not always made by then
+    return Path(trial.error_file).read_text().strip().splitlines()[-1]

@@ -9,6 +9,7 @@ import platform
 
 import ray
 
+from dmm.base.errors import NO_RIGHT, explain
 from dmm.config import Trial
 from dmm.rollouts.rollout import rollout_in_process
 from dmm.sweeps.nodes import check_code
@@ -58,11 +59,15 @@ def train_trial(
             keep=profile.keep,
             retrain=retrain,
         )
-    except RETRYABLE_ERRORS:
-        raise
+    except RETRYABLE_ERRORS as error:
+        if not isinstance(error, OSError) or error.errno not in NO_RIGHT:
+            raise
+        result = fail(trial, explain(error))
     except Exception as error:
         result = fail(trial, f"{type(error).__name__}: {error}")
     finally:
         if pool:
             pool.close()
-    tune.report({"trial": trial.returns_id, "update": result.update})
+    # the reason is reported too, because this process may have no right to write it
+    why = result.error if result.status == "failed" else ""
+    tune.report({"trial": trial.returns_id, "update": result.update, "failed": why})

@@ -21,7 +21,7 @@ from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import NullPool, make_url, text
 
-from dmm.base.paths import home, write_atomic
+from dmm.base.paths import home, probe, write_atomic
 from dmm.base.secrets import masked
 
 TABLES = frozenset(Base.metadata.tables)  # of MLflow
@@ -60,7 +60,8 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
 
     A sqlite file keeps its artifacts beside it. If it was moved or copied, the stored places are corrected, and `say` gets
     a line about it.
-    Raises TrackingError if the database is half made, damaged or of another version of MLflow.
+    Raises TrackingError if the database is half made, damaged or of another version of MLflow, and OSError if a sqlite file
+    cannot be written.
     """
     path = sqlite_file(uri)
     lock = path.with_name(f".{path.name}.lock") if path else home() / ".mlflow.lock"
@@ -69,14 +70,33 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
         if path:
             if not path.exists() or not tables_of(uri):
                 make(path)
-            path.open("ab").close()  # raises OSError if it cannot be written
+            probe(path.parent)  # sqlite writes a journal there
+            path.open("ab").close()
         check(uri)
         if path:
             move_artifacts(uri, artifacts_of(path), say)
-            if "?" not in uri:
-                # MLflow keeps the connections of each URI, also to a file that was replaced. So each file has its own URI
-                uri += f"?timeout={LOCK_SECONDS}.{path.stat().st_ino}"
-        return MlflowClient(uri)
+        return client(uri)
+
+
+def read_database(uri: str) -> MlflowClient:
+    """A client of a database that this process only reads. It needs no right to write, and corrects nothing.
+
+    Raises TrackingError if there is no database, or if it is half made, damaged or of another version of MLflow.
+    """
+    path = sqlite_file(uri)
+    if (path and not path.exists()) or not tables_of(uri):
+        raise TrackingError(f"{masked(uri)} is empty")
+    check(uri)
+    return client(uri)
+
+
+def client(uri: str) -> MlflowClient:
+    """MLflow's client of a database that exists."""
+    path = sqlite_file(uri)
+    if path and "?" not in uri:
+        # MLflow keeps the connections of each URI, also to a file that was replaced. So each file has its own URI
+        uri += f"?timeout={LOCK_SECONDS}.{path.stat().st_ino}"
+    return MlflowClient(uri)
 
 
 def artifacts_of(path: Path) -> str:

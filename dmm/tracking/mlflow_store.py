@@ -7,10 +7,11 @@ again. A point's timestamp is derived from its step. So if a point does arrive t
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -19,12 +20,14 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
 
 from dmm.base import provenance
+from dmm.base.errors import NO_RIGHT, explain
 from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.base.secrets import masked
 from dmm.config import Table
+from dmm.results.episodes import check_episodes
 from dmm.results.score import summarise
-from dmm.schema import ReportSource, TrialResult, TrialSummary, to_json
+from dmm.schema import EvaluationResult, ReportSource, TrialResult, TrialSummary, read, to_json
 from dmm.tracking.content import (
     Point,
     curve_metrics,
@@ -36,12 +39,13 @@ from dmm.tracking.content import (
     run_name,
     unpack,
 )
-from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, sqlite_uri
+from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, read_database, sqlite_uri
 from dmm.tracking.view import table_view
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 PAGE = 200  # runs in one answer, so that it arrives well within the timeout
 BATCH = 800  # metrics in one request. With params and tags this is below MLflow's limit of 1,000
+EPISODES = "episodes.json"  # the artifact with the evaluations of a finished trial
 AGAIN = "`dmm sync` of its table sends the trial again"
 HINT = (
     ". A tracking URI is http://HOST:PORT of a running server, sqlite:////PATH or postgresql://USER@HOST/NAME; "
@@ -64,17 +68,30 @@ class StoredRun:
 class Recorder:
     """A tracking store with its one experiment. Both are created here, once, by the driver.
 
-    `say` takes a line whenever something stored is corrected.
+    `say` takes a line whenever something stored is corrected. A recorder that need not write also reads a database for
+    which this user has no right to write. Then `unwritable` says why nothing can be sent.
     """
 
-    def __init__(self, uri: str | None = None, say: Callable[[str], None] = print) -> None:
+    def __init__(self, uri: str | None = None, say: Callable[[str], None] = print, must_write: bool = True) -> None:
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
         self.uri, self._say = masked(uri), say
         self._runs: dict[str, StoredRun] | None = None
+        self.unwritable = ""
         is_remote = uri.startswith(("http://", "https://", "databricks"))
         with self._errors(HINT):
-            self._client = MlflowClient(uri) if is_remote else open_database(uri, say)
-            self.experiment = self._experiment(None if is_remote else (home() / "mlartifacts").as_uri())
+            self._client = MlflowClient(uri) if is_remote else self._open(uri, must_write)
+            is_local = not (is_remote or self.unwritable)
+            self.experiment = self._experiment((home() / "mlartifacts").as_uri() if is_local else None)
+
+    def _open(self, uri: str, must_write: bool) -> MlflowClient:
+        """A client of a database."""
+        try:
+            return open_database(uri, self._say)
+        except OSError as error:
+            if must_write or error.errno not in NO_RIGHT:
+                raise
+            self.unwritable = explain(error)
+            return read_database(uri)
 
     def _experiment(self, place: str | None) -> str:
         """The experiment's id. If there is none, one of several processes makes it."""
@@ -129,7 +146,7 @@ class Recorder:
         self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
         if status != stored.status:
             if status == "FINISHED":
-                self._client.log_dict(stored.run_id, to_json(result.evaluations), "episodes.json")
+                self._client.log_dict(stored.run_id, to_json(result.evaluations), EPISODES)
             if status == "RUNNING":
                 self._client.update_run(stored.run_id, status)
             else:
@@ -196,6 +213,29 @@ class Recorder:
             ) from error
         return summary and replace(summary, run_id=stored.run_id)
 
+    def episodes(self, summaries: Iterable[TrialSummary]) -> dict[str, list[EvaluationResult]]:
+        """The evaluations of finished trials by second id, with every episode, from the artifacts of their runs.
+
+        `summaries` are those of this store. Raises TrackingError if an artifact is missing, or if it has other episodes than
+        those of the summary.
+        """
+        found = {}
+        for summary in summaries:
+            if summary.status != "finished" or summary.run_id is None:
+                continue
+            with self._errors(), TemporaryDirectory() as folder:
+                path = self._client.download_artifacts(summary.run_id, EPISODES, folder)
+                text = Path(path).read_text()
+            try:
+                found[summary.id] = read(list[EvaluationResult], json.loads(text), EPISODES)
+                check_episodes(summary, found[summary.id])
+            except ValueError as error:
+                raise TrackingError(
+                    f"{EPISODES} of MLflow's run {summary.run_id} of trial {summary.id} at {self.uri} cannot be read: {error}. "
+                    "Delete the run on MLflow's page; then `dmm sync` of its table sends the trial again"
+                ) from error
+        return found
+
     def query(self, table: str | None = None) -> str:
         """The filter that finds the runs of one table, or of all. Runs of results before version 5 have no second id."""
         return (f"tags.`{row_tag(table)}` != '' and " if table else "") + "tags.`dmm.returns_id` != ''"
@@ -241,7 +281,8 @@ class Recorder:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            cause = masked(" ".join(str(error).split()).split("Caused by ")[-1])[:300]
+            text = explain(error) if isinstance(error, OSError) else str(error)
+            cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
     def _stored(self) -> dict[str, StoredRun]:

@@ -225,6 +225,27 @@ def table_lock(table: Table) -> Path:
     return home() / "tables" / f"{table.name}.lock"
 
 
+def failures_path(table: Table) -> Path:
+    """The file of the table's failed trials whose own folders could not take the reason."""
+    return table_lock(table).with_suffix(".failed")
+
+
+def load_failures(table: Table) -> dict[str, str]:
+    """Why trials have failed, by second id, where their own files do not say it. A damaged file counts as absent."""
+    try:
+        return load_json(failures_path(table).read_bytes())["reasons"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+
+
+def save_failures(table: Table, reasons: dict[str, str]) -> None:
+    """Writes why trials have failed whose own files do not say it. The caller holds the table's lock."""
+    if reasons:
+        write_atomic(failures_path(table), dump_json({"reasons": reasons}))
+    else:
+        failures_path(table).unlink(missing_ok=True)
+
+
 def hold_table(table: Table) -> AbstractContextManager:
     """Holds a table's lock. Raises Held, with the holder, if another process has it."""
     return hold(table_lock(table), f"table {table.name}")

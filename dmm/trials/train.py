@@ -205,6 +205,7 @@ def blank_training(
             steps=trajectories.steps,
             return_mean=float(returns.mean()),
             return_max=float(returns.max()),
+            return_min=float(returns.min()),
         ),
         provenance=provenance_here(trial, device),
         **vars(progress or TrainingProgress(parameters=0, live_parameters=0)),

@@ -15,12 +15,13 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from dmm.base.seeds import derive_seed
 from dmm.schema import ReturnsResult, TrainingResult, TrialResult
 from dmm.trials.storage import read_checked
 
 TESTS = Path(__file__).parent.parent
 TOY = str(TESTS / "helpers/toy_table.py")
-SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "300"}  # six trials, each with evaluations at updates 100, 200, 300
+SIZE = {"DMM_TOY_SEEDS": "3", "DMM_TOY_UPDATES": "60"}  # six trials, each with evaluations at updates 20, 40, 60
 TRIALS = 6
 FILES = ("table.md", "table.csv")
 PATIENCE = 1800  # seconds, on a machine that does much else
@@ -34,6 +35,8 @@ def environment(home: Path, data: Path, **more: str) -> dict:
         "DMM_TOY_DATA": os.path.relpath(data, home.parent),  # from the folder in which the command runs
         "PYTHONPATH": f"{TESTS.parent}:{TESTS}",
         "PYTHONUNBUFFERED": "1",
+        "DMM_TOY_ENVIRONMENT": "helpers.waiting_env:Waiting-v0",
+        "DMM_TOY_GATES": str(home.parent / "gates"),
         **more,
     }
 
@@ -44,11 +47,16 @@ def dmm(*words: str, env: dict, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
 
 
+def start_command(env: dict, cwd: Path, log: Path, *words: str) -> subprocess.Popen:
+    """A command that goes on by itself. Its words go to the end of a log."""
+    command = [sys.executable, "-m", "dmm", *words]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env=env, cwd=cwd, stdout=output, stderr=output, start_new_session=True)
+
+
 def start_sweep(env: dict, cwd: Path, *words: str) -> subprocess.Popen:
-    """A sweep that goes on by itself; its words are in sweep.log."""
-    command = [sys.executable, "-m", "dmm", "sweep", TOY, *words]
-    with open(cwd / "sweep.log", "ab") as log:
-        return subprocess.Popen(command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+    """A sweep that goes on by itself. Its words are in sweep.log."""
+    return start_command(env, cwd, cwd / "sweep.log", "sweep", TOY, *words)
 
 
 def wait_for(
@@ -65,9 +73,28 @@ def wait_for(
     pytest.fail(f"{what} did not come about {'before the end of the sweep' if over else f'in {seconds} s'}\n{log}")
 
 
-def middle(sweep: subprocess.Popen, place: Path) -> None:
-    """Waits until a sweep is in the middle."""
+def close_gate(place: Path, seed: int = 1, from_last: int = 1, index: int = 0) -> Path:
+    """Makes the trials of a seed wait before an episode of an evaluation, which is counted from the last one.
+
+    Returns the gate. `unlink` opens it.
+    """
+    gate = place / "gates" / str(derive_seed(seed, "episode", from_last, index))
+    gate.parent.mkdir(exist_ok=True)
+    gate.touch()
+    return gate
+
+
+def wait_at(gate: Path, sweep: subprocess.Popen, place: Path) -> int:
+    """Waits until a trial waits at a gate. Returns its process."""
+    text = gate.with_suffix(".reached")
+    return wait_for(lambda: text.exists() and int(text.read_text() or 0), "a trial at the gate", sweep=(sweep, place))
+
+
+def middle(gate: Path, sweep: subprocess.Popen, place: Path) -> int:
+    """Waits until a trial waits at a gate, and another is finished. Returns the process of the one that waits."""
+    waiting = wait_at(gate, sweep, place)
     wait_for(lambda: in_the_middle(place / "home"), "the middle", sweep=(sweep, place))
+    return waiting
 
 
 def results(home: Path) -> list[TrialResult]:

@@ -23,9 +23,9 @@ TABLE = Table(
     columns=(Column(task=task, dataset="d4rl:" + os.environ["DMM_TOY_DATA"], label="reacher-random"),),
     seeds=tuple(range(int(os.environ.get("DMM_TOY_SEEDS", 2)))),
     protocol=TINY.with_overrides(
-        updates=int(os.environ.get("DMM_TOY_UPDATES", 300)),
+        updates=int(os.environ.get("DMM_TOY_UPDATES", 60)),
         num_evaluations=int(os.environ.get("DMM_TOY_EVALUATIONS", 3)),
-        episodes_per_evaluation=20,
-        rollout_batch_size=10,
+        episodes_per_evaluation=6,
+        rollout_batch_size=3,
     ),
 )

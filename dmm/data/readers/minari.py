@@ -3,12 +3,14 @@
 Nothing is downloaded.
 """
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from dmm.base.errors import unknown_name
+from dmm.base.paths import expand
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
@@ -17,7 +19,7 @@ PREFIXES = ("minari",)
 
 def root() -> Path:
     """Minari's own folder."""
-    return Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser().resolve()
+    return expand(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets"))
 
 
 def folder(dataset_id: str) -> Path:
@@ -58,6 +60,11 @@ def read(dataset_id: str) -> Trajectories:
     where, file = f"{dataset_id}: {path(dataset_id)}", path(dataset_id)
     if file.suffix == ".hdf5":
         open_contained(file).close()
+    with faults(where):
+        metadata = json.loads((folder(dataset_id) / "data" / "metadata.json").read_bytes())
+        lost = [key for key in ("observation_space", "action_space") if key not in metadata]
+    if lost and not metadata.get("env_spec"):
+        raise ValueError(f"{where} cannot be read. Its metadata.json has no {lost[0]}, and no env_spec in its place")
     with faults(where):
         storage = MinariStorage.read(folder(dataset_id) / "data")
         steps, spaces = storage.total_steps, (storage.observation_space, storage.action_space)

@@ -1,0 +1,120 @@
+"""Errors of the machine as one line: 2 for what the user can mend, 1 for what failed."""
+
+import errno
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from helpers.rights import without_override
+
+from dmm.base import provenance
+from dmm.base.errors import explain, user_name
+from dmm.base.paths import home, write_atomic
+from dmm.cli import main
+from dmm.trials import run
+
+
+def ends(monkeypatch, capsys, *words: str) -> tuple[int, str]:
+    """The exit code and the one line of a command that ends in an error."""
+    monkeypatch.setattr(sys, "argv", ["dmm", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return ended.value.code, lines[0]
+
+
+@pytest.mark.parametrize("under", ["", "a/b"])
+def test_a_home_that_is_a_file_or_under_one_is_refused(under, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "file" / under))
+    for words in (("status", "quickstart"), ("run", "quickstart", "DT"), ("sweep", "quickstart")):
+        code, said = ends(monkeypatch, capsys, *words)
+        assert code == 2 and f"{tmp_path / 'file'} is a file" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOSPC, 2), (errno.EDQUOT, 2), (errno.EIO, 1), (errno.ESTALE, 1)],
+)
+def test_an_error_of_the_disk_is_one_line_with_its_path(number, code, monkeypatch, capsys, tmp_path):
+    def fails():
+        raise OSError(number, os.strerror(number), str(tmp_path / "file"))
+
+    monkeypatch.setattr("dmm.data.inventory.inventory", fails)
+    assert ends(monkeypatch, capsys, "data", "list")[0] == code
+    monkeypatch.setattr("dmm.data.inventory.inventory", lambda: write_atomic(tmp_path / "x" / "y", b""))
+    with without_override():
+        tmp_path.chmod(0o500)
+        found, said = ends(monkeypatch, capsys, "data", "list")
+        tmp_path.chmod(0o700)
+    assert found == 2 and f"Permission denied: {tmp_path / 'x'}. {tmp_path} belongs to" in said
+
+
+def test_a_home_that_does_not_exist_and_cannot_be_made_is_one_line(tmp_path, monkeypatch, capsys):
+    tmp_path.chmod(0o500)
+    monkeypatch.setenv("DMM_HOME", str(tmp_path / "new"))
+    with without_override():
+        code, said = ends(monkeypatch, capsys, "sweep", "quickstart")
+    tmp_path.chmod(0o700)
+    assert code == 2 and f"{tmp_path} belongs to {user_name(os.getuid())}" in said
+
+
+def test_a_user_without_a_home_folder_is_told_so(monkeypatch, capsys):
+    monkeypatch.setenv("DMM_HOME", "~nobody-has-this-name/dmm")
+    code, said = ends(monkeypatch, capsys, "status", "quickstart")
+    assert code == 2 and "HOME names a user's home folder" in said
+
+
+def test_a_user_without_a_name_is_a_number():
+    assert user_name(4_242_424) == "4242424"
+    error = PermissionError(errno.EACCES, "Permission denied", "/")
+    assert explain(error).startswith("Permission denied: /. It belongs to root (drwx")
+
+
+def test_a_training_that_diverges_ends_with_1(tiny_trial, monkeypatch, capsys):
+    broken = replace(tiny_trial, training=replace(tiny_trial.training, learning_rate=1e30, warmup=1))
+    monkeypatch.setattr("dmm.cli.trials.choose_trial", lambda *words: broken)
+    monkeypatch.setattr("dmm.trials.progress.run_with_bar", lambda trial, **options: run.run(trial))
+    code, said = ends(monkeypatch, capsys, "run", "quickstart", "DT")
+    assert code == 1 and "the loss is nan" in said
+
+
+def test_a_full_disk_ends_a_run_with_2_and_its_path(tiny_trial, monkeypatch, capsys):
+    home().mkdir(exist_ok=True)
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(home())]
+    if os.geteuid() or subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        monkeypatch.setattr("dmm.cli.trials.choose_trial", lambda *words: tiny_trial)
+        monkeypatch.setattr("dmm.trials.progress.run_with_bar", lambda trial, **options: run.run(trial))
+        code, said = ends(monkeypatch, capsys, "run", "quickstart", "DT")
+    finally:
+        subprocess.run(["umount", "-l", str(home())], check=True)
+    assert code == 2 and "No space left on device" in said and str(home()) in said
+
+
+@pytest.mark.parametrize("words", [["--version"], ["sweep", "--help"]])
+def test_a_reader_that_ends_early_is_no_traceback(words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dmm", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 1
+
+
+def test_an_output_that_is_full_is_one_line():
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "dmm", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (ended.returncode, ended.stderr) == (2, "error: No space left on device\n")
+
+
+def test_the_commit_of_another_users_checkout_is_known(monkeypatch):
+    here = provenance.commit()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert provenance.commit() == here
