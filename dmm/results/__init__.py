@@ -13,5 +13,5 @@ evaluations.py    all evaluations of a table as rows: scores.csv
 report.py         the files of a table: CSV, manifest and the two below
 markdown.py       table.md
 plots.py          curves.png
-parameters.py  the parameters of a table's models, before training
+parameters.py     the parameters of a table's models, before training
 """
