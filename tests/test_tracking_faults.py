@@ -73,6 +73,28 @@ def test_the_way_out_of_a_half_made_database_works(store):
     assert sync(handmade.TABLE) == 4 and len(active_runs()) == 4
 
 
+def cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def overwrite(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)  # all pages but the first
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [cut, overwrite, lambda path: path.write_text("a text, and no database\n" * 50)])
+def test_the_way_out_of_a_damaged_database_works(store, harm):
+    harm(store)
+    with pytest.raises(TrackingError, match="damaged, or no database") as error:
+        Recorder().summaries(handmade.TABLE)
+    words = shlex.split(str(error.value).split("Move it away: ")[1].split(". `dmm")[0])
+    assert words == ["mv", str(store), f"{store}.damaged"]
+    shutil.move(*words[1:])
+    assert sync(handmade.TABLE) == 4 and len(active_runs()) == 4
+
+
 @pytest.mark.parametrize("content", [b"", None], ids=["empty", "without tables"])
 def test_an_empty_file_becomes_a_database(content, template, monkeypatch):
     monkeypatch.setattr(database, "make", lambda path: shutil.copy(template, path))

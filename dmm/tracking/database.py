@@ -26,6 +26,8 @@ from dmm.base.secrets import masked
 
 TABLES = frozenset(Base.metadata.tables)  # of MLflow
 EXPERIMENT = "dmm"
+AGAIN = "`dmm sync TABLE` then sends the results of DMM_HOME again"
+DAMAGED = ("malformed", "file is not a database")  # words of sqlite
 LOCK_SECONDS = 60  # that a writer of sqlite waits for another writer. sqlite's default is 5
 
 
@@ -135,22 +137,33 @@ def check(uri: str) -> None:
     missing, is_current = sorted(TABLES - found), version == migrations.get_current_head()
     if not missing and is_current:
         return
-    path, again = sqlite_file(uri), "`dmm sync TABLE` then sends the results of DMM_HOME again"
-    away = f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}" if path else "Empty it"
+    path = sqlite_file(uri)
+    away = move_away(path) if path else "Empty it"
     if not TABLES & found:
         problem = f"it belongs to another program, because it has a table {min(found)}. Name another database"
     elif not is_used:
-        problem = f"it is half made: its making was interrupted, and it has no run. {away}. {again}"
+        problem = f"it is half made: its making was interrupted, and it has no run. {away}. {AGAIN}"
     elif is_current or not version:
         lost = f"table {missing[0]}" if missing else "the version of its schema"
-        problem = f"it has lost {lost}. {away}. {again}"
+        problem = f"it has lost {lost}. {away}. {AGAIN}"
     elif version in {script.revision for script in migrations.walk_revisions()}:
         upgrade = f"mlflow db upgrade {shlex.quote(masked(uri))}"
         problem = f"an older MLflow made it. Copy it to a safe place, then: {upgrade}"
     else:
         newer = f"a newer MLflow than {mlflow.__version__} made it (schema {version}). Install that one"
-        problem = f"{newer}, or begin a new database. {away}. {again}"
+        problem = f"{newer}, or begin a new database. {away}. {AGAIN}"
     raise TrackingError(f"MLflow at {masked(uri)} cannot be used: {problem}")
+
+
+def move_away(path: Path) -> str:
+    """The command that moves a damaged sqlite file away, as a sentence."""
+    return f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
+
+
+def way_out(uri: str, problem: str) -> str:
+    """What to do if a problem, in sqlite's words, is that the file is damaged. "" if it is another one."""
+    path = sqlite_file(uri) if any(word in problem for word in DAMAGED) else None
+    return f". The file is damaged, or no database. {move_away(path)}. {AGAIN}" if path else ""
 
 
 def move_artifacts(uri: str, place: str, say: Callable[[str], None]) -> None:

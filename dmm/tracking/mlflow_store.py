@@ -39,7 +39,7 @@ from dmm.tracking.content import (
     run_name,
     unpack,
 )
-from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, read_database, sqlite_uri
+from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, read_database, sqlite_uri, way_out
 from dmm.tracking.view import table_view
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -283,6 +283,7 @@ class Recorder:
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
             text = explain(error) if isinstance(error, OSError) else str(error)
             cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
+            hint = way_out(self.uri, cause) or hint
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
     def _stored(self) -> dict[str, StoredRun]:
