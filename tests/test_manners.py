@@ -127,11 +127,11 @@ def test_help_is_coloured_on_a_terminal_that_wants_it(colour, env):
         ("data train-behaviour Hopper-v5 --medium 3 1", "--medium takes the lowest return first; got 3 1"),
         ("show quickstart --rows DTT", "unknown row 'DTT'; table quickstart has DMM v2, DT. Did you mean 'DT'?"),
         ("show quickstart --columns x", "unknown column 'x'; table quickstart has hopper-medium."),
-        ("show quickstart --budget smal", "unknown budget 'smal'; table quickstart has medium, short, smoke."),
+        ("show quickstart --budget smal", "unknown budget 'smal'; table quickstart has medium, paper, short, smoke."),
         ("show quickstart --source minary", "unknown source of data 'minary'; table quickstart has dmm."),
         ("show zoo --rows DMM-DCC", "unknown row 'DMM-DCC'; table zoo has '10% BC', .* Did you mean 'DMM-DC'?"),
         ("show zoo --columns hopper", "unknown column 'hopper'; table zoo has .* Did you mean 'hopper-medium'?"),
-        ("show zoo --budget smal", "unknown budget 'smal'; table zoo has medium, short, smoke."),
+        ("show zoo --budget smal", "unknown budget 'smal'; table zoo has medium, paper, short, smoke."),
         ("show zoo --source minary", "unknown source of data 'minary'; table zoo has d4rl."),
     ],
 )  # fmt: skip
@@ -167,7 +167,7 @@ def test_hints_repeat_all_words_and_quote_them(dmm, grid_table, monkeypatch):
     code, out, _ = dmm(*words)
     assert code == 130 and out.splitlines()[1:] == [
         f"this sends the results that are not in MLflow yet: dmm sync {shown} --mlflow 'http://my host:5'",
-        f"stopped; the same command continues the sweep: {again} --mlflow 'http://my host:5'",
+        f"stopped; the same command continues: {again} --mlflow 'http://my host:5'",
     ]
     counts = SimpleNamespace(total=4, done=3, failed=1, unsent=0, left=0)
     code, out, _ = dmm(*words)
@@ -206,7 +206,7 @@ def test_a_run_says_its_scores_and_where_its_model_is(dmm, toy):
         f"{fmean(last.returns):,.1f} ± " in line
         and f"{trial.task.normalised_score(fmean(last.returns)):.1f} ± " in line
     )
-    assert "finished: evaluation after 6 updates, mean ± standard deviation of 20 episodes" in out
+    assert "finished: evaluation after 6 updates, mean ± standard deviation of 6 episodes" in out
     model = Path(out.split("model ")[1].splitlines()[0].strip())
     assert model == home() / "trials" / trial.weights_id / "weights" / "6" and (model / "model.safetensors").is_file()
     assert f'dmm.load("{trial.returns_id}")' in out

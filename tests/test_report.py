@@ -299,7 +299,7 @@ def test_the_figure_is_an_image(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_else(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot write a report to .*file/report: Not a directory"):
+    with pytest.raises(ValueError, match="cannot write a report: Not a directory: .*file/report"):
         write_report(handmade.TABLE, {}, tmp_path / "file" / "report", SOURCE)
 
 

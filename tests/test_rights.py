@@ -134,7 +134,10 @@ def test_a_trial_without_rights_fails_at_once_with_the_path(tiny_trial, reports,
     with without_override():
         assert prepare(tiny_trial)  # others of its sweep go on
         train_trial(
-            {"trial": tiny_trial.returns_id}, {tiny_trial.returns_id: tiny_trial}, find_profile("laptop"), Place.here()
+            {"trial": tiny_trial.returns_id},
+            {tiny_trial.returns_id: tiny_trial},
+            find_profile("laptop"),
+            Place.here([tiny_trial]),
         )
     assert "Permission denied" in reports[-1]["failed"] and str(denied) in reports[-1]["failed"]
     assert "belongs to" in reports[-1]["failed"]

@@ -109,6 +109,10 @@ def test_names_do_not_lead_out_of_the_storage_path(name, tiny_trial):
     from dmm.trials.storage import returns_path, trial_folder
 
     assert folder_of([f"d4rl:{name}", name]).resolve().parent == home() / "cache"
+    if not name.isprintable():
+        with pytest.raises(ValueError, match="control characters"):
+            replace(tiny_trial.task, name=name)
+        return
     trial = replace(tiny_trial, dataset=(name,), task=replace(tiny_trial.task, name=name))
     assert trial_folder(trial).resolve().parent == home() / "trials"
     assert returns_path(trial).resolve().parent == trial_folder(trial) / "evaluations"
@@ -199,7 +203,7 @@ def test_the_status_from_a_store_hides_its_password(monkeypatch):
     from dmm.tracking import mlflow_store
 
     class Empty:
-        def __init__(self, uri):
+        def __init__(self, uri, must_write):
             pass
 
         def summaries(self, table):
