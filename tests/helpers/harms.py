@@ -22,7 +22,7 @@ CHANGES = (
     "trials/*/training.json",
 )
 CHANGES += ("trials/*/checkpoint.pt", "trials/*/weights/*/card.json", "trials/*/evaluations/*.json", "tune/*")
-DAMAGED = {  # what is damaged, and whether only while no sweep runs, because a running one reads it all the time
+DAMAGED = {  # what is damaged -> patterns of its files
     "trials": ("trials/*/*.*", "trials/*/evaluations/*.*", "trials/*/weights/*/*"),
     "cache": ("cache/*/*",),
     "mlflow.db": ("mlflow.db",),
