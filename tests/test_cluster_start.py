@@ -98,6 +98,20 @@ def test_temporary_folders_are_checked(tmp_path, monkeypatch):
     assert not [name for name in os.listdir("/tmp/ray") if name.startswith(f"{os.getpid()}_")]
 
 
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    import ray
+
+    def start(*words, **settings):
+        raise Exception("The current node timed out during startup.\nMore words.")  # Ray's own class
+
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(
+        ValueError, match=r"Ray does not start at local: The current node timed out .* same command may"
+    ):
+        with cluster.ray_running({}):
+            raise AssertionError("it has not started")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_code_that_does_not_return_to_python(number):
     """A handler that swallows the signal stands for C++ code that never lets Python run one."""

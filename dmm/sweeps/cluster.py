@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
+from dmm.base.text_tables import one_line
+
 REACH_SECONDS = 5  # in which the head of a cluster must answer
 SESSION = "/session_2026-01-31_12-00-00_000000_{}/sockets/plasma_store"  # Ray's longest socket, with a process id
 WAY_OUT = "unset RAY_ADDRESS to run on this machine, or submit a job with `dmm submit`"
@@ -112,8 +114,12 @@ def ray_running(variables: dict[str, str]) -> Iterator[None]:
             logging_level=logging.WARNING,
             include_dashboard=False if address == "local" else None,
         )
-    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-        raise ValueError(f"Ray does not start at {address}: {error}") from error
+    except Exception as error:  # Ray has no class of its own for a node that does not start in 30 s
+        ray.shutdown()
+        raise ValueError(
+            f"Ray does not start at {address}: {one_line(str(error))} If this machine is very busy, the same command may "
+            "succeed later"
+        ) from error
     try:
         yield
     finally:
