@@ -47,10 +47,10 @@ def test_a_trials_process_dies(env, tmp_path, undisturbed, started):
 def test_a_train_worker_of_two_dies(toy_data, tmp_path, started):
     profile, place = tmp_path / "pair.toml", tmp_path / "struck"
     profile.write_text("workers = 2\n")
-    words = "--profile", str(profile)
-    expected = calm(toy_data, tmp_path / "calm", *words, **SIZE)  # two workers sum in another order than one
+    words, size = ("--profile", str(profile)), {**SIZE, "DMM_TOY_SEEDS": "2"}  # a group takes 20 s to start
+    expected = calm(toy_data, tmp_path / "calm", *words, **size)  # two workers sum in another order than one
     place.mkdir()
-    env = environment(place / "home", toy_data, **SIZE)
+    env = environment(place / "home", toy_data, **size)
     gate = close_gate(place)
     started.append(driver := start_sweep(env, place, *words))
     first = middle(gate, driver, place)  # it evaluates, and the other one waits for it
@@ -58,9 +58,9 @@ def test_a_train_worker_of_two_dies(toy_data, tmp_path, started):
     other.send_signal(signal.SIGKILL)
     gate.unlink()
     ends_well(driver, place)
-    assert ran_again(place / "home")
+    assert ran_again(place / "home", 4)
     assert tables(env, place) == expected
-    each_trial_is_one_finished_run(f"sqlite:///{place / 'home' / 'mlflow.db'}")
+    each_trial_is_one_finished_run(f"sqlite:///{place / 'home' / 'mlflow.db'}", 4)
 
 
 def test_a_rollout_actor_dies_in_an_episode(env, tmp_path, undisturbed, started):

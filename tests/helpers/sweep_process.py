@@ -231,9 +231,9 @@ def missing_in_mlflow(uri: str, home: Path) -> set[str]:
     return {found.id for found in results(home) if found.status == "finished"} - there
 
 
-def ran_again(home: Path) -> bool:
+def ran_again(home: Path, trials: int = TRIALS) -> bool:
     """Whether a trial has begun more than once."""
-    return sum(text.count("training from") for text in logs(home).values()) > TRIALS
+    return sum(text.count("training from") for text in logs(home).values()) > trials
 
 
 def logs(home: Path) -> dict[str, str]:
