@@ -102,11 +102,12 @@ def test_a_node_dies(env, tmp_path, undisturbed, started, monkeypatch):
 
     gates = [close_gate(tmp_path, seed) for seed in (1, 2)]
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token in HOME would switch it on in the driver only
     monkeypatch.setenv("DMM_TOY_GATES", env["DMM_TOY_GATES"])  # a node has variables of its own
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)
-        started.append(driver := start_sweep({**env, "RAY_ADDRESS": cluster.address}, tmp_path))
+        started.append(driver := start_sweep({**env, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}, tmp_path))
         for gate in gates:
             middle(gate, driver, tmp_path)
         kill_tree(node.all_processes["raylet"][0].process.pid)  # with its workers, all at once
