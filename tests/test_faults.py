@@ -107,7 +107,9 @@ def test_a_node_dies(env, tmp_path, undisturbed, started, monkeypatch):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)
-        started.append(driver := start_sweep({**env, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}, tmp_path))
+        started.append(
+            driver := start_sweep({**env, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}, tmp_path)
+        )
         for gate in gates:
             middle(gate, driver, tmp_path)
         kill_tree(node.all_processes["raylet"][0].process.pid)  # with its workers, all at once
