@@ -2,7 +2,6 @@
 
 import re
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,24 +130,27 @@ def test_show_says_budget_source_departures_and_how_to_get_missing_data(shown):
 
 def test_models_of_one_shape_are_timed_once(monkeypatch):
     timed = []
-    monkeypatch.setattr(estimate, "time_steps", lambda trial: timed.append(trial) or estimate.StepSeconds(1.0, 2.0))
+    step = estimate.StepSeconds(1.0, 2.0)
+    monkeypatch.setattr(estimate, "time_steps", lambda trial, episodes: timed.append(episodes) or step)
     table = find_table("dmm_v1_table2").select(rows=["DC"])
     cost = estimate.estimates(table)
     assert len(cost) == 45 and len(timed) == 2  # Hopper; Walker2d and HalfCheetah. Learning rates cost nothing
     calls = 10 * 4 * 2 * 1000  # evaluations, targets, batches of 50 episodes, steps
     assert {(found.train, found.rollout) for found in cost.values()} == {(100_000.0, 2.0 * calls)}
+    assert timed == [50, 50]
+    estimate.estimates(table.at("smoke"))
+    assert timed[2:] == [8, 8]  # two episodes at each of four targets are rolled out together
 
 
-def test_slow_work_is_timed_on_a_few_rows(tiny_trial):
-    def work(rows_that_take_long):
-        return lambda batch: seen.append(len(batch.states)) or time.sleep(0.12 * rows_that_take_long)
-
+def test_slow_work_is_timed_on_a_few_rows(tiny_trial, monkeypatch):
     seen: list[int] = []
-    assert estimate.seconds(work(1), tiny_trial, 64) == pytest.approx(0.12 * 64 / estimate.FEW, rel=0.5)
-    assert set(seen) == {estimate.FEW}
-    seen.clear()
-    assert estimate.seconds(work(0), tiny_trial, 64) < 0.1
-    assert seen == [estimate.FEW] * 2 + [64] * 3
+    for each_row, rows in ((0.03, [4, 4]), (0.001, [4, 4, 64, 64, 64])):  # seconds: 4 rows take 0.12, or 0.004
+        monkeypatch.setattr(
+            estimate, "timed", lambda work, batch, each=each_row: work(batch) or each * len(batch.states)
+        )
+        seen.clear()
+        found = estimate.seconds(lambda batch: seen.append(len(batch.states)), tiny_trial, 64)
+        assert found == pytest.approx(64 * each_row) and seen == rows
 
 
 @pytest.fixture(scope="module")

@@ -62,14 +62,14 @@ class StepSeconds:
     act: float
 
 
-def time_steps(trial: Trial) -> StepSeconds:
-    """Times the model of a trial on one core."""
+def time_steps(trial: Trial, episodes: int) -> StepSeconds:
+    """Times the model of a trial on one core. `episodes` are rolled out together."""
     torch.set_num_threads(1)
     model = init_model(trial)
     update = seconds(lambda batch: model.loss(model(batch), batch).backward(), trial, trial.training.batch_size)
     model.eval()
     with torch.inference_mode():
-        return StepSeconds(update, seconds(model.act, trial, trial.evaluation.rollout_batch_size))
+        return StepSeconds(update, seconds(model.act, trial, episodes))
 
 
 def estimates(table: Table) -> dict[str, Seconds]:
@@ -81,11 +81,13 @@ def estimates(table: Table) -> dict[str, Seconds]:
     known: dict[tuple, StepSeconds] = {}
     found = {}
     for trial in table.trials():
-        sizes = trial.training.context_length, trial.training.batch_size, trial.evaluation.rollout_batch_size
+        batches = episode_batches(trial, trial.training.updates, 0.0)
+        episodes = len(batches[0].episodes)  # no other batch has more
+        sizes = trial.training.context_length, trial.training.batch_size, episodes
         shape = trial.arch, trial.source, trial.overrides, trial.task.spaces, *sizes
         if shape not in known:
-            known[shape] = time_steps(trial)
+            known[shape] = time_steps(trial, episodes)
         step = known[shape]
-        calls = trial.task.horizon * len(episode_batches(trial, trial.training.updates, 0.0)) * len(trial.updates)
+        calls = trial.task.horizon * len(batches) * len(trial.updates)
         found[trial.returns_id] = Seconds(train=step.update * trial.training.updates, rollout=step.act * calls)
     return found
