@@ -97,7 +97,7 @@ def test_the_readme_has_every_table_with_its_title():
 @pytest.fixture
 def shown(monkeypatch):
     """What `dmm show` prints, without timing the models."""
-    monkeypatch.setattr(estimate, "time_steps", lambda trial: estimate.StepSeconds(1.0, 1.0))
+    monkeypatch.setattr(estimate, "time_steps", lambda trial, episodes: estimate.StepSeconds(1.0, 1.0))
     return show
 
 
