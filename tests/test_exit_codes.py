@@ -97,19 +97,29 @@ def test_a_full_disk_ends_a_run_with_2_and_its_path(tiny_trial, monkeypatch, cap
 
 
 @pytest.mark.parametrize("words", [["--version"], ["sweep", "--help"]])
-def test_a_reader_that_ends_early_is_no_traceback(words):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_ends_early_is_no_traceback(words, unbuffered):
     process = subprocess.Popen(
-        [sys.executable, "-m", "dmm", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "dmm", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert process.stdout and process.stderr
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait() == 1
 
 
-def test_an_output_that_is_full_is_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_full_is_one_line(unbuffered):
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
-            [sys.executable, "-m", "dmm", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "dmm", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert (ended.returncode, ended.stderr) == (2, "error: No space left on device\n")
 

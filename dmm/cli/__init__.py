@@ -58,6 +58,14 @@ def start(
     """
 
 
+def drop_output() -> None:
+    """Drops output that cannot be written. Python would try again at its end, and change the exit code to 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Runs the command line. An error is printed as one line. Ctrl-C gives exit code 130.
 
@@ -73,8 +81,9 @@ def main() -> None:
     except FloatingPointError as error:  # a training whose loss is not finite
         mistakes.end(str(error), code=1)
     except BrokenPipeError:  # who read the output has ended, as in `dmm list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
+        drop_output()
         sys.exit(1)
     except OSError as error:
+        drop_output()
         mistakes.end(explain(error), code=2 if error.errno in MENDABLE else 1)
     sys.exit(code if isinstance(code, int) else 0)
