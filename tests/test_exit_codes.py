@@ -13,6 +13,7 @@ from dmm.base import provenance
 from dmm.base.errors import explain, user_name
 from dmm.base.paths import home, write_atomic
 from dmm.cli import main
+from dmm.data import inventory
 from dmm.trials import run
 
 
@@ -43,9 +44,9 @@ def test_an_error_of_the_disk_is_one_line_with_its_path(number, code, monkeypatc
     def fails():
         raise OSError(number, os.strerror(number), str(tmp_path / "file"))
 
-    monkeypatch.setattr("dmm.data.inventory.inventory", fails)
+    monkeypatch.setattr(inventory, "inventory", fails)
     assert ends(monkeypatch, capsys, "data", "list")[0] == code
-    monkeypatch.setattr("dmm.data.inventory.inventory", lambda: write_atomic(tmp_path / "x" / "y", b""))
+    monkeypatch.setattr(inventory, "inventory", lambda: write_atomic(tmp_path / "x" / "y", b""))
     with without_override():
         tmp_path.chmod(0o500)
         found, said = ends(monkeypatch, capsys, "data", "list")
