@@ -173,6 +173,7 @@ class TrainingProgress:
     update: int = 0  # updates done
     loss: list[LossPoint] = field(default_factory=list)
     train_seconds: float = 0.0
+    peak_memory: float = 0.0  # MiB, in training. 0 where it was not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +285,8 @@ class TrialSummary:
     live_parameters: int
     update: int
     seconds: Seconds
+    peak_memory: float = 0.0  # MiB, in training. 0 where it was not measured
+    steps: int = 0  # of the environment in all rollouts. 0 where they were not counted
     asked: dict[str, float]  # target label (x1, 6000) -> the return asked for, in the evaluation's order
     curve: dict[str, list[ReturnPoint]]  # target label -> its evaluations, by update
     run_id: str | None = None  # of MLflow, where it was read from there

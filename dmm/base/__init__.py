@@ -7,6 +7,7 @@ code_hash.py     which files of dmm can move a number, and a hash of each
 errors.py        one clear error for an unknown name
 stopping.py      SIGINT and SIGTERM end a command in seconds
 fields.py        checks of the fields of dataclasses
+memory.py        the peak memory of work in this process
 secrets.py       passwords are hidden in texts
 seeds.py         seeds derived from a trial's seed
 source_code.py   the text of a module and of the files that it imports, carried to other processes

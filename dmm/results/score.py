@@ -58,6 +58,8 @@ def summarise(result: TrialResult) -> TrialSummary:
         live_parameters=result.training.live_parameters,
         update=result.update,
         seconds=result.seconds,
+        peak_memory=result.training.peak_memory,
+        steps=sum(sum(evaluation.lengths) for evaluation in result.evaluations),
         asked=asked,
         curve={label: [ReturnPoint(*point) for point in sorted(means.items())] for label, means in curve.items()},
     )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dmm.architectures import build_model
+from dmm.base.memory import peak_memory, reset_peak_memory
 from dmm.base.seeds import derive_seed
 from dmm.config import Training, Trial
 from dmm.data.trajectories import Trajectories
@@ -134,6 +135,7 @@ def fit(
         parameters=count_parameters(model), live_parameters=model.live_parameters()
     )  # fmt: skip
     losses, seconds, done = list(progress.loss), progress.train_seconds, progress.update
+    reset_peak_memory(device)
     loss_sum = torch.zeros((), device=device)
     with torch.random.fork_rng():  # updates reseed torch's global generator
         if state is not None:
@@ -148,7 +150,13 @@ def fit(
                 optimizer=optimizer.state_dict(),
                 sampler=sampler.get_state(),
                 loss_sum=loss_sum,
-                progress=replace(progress, update=done, loss=list(losses), train_seconds=seconds),
+                progress=replace(
+                    progress,
+                    update=done,
+                    loss=list(losses),
+                    train_seconds=seconds,
+                    peak_memory=max(progress.peak_memory, peak_memory(device)),
+                ),
                 data_sha256=trajectories.sha256,
             )
 
