@@ -26,10 +26,12 @@ def report(
 ) -> None:
     """Makes the files of a table from its results in MLflow.
 
-    They are Markdown, CSV, cost, a figure and a manifest.
+    They are a page for a browser (report.html), Markdown, CSV, LaTeX, figures, costs and a manifest. The page shows the
+    episodes of the trials whose results lie in DMM_HOME on this machine.
 
     Example: `dmm report quickstart`
     """
+    from dmm.results.episodes import episodes_here
     from dmm.results.report import write_report
     from dmm.results.score import NoFinishedTrial
     from dmm.tracking.mlflow_store import Recorder
@@ -38,7 +40,9 @@ def report(
     recorder = Recorder(mlflow, must_write=False)
     folder = out / (f"{found.name}.part" if found.part else found.name)
     try:
-        paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
+        summaries = recorder.summaries(found)
+        episodes = episodes_here(summaries, found.trials())
+        paths = write_report(found, summaries, folder, recorder.source(found), episodes=episodes)
     except NoFinishedTrial as error:
         raise ValueError(
             f"{error}; `{command_line(context, 'sweep')}` runs what is missing, and records what another table has run"

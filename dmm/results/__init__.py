@@ -16,6 +16,11 @@ document.py       the page of a report without a format
 sections.py       the sections of the page
 markdown.py       table.md
 latex.py          table.tex
+html.py           report.html, with the template report.html.j2
+trial_views.py    the trials of a cell, as report.html shows them
+inline_svg.py     figures and small curves inside of HTML
+origins.py        provenance
+cost.py           what trials cost: cost.csv, and the means of each cell
 plots.py          the figures
 report.py         the files of a report: CSV, manifest and the others
 parameters.py     the parameters of a table's models, before training

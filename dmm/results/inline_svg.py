@@ -1,0 +1,66 @@
+"""SVG inside of HTML: a figure of the report, and a small curve."""
+
+import re
+from xml.etree import ElementTree
+
+REFERENCE = re.compile(r"url\(#([^)]+)\)")
+DIGITS = re.compile(r"(\.\d\d)\d+")  # of coordinates: hundredths of a point are enough, and half the bytes
+WIDTH, HEIGHT, EDGE = 96, 26, 2  # pixels of a sparkline
+POINTS = 40  # of a sparkline, at most
+NARROWEST = 0.62  # a figure gets no narrower than this share of its width, so that its text stays legible
+
+Point = tuple[int, float]  # update, score
+
+
+def inline_svg(text: str, name: str, label: str) -> str:
+    """A figure's SVG file as an element of HTML. `label` is the id of the text that says what it shows.
+
+    HTML needs no namespaces and has no metadata. Ids are one space for a whole page, so the figure's name goes before its
+    own, and those that nothing refers to are dropped.
+    """
+    root = ElementTree.fromstring(text)
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag.endswith("}metadata")]:
+            parent.remove(child)
+    elements = list(root.iter())
+    for element in elements:
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+    references = {element.attrib["href"][1:] for element in elements if "href" in element.attrib}
+    references |= {
+        found for element in elements for value in element.attrib.values() for found in REFERENCE.findall(value)
+    }
+    for element in elements:
+        own = element.attrib.pop("id", "")
+        element.attrib = {key: REFERENCE.sub(rf"url(#{name}-\1)", value) for key, value in element.attrib.items()}
+        for key in element.attrib.keys() & {"d", "x", "y"}:
+            element.set(key, DIGITS.sub(r"\1", element.attrib[key]))
+        if element.get("href", "").startswith("#"):
+            element.set("href", f"#{name}-{element.attrib['href'][1:]}")
+        if own in references:
+            element.set("id", f"{name}-{own}")
+    width = float(root.get("viewBox", "0 0 720 0").split()[2])  # points
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.set("style", f"max-width:{width:.0f}pt;min-width:min({width:.0f}pt,max(20rem,{NARROWEST * width:.0f}pt))")
+    root.set("role", "img")
+    root.set("aria-labelledby", label)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def sparkline(curve: list[Point], updates: int, low: float, high: float) -> str:
+    """Scores over updates as a small line, from 0 to `updates` and from `low` to `high`. Long curves are thinned."""
+    step = -(-len(curve) // POINTS)
+    kept = curve[::-1][::step][::-1]  # the last point stays
+    span = high - low or 1.0
+    places = [
+        (EDGE + (WIDTH - 2 * EDGE) * update / updates, HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (score - low) / span)
+        for update, score in kept
+    ]
+    x, y = places[-1]
+    label = f"{len(curve)} evaluations, from {curve[0][1]:.1f} to {curve[-1][1]:.1f}"
+    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
+    return (
+        f'<svg class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}"><polyline points="{line}"/>'
+        f'<circle cx="{x:.0f}" cy="{y:.0f}" r="2"/></svg>'
+    )
