@@ -22,7 +22,7 @@ from dmm.results.html import html
 from dmm.results.latex import latex
 from dmm.results.markdown import markdown
 from dmm.results.plots import draw, png, svg
-from dmm.results.score import Cell, parameters_per_score, status_of
+from dmm.results.score import parameters_per_score, status_of
 from dmm.results.sections import sections
 from dmm.schema import ReportSource, TrialSummary, to_json
 
