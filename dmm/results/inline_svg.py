@@ -4,10 +4,9 @@ import re
 from xml.etree import ElementTree
 
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
-DIGITS = re.compile(r"(\.\d\d)\d+")  # of coordinates: hundredths of a point are enough, and half the bytes
 WIDTH, HEIGHT, EDGE = 96, 26, 2  # pixels of a sparkline
 POINTS = 40  # of a sparkline, at most
-NARROWEST = 0.62  # a figure gets no narrower than this share of its width, so that its text stays legible
+NARROWEST = 0.8  # a figure gets no narrower than this share of its width, so that its text stays legible
 
 Point = tuple[int, float]  # update, score
 
@@ -33,8 +32,6 @@ def inline_svg(text: str, name: str, label: str) -> str:
     for element in elements:
         own = element.attrib.pop("id", "")
         element.attrib = {key: REFERENCE.sub(rf"url(#{name}-\1)", value) for key, value in element.attrib.items()}
-        for key in element.attrib.keys() & {"d", "x", "y"}:
-            element.set(key, DIGITS.sub(r"\1", element.attrib[key]))
         if element.get("href", "").startswith("#"):
             element.set("href", f"#{name}-{element.attrib['href'][1:]}")
         if own in references:
@@ -42,7 +39,7 @@ def inline_svg(text: str, name: str, label: str) -> str:
     width = float(root.get("viewBox", "0 0 720 0").split()[2])  # points
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    root.set("style", f"max-width:{width:.0f}pt;min-width:min({width:.0f}pt,max(20rem,{NARROWEST * width:.0f}pt))")
+    root.set("style", f"max-width:{width:.0f}pt;min-width:{NARROWEST * width:.0f}pt")
     root.set("role", "img")
     root.set("aria-labelledby", label)
     return ElementTree.tostring(root, encoding="unicode")
