@@ -131,7 +131,7 @@ def test_words_of_users_are_text(whole):
     error = "ValueError: \x1b[31m<b>\nand more"
     results[0] = replace(results[0], status="failed", returns=replace(results[0].returns, status="failed", error=error))
     content = ReportContent(table, {result.id: summarise(result) for result in results})
-    text = html(content, sections(content), {}, SOURCE)
+    text = html(content, sections(content), {}, replace(SOURCE, experiment="\x1b[31m<b>"))
     shown, plain = Page(text), Page(whole)
     assert {tag for tag, _ in shown.elements} <= {tag for tag, _ in plain.elements}
     assert {name for _, attributes in shown.elements for name in attributes} <= {
@@ -140,6 +140,7 @@ def test_words_of_users_are_text(whole):
     for label in (*NASTY, "<img src=x onerror=y>", "</ul><u>", "<i>c'\"", "<input name=r>"):
         assert label in shown.texts, label
     assert r"failed: ValueError: \x1b[31m<b> and more" in shown.texts and "\x1b" not in text
+    assert any(r"experiment \x1b[31m<b>, query" in said for said in shown.texts)
 
 
 def test_a_figure_keeps_only_what_html_needs():
