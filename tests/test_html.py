@@ -177,7 +177,7 @@ def test_the_parts_of_a_section():
 
 def cell_text(text: str, number: int) -> str:
     """The trials of a cell."""
-    return re.findall(rf'<div popover id="c{number}".*?</p>\n</div>', text, re.DOTALL)[0]
+    return re.split(r"(?=<div popover|<section)", text[text.index(f'<div popover id="c{number}"') :])[1]
 
 
 def evaluations(trial, last: float) -> list[EvaluationResult]:
