@@ -34,7 +34,9 @@ def asked(content: ReportContent) -> Figure | None:
         "got what was asked for": Line2D([], [], **DIAGONAL),
         "range of the data's returns": Patch(**RANGE),
     }
-    return stack(heading(content, "Return got against return asked for, at the last evaluation"), [block], legend)
+    return stack(
+        heading(content, "Return got against return asked for", "last evaluation, mean over seeds"), [block], legend
+    )
 
 
 def asked_line(cell: Cell) -> Line:

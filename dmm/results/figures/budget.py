@@ -31,8 +31,8 @@ def budget(content: ReportContent, episodes: Episodes | None) -> Figure | None:
         blocks.append(
             Lines(panels=bandits, labels=labels, x="episodes that a bandit spends", y=f"{SCORE} of its choice")
         )
-    what = "Score against the online budget. A mark shows what a reading spends and gets"
-    return stack(heading(content, what), blocks, blocks[0].legend())
+    how = "a policy is a checkpoint of a seed at a target; a mark shows what a reading spends and gets"
+    return stack(heading(content, "Score against the online budget", how), blocks, blocks[0].legend())
 
 
 def panels_of(content: ReportContent, lines_of) -> list[Panel]:
@@ -50,7 +50,7 @@ def prepare(lines: list[Line]):
     most = max(max(line.x) for line in lines)
 
     def log(axes: Axes) -> None:
-        log_axis(axes.xaxis, [1, most])
+        log_axis(axes, [1, most])
 
     return log
 
@@ -81,4 +81,5 @@ def bandit_lines(cell: Cell, episodes: Episodes) -> list[Line]:
         return []
     curve = bandit_curve(arms, min(arms.size, MOST_EPISODES))
     spent = range(1, len(curve.score) + 1)
-    return [Line(label=cell.row.label, x=spent, y=curve.score, low=curve.low, high=curve.high)]
+    low, high = curve.low.tolist(), curve.high.tolist()
+    return [Line(label=cell.row.label, x=spent, y=curve.score.tolist(), low=low, high=high)]

@@ -4,6 +4,7 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dmm.config import Column, Reading
 from dmm.results.content import ReportContent
@@ -34,7 +35,8 @@ def curve_panel(content: ReportContent, column: Column) -> Panel:
 
 
 def prepare(axes: Axes) -> None:
-    """Ticks like 100k."""
+    """Ticks at whole updates, like 100k."""
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     large_numbers(axes.xaxis)
 
 

@@ -17,6 +17,7 @@ from dmm.results.figures.style import (
     INK,
     LINE,
     SCORE,
+    Block,
     diamond,
     heading,
     log_axis,
@@ -96,7 +97,7 @@ def points(content: ReportContent, column: Column) -> list[Point]:
 
 
 @dataclass(frozen=True)
-class Efficiency:
+class Efficiency(Block):
     """One panel a column."""
 
     points: dict[str, list[Point]]  # by the column's label
@@ -127,7 +128,7 @@ class Efficiency:
                     axes.plot(*point.published, **diamond(colour))
                 if len(point.pairs) == 2:
                     axes.plot(*zip(*point.pairs), color=colour, linewidth=0.6, linestyle=":")
-            log_axis(axes.xaxis, [count for point in found for count, _ in point.pairs])
+            log_axis(axes, [count for point in found for count, _ in point.pairs])
             axes.margins(0.2, 0.12)
             titled(axes, title, self.across)
         figure.supxlabel("parameters")
@@ -136,8 +137,9 @@ class Efficiency:
     def legend(self) -> dict[str, Artist]:
         """What the signs mean, as far as they are used."""
         found, every = {}, [point for of_column in self.points.values() for point in of_column]
-        if any(point.own for point in every):
-            found["here, with its 95 % interval"] = Line2D(
+        numbers = [point.own[1] for point in every if point.own]
+        if numbers:
+            found["here, 95 % interval" if any(number.known for number in numbers) else "here"] = Line2D(
                 [], [], color=INK, marker="o", markersize=4.5, linestyle="none"
             )
         if any(point.published for point in every):
@@ -154,9 +156,9 @@ def add_labels(axes: Axes, found: list[Point]) -> None:
         text.set(position=place[:2], ha=place[2], va=place[3])
         return text.get_window_extent()
 
-    def cost(found: Bbox) -> float:
+    def cost(found: Bbox) -> tuple[bool, int, int]:
         outside = found.x0 < room.x0 or found.x1 > room.x1 or found.y0 < room.y0 or found.y1 > room.y1
-        return 1000 * outside + 10 * found.count_overlaps(boxes) + sum(found.contains(*pair) for pair in taken)
+        return bool(outside), int(found.count_overlaps(boxes)), sum(bool(found.contains(*pair)) for pair in taken)
 
     for point in found:
         label = point.label if len(point.label) <= LETTERS else f"{point.label[: LETTERS - 1]}…"

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 
-from dmm.results.figures.style import SCORE, WIDTH, panels, titled
+from dmm.results.figures.style import SCORE, WIDTH, Block, panels, titled
 from dmm.results.grids import Pivot
 from dmm.results.sections import axis_text, notes_of
 
@@ -21,7 +21,7 @@ LEVELS = 40  # of colour
 
 
 @dataclass(frozen=True)
-class HeatMaps:
+class HeatMaps(Block):
     """One panel a pivot, all on one scale of colours."""
 
     pivots: list[Pivot]

@@ -17,6 +17,7 @@ from dmm.results.figures.style import (
     GREY,
     INK,
     LINE,
+    Block,
     diamond,
     panels,
     row_legend,
@@ -58,7 +59,7 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class Lines(Block):
     """Panels with the same two units."""
 
     panels: Sequence[Panel]
@@ -112,9 +113,9 @@ class Lines:
             first, last = i % self.across == 0, i + self.across >= len(lines)
             axes.tick_params(left=first, labelleft=first, bottom=last, labelbottom=last)
             others = [other for other in lines.values() if other is not line]
-            if others:  # one path with gaps is smaller than many paths
-                points = [[*((x.x[k], x.y[k]) for k in thinned(x, FEW_POINTS)), (np.nan, np.nan)] for x in others]
-                axes.plot(*np.concatenate(points).T, color=GREY, alpha=0.45, linewidth=0.5)
+            if others:
+                points = [[(other.x[k], other.y[k]) for k in thinned(other, FEW_POINTS)] for other in others]
+                axes.plot(*with_gaps(points), color=GREY, alpha=0.45, linewidth=0.5)
             self.draw_line(axes, line, {"color": COLOURS[0]}, 1)
         limits = [(*axes.get_xlim(), *axes.get_ylim()) for axes in shown]
         left, right, bottom, top = zip(*limits)
@@ -126,19 +127,20 @@ class Lines:
         chosen, colour = thinned(line), look["color"]
         x, y, low, high = (np.asarray(values, float)[chosen] for values in (line.x, line.y, line.low, line.high))
         known = np.isfinite(low)
-        place = axes.transData
-        if self.bars and rows > 1:  # bars of rows stand beside each other
-            aside = DODGE * (self.labels.index(line.label) - (len(self.labels) - 1) / 2)
-            place = offset_copy(place, axes.figure.figure, x=aside, units="points")
+        marker = look.get("marker", "o") if len(x) <= (MOST_MARKERS if self.few else 3) else ""
+        size = 3 if self.few else 2
+        artists: list[Artist] = axes.plot(x, y, **{**look, "marker": marker}, markersize=size, label=line.label)
         if self.bars:
-            axes.vlines(x[known], low[known], high[known], color=colour, linewidth=1, transform=place)
+            artists.append(axes.vlines(x[known], low[known], high[known], color=colour, linewidth=1))
         elif known.any():
             axes.fill_between(x, low, high, color=colour, alpha=0.2 if rows < 4 else 0.1, linewidth=0)
-        for seed in line.seeds if rows == 1 else ():
-            axes.plot(x, np.asarray(seed, float)[chosen], color=colour, linewidth=0.5, alpha=0.6, label="seed")
-        marker = look.get("marker", "o") if len(x) <= MOST_MARKERS else ""
-        size = 3 if self.few else 2
-        axes.plot(x, y, **{**look, "marker": marker}, markersize=size, label=line.label, transform=place)
+        if self.bars and rows > 1:  # rows stand beside each other. The limits of the axes are not moved
+            aside = DODGE * (self.labels.index(line.label) - (len(self.labels) - 1) / 2)
+            for artist in artists:
+                artist.set_transform(offset_copy(axes.transData, axes.figure.figure, x=aside, units="points"))
+        if line.seeds and rows == 1:
+            seeds = [list(zip(x, np.asarray(seed, float)[chosen])) for seed in line.seeds]
+            axes.plot(*with_gaps(seeds), color=colour, linewidth=0.5, alpha=0.6, label="seeds")
         for (at, value), marker in zip(line.marks.values(), MARKS):
             axes.plot([at], [value], marker=marker, markersize=6, markerfacecolor="none", markeredgecolor=colour)
         for at, value in line.published:
@@ -156,6 +158,11 @@ class Lines:
         if any(line.published for line in lines):
             found["published"] = Line2D([], [], **diamond())
         return found
+
+
+def with_gaps(lines: Sequence[Sequence[tuple[float, float]]]) -> np.ndarray:
+    """Many lines as the x and y of one, with gaps. One path is smaller than many."""
+    return np.concatenate([[*points, (np.nan, np.nan)] for points in lines]).T
 
 
 def thinned(line: Line, most: int = MOST_POINTS) -> list[int]:

@@ -14,6 +14,7 @@ from dmm.results.figures.style import (
     INK,
     LINE,
     SCORE,
+    Block,
     diamond,
     heading,
     panels,
@@ -49,7 +50,7 @@ def order(content: ReportContent) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Block):
     """One panel a column, one line a row."""
 
     content: ReportContent
@@ -85,7 +86,7 @@ class Scores:
             cell, colour = cells[row.label], row_colour(labels, row.label)
             number, published = content.number(cell, headline), content.published(cell, headline)
             seeds = cell.score(headline).values
-            axes.plot(seeds, [y + 0.2] * len(seeds), "o", color=colour, alpha=0.6, markersize=3, mew=0, label="seeds")
+            axes.plot(seeds, [y + 0.2] * len(seeds), "o", color=colour, alpha=0.75, markersize=3, mew=0, label="seeds")
             if number.known:
                 axes.plot([number.low, number.high], [y - 0.1] * 2, color=colour, linewidth=1.8)
             axes.plot([number.value], [y - 0.1], "|", color=colour, markersize=9, markeredgewidth=2)
@@ -106,7 +107,7 @@ class Scores:
         content, cells = self.content, self.content.cells
         found: dict[str, Artist] = {}
         if any(cell.finished for cell in cells):
-            found["one seed"] = Line2D([], [], marker="o", color=INK, alpha=0.6, markersize=3, mew=0, linestyle="none")
+            found["one seed"] = Line2D([], [], marker="o", color=INK, alpha=0.75, markersize=3, mew=0, linestyle="none")
             known = any(content.number(cell, content.headline).known for cell in cells)
             found["mean, 95 % interval" if known else "mean"] = Line2D(
                 [], [], color=INK, marker="|", markersize=9, mew=2, linewidth=1.8 if known else 0

@@ -6,9 +6,9 @@ white and on black. A figure is 7.2 inches wide, which is the width of a page of
 
 import math
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 import matplotlib.style
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from dmm.results.content import ReportContent
 
@@ -76,17 +76,17 @@ STYLE = {
 }
 
 
-class Block(Protocol):
+class Block(ABC):
     """A part of a figure that has the figure's whole width."""
 
     @property
+    @abstractmethod
     def height(self) -> float:
         """In inches."""
-        ...
 
+    @abstractmethod
     def draw(self, figure: SubFigure) -> None:
         """Draws the panels."""
-        ...
 
 
 def style() -> AbstractContextManager[None]:
@@ -139,14 +139,14 @@ def wrapped(label: str, letters: int) -> str:
     return textwrap.fill(label, letters)
 
 
-def heading(content: ReportContent, what: str) -> str:
-    """The title of a figure: what it shows, the reading and the number of seeds."""
-    reading = content.headline
+def heading(content: ReportContent, what: str, how: str = "") -> str:
+    """The title of a figure: what it shows, how it is read, and the number of seeds. It is read as the headline, if not said."""
     counts = sorted({len(cell.finished) for cell in content.cells if cell.finished})
     if not counts:
         return f"{what}\npublished numbers only: no trial is finished"
     seeds = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
-    return f"{what}\n{reading.name}: {reading.describe()}; n = {seeds} seed{'s' * (seeds != '1')}"
+    how = how or f"{content.headline.name}: {content.headline.describe()}"
+    return f"{what}\n{how}; n = {seeds} seed{'s' * (seeds != '1')}"
 
 
 def row_labels(content: ReportContent) -> list[str]:
@@ -183,11 +183,10 @@ def large_numbers(axis: Axis) -> None:
     axis.set_major_formatter(EngFormatter(sep=""))
 
 
-def log_axis(axis: Axis, values: Sequence[float]) -> None:
-    """A log axis of positive values, with ticks at 1, 2 and 5 where there is room."""
-    axis._set_axes_scale("log")
+def log_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Makes x a log axis of positive values, with ticks at 1, 2 and 5 where there is room."""
+    axes.set_xscale("log")
     wide = max(values) >= 20 * min(values)
-    axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-    large_numbers(axis)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    large_numbers(axes.xaxis)
