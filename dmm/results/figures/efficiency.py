@@ -30,21 +30,22 @@ from dmm.results.figures.style import (
 from dmm.results.statistics import Interval
 
 LETTERS = 24  # of a label. The table has the whole one
-# where a label may stand beside its point: points to the right and up, and how it is aligned
-PLACES = (
-    (5, 0, "left", "center"),
-    (-5, 0, "right", "center"),
-    (0, 5, "center", "bottom"),
-    (0, -5, "center", "top"),
-    (4, 4, "left", "bottom"),
-    (4, -4, "left", "top"),
-    (-4, 4, "right", "bottom"),
-    (-4, -4, "right", "top"),
-    (12, 12, "left", "bottom"),
-    (12, -12, "left", "top"),
-    (-12, 12, "right", "bottom"),
-    (-12, -12, "right", "top"),
+# where a label may stand beside its point: the direction, and how it is aligned
+DIRECTIONS = (
+    (1, 0, "left", "center"),
+    (-1, 0, "right", "center"),
+    (0, 1, "center", "bottom"),
+    (0, -1, "center", "top"),
+    (0.7, 0.7, "left", "bottom"),
+    (0.7, -0.7, "left", "top"),
+    (-0.7, 0.7, "right", "bottom"),
+    (-0.7, -0.7, "right", "top"),
 )
+PLACES = [
+    (right * distance, up * distance, across, down)
+    for distance in (5, 14, 24, 36, 50)
+    for right, up, across, down in DIRECTIONS
+]
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,10 @@ def points(content: ReportContent, column: Column) -> list[Point]:
     """The rows of a column that have a pair."""
     found = []
     for cell in content.column(column):
-        number, count = content.number(cell, content.headline), content.parameters(cell)
+        number = content.number(cell, content.headline)
+        count = None if math.isnan(number.value) else content.parameters(cell)
         published = cell.row.published.get(column.label), cell.row.published_parameters.get(column.label)
-        own = (count.counted, number) if count and not math.isnan(number.value) else None
+        own = (count.counted, number) if count else None
         printed = (published[1], published[0]) if published[0] is not None and published[1] is not None else None
         if own or printed:
             found.append(Point(cell.row.label, own, printed))
@@ -113,7 +115,7 @@ class Efficiency(Block):
     def height(self) -> float:
         """In inches."""
         most = max(map(len, self.points.values()))
-        return math.ceil(len(self.points) / self.across) * max(2.4, most * LINE + 1) + 0.2
+        return math.ceil(len(self.points) / self.across) * max(2.4, most * 1.6 * LINE + 1) + 0.2
 
     def draw(self, figure: SubFigure) -> None:
         """Draws the panels without the labels of points."""
@@ -163,4 +165,8 @@ def add_labels(axes: Axes, found: list[Point]) -> None:
     for point in found:
         label = point.label if len(point.label) <= LETTERS else f"{point.label[: LETTERS - 1]}…"
         text = axes.annotate(label, point.pairs[0], (0, 0), textcoords="offset points")
-        boxes.append(box(text, min(PLACES, key=lambda place: cost(box(text, place)))))  # noqa: B023  runs now
+        place = min(PLACES, key=lambda place: cost(box(text, place)))  # noqa: B023  runs now
+        boxes.append(box(text, place))
+        if place not in PLACES[: len(DIRECTIONS)]:
+            leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", point.pairs[0], place[:2], textcoords="offset points", arrowprops=leader)

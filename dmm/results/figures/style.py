@@ -140,7 +140,7 @@ def wrapped(label: str, letters: int) -> str:
 
 
 def heading(content: ReportContent, what: str, how: str = "") -> str:
-    """The title of a figure: what it shows, how it is read, and the number of seeds. It is read as the headline, if not said."""
+    """The title of a figure: what it shows, how it is read, and the number of seeds. Else it is read as the headline."""
     counts = sorted({len(cell.finished) for cell in content.cells if cell.finished})
     if not counts:
         return f"{what}\npublished numbers only: no trial is finished"
