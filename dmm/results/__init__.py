@@ -21,7 +21,8 @@ trial_views.py    the trials of a cell, as report.html shows them
 inline_svg.py     figures and small curves inside of HTML
 origins.py        provenance
 cost.py           what trials cost: cost.csv, and the means of each cell
-plots.py          the figures
+plots.py          the figures of a report, as PNG and SVG
+figures/          one file for each figure
 report.py         the files of a report: CSV, manifest and the others
 parameters.py     the parameters of a table's models, before training
 """

@@ -61,7 +61,8 @@ def report_files(
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)
     pictures = {"html", "png", "svg"} & set(formats)
-    found, figures, files = sections(content), draw(content) if pictures else {}, {}
+    found, figures, files = sections(content), draw(content, episodes) if pictures else {}, {}
+    drawn = {name: svg(figure) for name, figure in figures.items()} if {"html", "svg"} & set(formats) else {}
     if "md" in formats:
         files["table.md"] = markdown(content, found, figures if "png" in formats else ())
     if "csv" in formats:
@@ -71,12 +72,11 @@ def report_files(
     if "tex" in formats:
         files["table.tex"] = latex(content, found)
     if "html" in formats:
-        drawn = {name: svg(figure).decode() for name, figure in figures.items()}
-        files["report.html"] = html(content, found, drawn, source, episodes)
+        texts = {name: text.decode() for name, text in drawn.items()}
+        files["report.html"] = html(content, found, texts, source, episodes)
     data = {name: text.encode() for name, text in files.items()}
-    for name, figure in figures.items():
-        data |= {f"{name}.png": png(figure)} if "png" in formats else {}
-        data |= {f"{name}.svg": svg(figure)} if "svg" in formats else {}
+    data |= {f"{name}.png": png(figure) for name, figure in figures.items() if "png" in formats}
+    data |= {f"{name}.svg": text for name, text in drawn.items() if "svg" in formats}
     return data | {"manifest.json": manifest(content, source).encode()}
 
 
