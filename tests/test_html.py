@@ -39,7 +39,7 @@ FIGURE = """<?xml version="1.0"?>
 <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">
 <svg xmlns:xlink="http://www.w3.org/1999/xlink" width="72pt" height="36pt" viewBox="0 0 72 36" xmlns="http://www.w3.org/2000/svg">
  <metadata><a xmlns="http://purl.org/dc"/></metadata>
- <defs><path id="m1" d="M 0.123456 1"/><clipPath id="p1"><rect/></clipPath></defs>
+ <defs><path id="m1" d="M 0.123456 1"/><clipPath id="p1"><rect style="fill: red"/></clipPath></defs>
  <g id="axes_1" clip-path="url(#p1)"><use xlink:href="#m1" x="1.234567"/><text>a &lt; b</text></g>
 </svg>"""
 VOID = {"meta", "input", "br"}
@@ -146,8 +146,9 @@ def test_words_of_users_are_text(whole):
 def test_a_figure_keeps_only_what_html_needs():
     text = page(demo(), {"scores": FIGURE})
     (figure,) = re.findall("<figure>.*?</figure>", text, re.DOTALL)
-    assert 'href="#scores-m1" x="1.234567"' in figure and 'id="scores-m1"' in figure
-    assert 'id="scores-p1"' in figure and 'clip-path="url(#scores-p1)"' in figure and "a &lt; b" in figure
+    assert '<use href="#scores-0" x="1.234567"' in figure and '<path d="M 0.123456 1" id="scores-0"' in figure
+    assert '<clipPath id="scores-1">' in figure and 'clip-path="url(#scores-1)"' in figure and "a &lt; b" in figure
+    assert '<rect class="scores-0"' in figure and "<style>.scores-0{fill: red}</style>" in figure
     assert not re.search("axes_1|metadata|DOCTYPE|xml|xlink|http| width=", figure)
     assert 'aria-labelledby="s0-0"' in figure and '<figcaption id="s0-0">Score of each row, one dot a seed<' in figure
 
