@@ -58,7 +58,7 @@ def test_what_is_written_parses_back_and_holds_no_markup_of_a_user(tmp_path):
     results = [handmade.result(trial, {1.0: [1.0, 2.0, 3.0], 0.5: [1.0, 2.0, 3.0]}) for trial in table.trials()]
     error = "ValueError: \x1b[31m<b>|`=x`\nand more"
     results[0] = replace(results[0], status="failed", returns=replace(results[0].returns, status="failed", error=error))
-    write_report(table, {result.id: summarise(result) for result in results}, tmp_path, SOURCE)
+    write_report(table, {result.id: summarise(result) for result in results}, tmp_path, SOURCE, ("md", "csv"))
 
     with open(tmp_path / "table.csv", newline="") as file:
         header, *lines = csv.reader(file)
