@@ -1,0 +1,52 @@
+"""MLflow's inputs of a run: the data that a trial learnt from, and the table that a report is of."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from dmm.base.checksums import json_sha256
+from dmm.config import Table
+from dmm.schema import DataRecord, TrialSummary
+
+DIGITS = 16  # of a sha256 on MLflow's page. MLflow takes at most 36
+NAME_LENGTH = 500  # characters that MLflow takes. The source of an input has all of a longer name
+
+
+def data_input(data: DataRecord) -> DatasetInput:
+    """The data of a trial."""
+    size = {"episodes": data.episodes, "steps": data.steps}
+    return described("training", "+".join(data.ids), data.sha256, {"ids": data.ids, "sha256": data.sha256}, size)
+
+
+def report_inputs(table: Table, summaries: Iterable[TrialSummary]) -> list[DatasetInput]:
+    """The identity of a table, and the data of its trials, each once."""
+    ids = sorted(trial.returns_id for trial in table.trials())
+    identity = {
+        "table": table.name,
+        "budget": table.budget,
+        "data_source": table.data_source,
+        "trials": json_sha256(ids),
+    }
+    data = {summary.data.sha256: data_input(summary.data) for summary in summaries}
+    return [described("table", table.name, json_sha256(identity), identity, {"trials": len(ids)}), *data.values()]
+
+
+def described(
+    context: str, name: str, sha256: str, source: Mapping[str, Any], profile: Mapping[str, Any]
+) -> DatasetInput:
+    """An input as MLflow's page shows it. The context says what it is for."""
+    dataset = Dataset(name[:NAME_LENGTH], sha256[:DIGITS], "dmm", json.dumps(source), profile=json.dumps(profile))
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+
+
+def names(inputs: Iterable[DatasetInput]) -> set[tuple[str, str]]:
+    """The names and digests of inputs. Together they identify an input in MLflow."""
+    return {(each.dataset.name, each.dataset.digest) for each in inputs}
+
+
+def inputs_of(run: Run) -> list[DatasetInput]:
+    """The inputs of a run in MLflow."""
+    return list(run.inputs.dataset_inputs) if run.inputs else []
