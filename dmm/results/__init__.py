@@ -10,8 +10,13 @@ asked.py          returns asked for and got
 online_budget.py  the score that episodes buy when they are spent on choosing a policy
 episodes.py       the episodes behind a table, read where they are asked for
 evaluations.py    all evaluations of a table as rows: scores.csv
-report.py         the files of a table: CSV, manifest and the two below
+content.py        the content of a report: cells, numbers, differences, aggregates
+notes.py          what is said around the numbers
+document.py       the page of a report without a format
+sections.py       the sections of the page
 markdown.py       table.md
-plots.py          curves.png
+latex.py          table.tex
+plots.py          the figures
+report.py         the files of a report: CSV, manifest and the others
 parameters.py     the parameters of a table's models, before training
 """
