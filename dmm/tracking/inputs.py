@@ -1,7 +1,7 @@
 """MLflow's inputs of a run: the data that a trial learnt from, and the table that a report is of."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
@@ -21,15 +21,10 @@ def data_input(data: DataRecord) -> DatasetInput:
     return described("training", "+".join(data.ids), data.sha256, {"ids": data.ids, "sha256": data.sha256}, size)
 
 
-def report_inputs(table: Table, summaries: Iterable[TrialSummary]) -> list[DatasetInput]:
-    """The identity of a table, and the data of its trials, each once."""
-    ids = sorted(trial.returns_id for trial in table.trials())
-    identity = {
-        "table": table.name,
-        "budget": table.budget,
-        "data_source": table.data_source,
-        "trials": json_sha256(ids),
-    }
+def report_inputs(table: Table, ids: Collection[str], summaries: Iterable[TrialSummary]) -> list[DatasetInput]:
+    """The identity of a table, which has the second ids of its trials, and the data of the trials, each once."""
+    trials = json_sha256(sorted(ids))
+    identity = {"table": table.name, "budget": table.budget, "data_source": table.data_source, "trials": trials}
     data = {summary.data.sha256: data_input(summary.data) for summary in summaries}
     return [described("table", table.name, json_sha256(identity), identity, {"trials": len(ids)}), *data.values()]
 

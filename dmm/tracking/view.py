@@ -1,6 +1,5 @@
 """The view of MLflow's run page for a table. The format is internal to MLflow's page. A change loses only the view."""
 
-from itertools import combinations
 from typing import Any
 
 from dmm.config import Table
@@ -11,8 +10,8 @@ SCORE = "score/last"
 LOADED = 100  # runs that MLflow's page loads at first. It averages only over those
 
 
-def table_view(table: Table, query: str) -> dict[str, Any]:
-    """The page's state: charts of a table's runs, averaged over the runs of each row.
+def table_view(table: Table, query: str, count: int) -> dict[str, Any]:
+    """The page's state: charts of a table's runs, averaged over the runs of each row. There are `count` runs at the end.
 
     Runs are ordered by score, the best first. A table with more runs than the page loads is ordered by seed, because the page
     would otherwise show means of the best runs only. Then the name of the section says so.
@@ -20,7 +19,7 @@ def table_view(table: Table, query: str) -> dict[str, Any]:
     chart = {"runsCountToCompare": LOADED, "metricSectionId": "table", "deleted": False, "isGenerated": False}
     section = {"display": True, "isReordered": False, "columns": 2, "cardHeight": 360}
     title, order, is_ascending = table.title, f"metrics.`{SCORE}`", False
-    if (count := len(table.trials())) > LOADED:
+    if count > LOADED:
         title = f"{LOADED} of {count} runs, Load more is below the list: {title}"
         order, is_ascending = "params.`seed`", True
     columns = ["arch", *dict.fromkeys(["context_length", "embed_dim", *axes_of(table)]), "dataset", "seed"]
@@ -69,15 +68,15 @@ def charts(table: Table) -> list[dict[str, Any]]:
         "range": {},
     }
     axes = axes_of(table)
-    families = {family_of(row) for row in table.rows if row.axes}
-    planes = combinations(axes, 2) if len(families) == 1 else ()  # a contour would mix families at its points
+    families = {family_of(row) for row in table.rows if not row.cited}
+    is_plane = len(families) == 1 and len(axes) == len(table.axes) == 2  # else several rows would share a point
     return [
         parallel(axes, [SCORE]) if axes else parallel(["context_length", "embed_dim"], ["model/parameters", SCORE]),
         {"type": "BAR", "metricKey": SCORE},
         scatter("METRIC", "model/parameters"),
         {"type": "LINE", "metricKey": curves[0], "selectedMetricKeys": curves, **line},
         *(scatter("PARAM", axis) for axis in axes),
-        *(contour(*plane) for plane in planes),
+        *([contour(*axes)] if is_plane else []),
     ]
 
 
