@@ -1,5 +1,6 @@
 """What a run in MLflow has beside curves: its data as inputs, the time of its work, its costs; and the run of a report."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -32,8 +33,8 @@ DATA = "dmm/hopper/medium-v0"
 DATA_INPUT = (
     "training",
     handmade.SHA[:16],
-    {"ids": [DATA], "sha256": handmade.SHA},
-    {"episodes": 446, "steps": 200450},
+    {"ids": [DATA]},
+    {"episodes": 446, "steps": 200450, "sha256": handmade.SHA},
 )
 
 
@@ -190,12 +191,18 @@ def test_the_table_and_its_data_are_inputs_of_a_reports_run(uri, tmp_path):
     found = {result.id: summarise(result) for result in handmade.results()}
     recorder, digests = Recorder(uri), set()
     longer = replace(handmade.TABLE, seeds=(0, 1, 2))
-    for table, trials in ((handmade.TABLE, 4), (longer, 6), (replace(longer, budgets={}, data_source="dmm"), 6)):
+    for table, facts in (
+        (handmade.TABLE, {"budget": "paper", "trials": 4}),
+        (longer, {"budget": "paper", "trials": 6}),
+        (replace(longer, budget="smoke"), {"budget": "smoke", "trials": 6}),
+        (replace(longer, data_source="dmm"), {"budget": "paper", "trials": 6, "data_source": "dmm"}),
+    ):
         recorder.upload(folder, table, found)
         (run,) = runs(uri)
         assert list(inputs(run)) == ["handmade", DATA] and inputs(run)[DATA] == DATA_INPUT
         context, digest, source, profile = inputs(run)["handmade"]
-        assert (context, profile) == ("table", {"trials": trials})
-        assert source["table"] == "handmade" and source["data_source"] == table.data_source
+        assert (context, source) == ("table", {"table": "handmade"})
+        ids = sorted(trial.returns_id for trial in table.trials())
+        assert profile == {**facts, "ids_sha256": hashlib.sha256(json.dumps(ids).encode()).hexdigest()}
         digests.add(digest)
-    assert len(digests) == 3
+    assert len(digests) == 4

@@ -9,6 +9,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from dmm.base.checksums import json_sha256
 from dmm.config import Table
+from dmm.config.budget import PAPER
 from dmm.schema import DataRecord, TrialSummary
 
 DIGITS = 16  # of a sha256 on MLflow's page. MLflow takes at most 36
@@ -17,23 +18,25 @@ NAME_LENGTH = 500  # characters that MLflow takes. The source of an input has al
 
 def data_input(data: DataRecord) -> DatasetInput:
     """The data of a trial."""
-    size = {"episodes": data.episodes, "steps": data.steps}
-    return described("training", "+".join(data.ids), data.sha256, {"ids": data.ids, "sha256": data.sha256}, size)
+    facts = {"episodes": data.episodes, "steps": data.steps, "sha256": data.sha256}
+    return described("training", "+".join(data.ids), data.sha256, {"ids": data.ids}, facts)
 
 
 def report_inputs(table: Table, ids: Collection[str], summaries: Iterable[TrialSummary]) -> list[DatasetInput]:
     """The identity of a table, which has the second ids of its trials, and the data of the trials, each once."""
-    trials = json_sha256(sorted(ids))
-    identity = {"table": table.name, "budget": table.budget, "data_source": table.data_source, "trials": trials}
+    facts = {"budget": table.budget or PAPER, "trials": len(ids), "ids_sha256": json_sha256(sorted(ids))}
+    if table.data_source:
+        facts["data_source"] = table.data_source
+    identity = {"table": table.name}
     data = {summary.data.sha256: data_input(summary.data) for summary in summaries}
-    return [described("table", table.name, json_sha256(identity), identity, {"trials": len(ids)}), *data.values()]
+    return [described("table", table.name, json_sha256(identity | facts), identity, facts), *data.values()]
 
 
 def described(
-    context: str, name: str, sha256: str, source: Mapping[str, Any], profile: Mapping[str, Any]
+    context: str, name: str, sha256: str, source: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> DatasetInput:
-    """An input as MLflow's page shows it. The context says what it is for."""
-    dataset = Dataset(name[:NAME_LENGTH], sha256[:DIGITS], "dmm", json.dumps(source), profile=json.dumps(profile))
+    """An input with facts that MLflow's page shows. The context says what it is for."""
+    dataset = Dataset(name[:NAME_LENGTH], sha256[:DIGITS], "dmm", json.dumps(source), profile=json.dumps(facts))
     return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
 
 
