@@ -37,14 +37,16 @@ def report(
     found = choose_table(table, budget, source, rows, columns, seeds)
     recorder = Recorder(mlflow, must_write=False)
     folder = out / (f"{found.name}.part" if found.part else found.name)
+    summaries = recorder.summaries(found)
     try:
-        paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
+        paths = write_report(found, summaries, folder, recorder.source(found))
     except NoFinishedTrial as error:
         raise ValueError(
             f"{error}; `{command_line(context, 'sweep')}` runs what is missing, and records what another table has run"
         ) from None
     if not found.part and not recorder.unwritable:  # MLflow keeps the report of the whole table
-        recorder.upload(folder, found)
+        recorder.keep_only(found)
+        recorder.upload(folder, found, summaries)
     print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
     print(f"not stored in MLflow: {recorder.unwritable}" if recorder.unwritable else recorder.view_link(found))
