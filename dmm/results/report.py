@@ -31,17 +31,22 @@ def write_report(table: Table, summaries: Mapping[str, TrialSummary], folder: Pa
     Raises ValueError if the folder is not writable, or if there is no finished trial.
     """
     check_writable(folder, "a report")
+    files = report_files(table, summaries, source)
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    return [folder / name for name in files]
+
+
+def report_files(table: Table, summaries: Mapping[str, TrialSummary], source: ReportSource) -> dict[str, bytes]:
+    """The files of a table by name. Raises ValueError if there is no finished trial."""
     cells = gather_cells(table, summaries)
-    files = {
+    return {
         "table.md": markdown(table, cells).encode(),
         "table.csv": csv_text(score_rows(table, cells)).encode(),
         "cost.csv": csv_text(cost_rows(cells)).encode(),
         "curves.png": learning_curves(cells, table.readings[0]),
         "manifest.json": manifest(table, cells, source).encode(),
     }
-    for name, data in files.items():
-        write_atomic(folder / name, data)
-    return [folder / name for name in files]
 
 
 @dataclass(frozen=True, kw_only=True)
