@@ -16,11 +16,14 @@ from helpers.command_line import command
 from dmm.base.checksums import dump_json
 from dmm.base.lock import hold
 from dmm.base.paths import home
+from dmm.config import RESULTS_VERSION
 from dmm.results import kept
 from dmm.results.kept import RUNS, KeptResults, kept_bytes
+from dmm.results.rebuilding import check_report
 from dmm.results.score import summarise
 from dmm.results.sources import FolderResults, find_results
 from dmm.schema import TrialResult, to_json
+from dmm.tables import find_table
 from dmm.trials import taking_over
 from dmm.trials.run import WeightsNotKept, run
 from dmm.trials.storage import evaluation_lock, load_result, trial_folder
@@ -267,7 +270,10 @@ def test_a_sweep_takes_finished_trials_over_and_trains_nothing(report, dmm, tmp_
     monkeypatch.setattr(driver, "run_tune", lambda trials, *more: ran.append(trials))
     code, out, error = dmm("sweep", FILE, "--from", str(report))
     assert (code, ran, error) == (0, [], "")
-    assert f"{report}: of 4 trials 4 taken over\n" in out and "4 of them finished before; nothing to train" in out
+    assert (
+        f"{report} has 4 trials of the table: 4 taken over\n" in out
+        and "4 of them finished before; nothing to train" in out
+    )
     assert out.endswith(f"now: dmm report {FILE}\n")
     assert FolderResults(home()).results(TABLE) == by_id(handmade.results())
     assert dmm("report", FILE, "--out", str(tmp_path / "there"), "--keep")[0] == 0  # from MLflow
@@ -284,7 +290,7 @@ def test_only_what_is_missing_is_run_after_finished_trials_were_taken_over(dmm, 
     monkeypatch.setattr(driver, "Recorder", lambda uri: SimpleNamespace(keep_only=ignore, push=ignore))
     monkeypatch.setattr(driver, "data", SimpleNamespace(load=lambda ids: SimpleNamespace(summary=lambda: ids)))
     out = dmm("sweep", FILE, "--from", str(path))[1]
-    assert f"{path}: of 4 trials 2 taken over, 2 not finished" in out
+    assert f"{path} has 4 trials of the table: 2 taken over, 2 not finished" in out
     assert [trial.returns_id for trial in ran] == [trial.returns_id for trial in TRIALS[2:]]
 
 
@@ -295,11 +301,14 @@ def test_nothing_finished_is_overwritten_and_other_numbers_are_said(tmp_path):
     folder = trial_folder(TRIALS[1])
     assert take_over(path) == [
         f"DMM on hopper-medium, seed 0: there has other numbers than DMM_HOME; those in DMM_HOME stay ({folder})",
-        "there: of 4 trials 1 finished here before, 1 finished here with other numbers, 2 taken over",
+        "there has 4 trials of the table: 1 finished here before, 1 finished here with other numbers, 2 taken over",
     ]
     assert load_result(TRIALS[1]) == other and load_result(TRIALS[0]).seconds.train == 99.0
     assert load_result(TRIALS[2]) == handmade.results()[2]
-    assert take_over(path)[-1] == "there: of 4 trials 3 finished here before, 1 finished here with other numbers"
+    assert (
+        take_over(path)[-1]
+        == "there has 4 trials of the table: 3 finished here before, 1 finished here with other numbers"
+    )
 
 
 def test_a_training_that_has_begun_here_goes_on_here_and_one_that_failed_at_once_is_replaced(tmp_path):
@@ -307,7 +316,7 @@ def test_a_training_that_has_begun_here_goes_on_here_and_one_that_failed_at_once
     begun, blank = (handmade.result(trial, {1.0: [], 0.5: []}, "failed", error="no disk") for trial in TRIALS[:2])
     write_results([begun, blank])
     (trial_folder(TRIALS[0]) / "checkpoint.pt").write_text("the state of training")
-    assert take_over(path) == ["there: of 4 trials 1 begun here, 3 taken over"]
+    assert take_over(path) == ["there has 4 trials of the table: 1 begun here, 3 taken over"]
     assert load_result(TRIALS[0]) == begun and load_result(TRIALS[1]) == handmade.results()[1]
 
 
@@ -321,7 +330,7 @@ def test_an_evaluation_is_taken_over_beside_a_training_only_if_they_belong_toget
         (home() / f"trials/{training.weights_id}/evaluations/{result.id}.json").unlink()
     said = take_over(path)
     assert said[0].startswith("DMM on hopper-medium, seed 0: there has other numbers")
-    assert said[1] == "there: of 4 trials 3 taken over, 1 finished here with other numbers"
+    assert said[1] == "there has 4 trials of the table: 3 taken over, 1 finished here with other numbers"
     assert load_result(TRIALS[0]) == handmade.results()[0] and load_result(TRIALS[1]) is None
 
 
@@ -330,7 +339,7 @@ def test_another_evaluation_of_trials_that_were_taken_over_says_that_it_must_tra
     table = replace(TABLE, rows=(*TABLE.rows, row))
     said = take_over(write_runs(tmp_path / RUNS), table)
     again = "DT longer on hopper-medium, seed 0 and 1 other trial must roll out weights that did not come along"
-    assert said == ["there: of 4 trials 4 taken over", f"{again}; --retrain trains them again"]
+    assert said == ["there has 4 trials of the table: 4 taken over", f"{again}; --retrain trains them again"]
     monkeypatch.setattr("dmm.trials.run.check", lambda trial: None)
     longer = next(trial for trial in table.trials() if trial.evaluation.episodes_per_evaluation == 4)
     with pytest.raises(WeightsNotKept, match="its weights at update 10, 20, 30 are not kept; --retrain"):
@@ -343,7 +352,7 @@ def test_a_trial_that_another_process_runs_is_left_to_it(tmp_path, monkeypatch):
     with hold(evaluation_lock(TRIALS[0]), "an evaluation"):
         said = take_over(path)
     assert said[0].startswith("DT on hopper-medium, seed 0 is not taken over: evaluation ")
-    assert said[1:] == ["there: of 4 trials 3 taken over"]
+    assert said[1:] == ["there has 4 trials of the table: 3 taken over"]
 
 
 def test_results_of_other_data_than_those_here_are_refused(tmp_path, monkeypatch):
@@ -359,10 +368,16 @@ def test_results_of_other_data_than_those_here_are_refused(tmp_path, monkeypatch
 def test_trials_that_another_table_shares_are_taken_over_and_none_is_an_error(tmp_path):
     path = write_runs(tmp_path / RUNS)
     half = replace(TABLE, name="half", rows=TABLE.rows[:1])
-    assert take_over(path, half) == ["there: of 2 trials 2 taken over"]
+    assert take_over(path, half) == ["there has 2 trials of the table: 2 taken over"]
     foreign = replace(half, name="foreign", seeds=(7,))
     with pytest.raises(ValueError, match="has 4 trials of table handmade, and none of them is one of table foreign"):
         take_over(path, foreign)
+
+
+def test_kept_reports_of_this_repository_are_those_of_their_results():
+    for path in sorted((ROOT / "reports").glob(f"*/{RUNS}")):
+        if KeptResults(path).head.results_version == RESULTS_VERSION:  # others are records of their time
+            assert check_report(find_table(path.parent.name), path.parent)[1] == []
 
 
 def test_a_summary_from_the_file_is_that_of_the_result(tmp_path):

@@ -50,7 +50,7 @@ def take_over_all(table: Table, results: Mapping[str, TrialResult], place: str, 
             taken.add(trial.weights_id)
     others = len(results) - len(trials)
     shown = [f"{number} {outcome}" for outcome, number in counts.items()] + [f"{others} not finished"] * bool(others)
-    say(f"{place}: of {len(results)} trials {', '.join(shown)}")
+    say(f"{place} has {counted(len(results), 'trial')} of the table: {', '.join(shown)}")
     lacking = [trial for trial in table.trials() if trial.weights_id in taken and missing_weights(trial)]
     if lacking:
         more = f" and {counted(len(lacking) - 1, 'other trial')}" if lacking[1:] else ""
