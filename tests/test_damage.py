@@ -20,9 +20,10 @@ from dmm.config import Column, Row, Table
 from dmm.data import cache
 from dmm.data.inventory import verify
 from dmm.data.trajectories import Trajectories, assemble, check_task
+from dmm.results.content import ReportContent
 from dmm.results.markdown import markdown
 from dmm.results.report import score_rows
-from dmm.results.score import gather_cells
+from dmm.results.sections import sections
 from dmm.trials import run, train, weights
 from dmm.trials.storage import returns_path, trial_folder
 
@@ -40,8 +41,8 @@ def table(reacher_file) -> Table:
 
 def files_of(table: Table) -> str:
     """The text of a table, from the files of its trials."""
-    cells = gather_cells(table, load_summaries(table))
-    return markdown(table, cells) + csv_text(score_rows(table, cells))
+    content = ReportContent(table, load_summaries(table))
+    return markdown(content, sections(content)) + csv_text(score_rows(content))
 
 
 def forget_data() -> None:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 TABLE = handmade.TABLE
 FILE = handmade.__file__  # of the table
 TRIALS = TABLE.trials()
-FILES = ("table.md", "table.csv")
+FILES = ("table.md", "table.csv", "table.tex", "scores.csv")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def write_runs(path: Path, results: list[TrialResult] | None = None) -> Path:
 def report(dmm, tmp_path, monkeypatch) -> Path:
     """A kept report of finished trials in this test's DMM_HOME."""
     write_results(handmade.results())
-    monkeypatch.setattr("dmm.results.report.learning_curves", lambda *words: b"a figure")
+    monkeypatch.setattr("dmm.results.report.draw", lambda content: {})  # figures take seconds
     assert dmm("report", FILE, "--from", str(home()), "--out", str(tmp_path), "--keep")[0] == 0
     return tmp_path / "handmade"
 
@@ -133,27 +133,41 @@ def test_a_kept_report_is_made_again_in_a_fresh_clone(report, dmm, tmp_path, mon
     monkeypatch.setitem(sys.modules, "mlflow", None)  # it cannot be imported
     before = {path.name: path.stat().st_mtime_ns for path in report.iterdir()}
     code, out, error = dmm("report", FILE, "--check", "--out", str(tmp_path))
-    assert (code, out, error) == (0, f"{report}: table.md and table.csv are those of runs.jsonl.gz\n", "")
+    assert (code, out, error) == (0, f"{report}: {', '.join(FILES)} are those of runs.jsonl.gz\n", "")
     assert {path.name: path.stat().st_mtime_ns for path in report.iterdir()} == before
     assert not (tmp_path / "absent").exists()
 
 
 def test_a_report_that_is_not_that_of_its_results_fails_the_check_with_a_diff(report, dmm, tmp_path):
     table = report / "table.md"
-    table.write_text(table.read_text().replace("15.0 ± 7.1", "95.0 ± 7.1"))
+    table.write_text(table.read_text().replace(" 15.0 [", " 95.0 ["))
     code, out, _ = dmm("report", FILE, "--check", "--out", str(tmp_path))
     changed = [line for line in out.splitlines() if line[0] in "+-"]
     assert code == 1 and changed[:2] == [f"--- {table}", "+++ table.md from runs.jsonl.gz"] and len(changed) == 4
-    assert "| 95.0 ± 7.1 (2)" in changed[2] and "| 15.0 ± 7.1 (2)" in changed[3]
-    for name in FILES:
-        (report / name).unlink()
-    assert "so there is nothing to compare" in dmm("report", FILE, "--check", "--out", str(tmp_path))[2]
+    assert " 95.0 [-48.5, 78.5] (2)" in changed[2] and " 15.0 [-48.5, 78.5] (2)" in changed[3]
+    table.unlink()
+    assert dmm("report", FILE, "--check", "--out", str(tmp_path))[2] == f"error: No such file or directory: {table}\n"
+    (report / "manifest.json").write_text("{}")
+    assert "does not say formats and baseline" in dmm("report", FILE, "--check", "--out", str(tmp_path))[2]
     (report / RUNS).unlink()
     code, _, error = dmm("report", FILE, "--check", "--out", str(tmp_path))
     assert (
         code == 2 and "has no runs.jsonl.gz, so it is no kept report; `dmm report handmade --keep` writes one" in error
     )
-    assert "it takes no --from and no --keep" in dmm("report", FILE, "--check", "--keep")[2]
+    assert "as it is: without --from, --keep, --format and --baseline" in dmm("report", FILE, "--check", "--keep")[2]
+
+
+def test_a_kept_report_is_checked_with_the_formats_and_the_baseline_that_it_was_made_with(report, dmm, tmp_path):
+    words = ["report", FILE, "--from", str(report), "--out", str(tmp_path)]
+    code, out, _ = dmm(*words, "--format", "csv,md", "--baseline", "DT")
+    assert code == 0 and "## Minus DT, last" in out and "table.tex" not in out
+    check = ["report", FILE, "--check", "--out", str(tmp_path)]
+    assert dmm(*check)[1].startswith(f"{report}: table.md, table.csv, scores.csv are")
+    assert "# Made by hand" not in dmm(*words, "--format", "csv")[1]
+    assert "unknown format 'pdf'; there are csv, md, png, svg, tex." in dmm(*words, "--format", "pdf")[2]
+    assert "unknown baseline 'DTT'" in dmm(*words, "--baseline", "DTT")[2]
+    dmm(*words, "--format", "svg")
+    assert "so there is nothing to compare" in dmm(*check)[2]
 
 
 def test_a_report_from_a_folder_and_from_a_file_is_the_same_and_is_not_sent(report, dmm, tmp_path, monkeypatch):
@@ -186,7 +200,7 @@ def test_results_that_only_mlflow_has_are_not_kept_and_it_is_said(dmm, tmp_path,
     )
     monkeypatch.setattr("dmm.tracking.places.open_results", lambda place: mlflow)
     monkeypatch.setattr("dmm.tracking.places.store_report", lambda *words: "stored")
-    monkeypatch.setattr("dmm.results.report.learning_curves", lambda *words: b"")
+    monkeypatch.setattr("dmm.results.report.draw", lambda content: {})
     words = ["report", FILE, "--out", str(tmp_path), "--keep"]
     code, out, _ = dmm(*words)
     assert (
@@ -213,7 +227,7 @@ def test_git_takes_kept_reports_and_ignores_the_others(report, tmp_path):
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "reports"], check=True)
     found = subprocess.run([*git, "ls-files"], check=True, capture_output=True, text=True).stdout.split()
-    assert found == sorted(f"reports/kept/{path.name}" for path in report.iterdir()) and len(found) == 7
+    assert found == sorted(f"reports/kept/{path.name}" for path in report.iterdir()) and len(found) == 8
 
 
 def test_a_place_without_results_is_one_line_that_says_what_there_is(report, dmm, tmp_path, monkeypatch):
@@ -266,8 +280,10 @@ def test_a_sweep_takes_finished_trials_over_and_trains_nothing(report, dmm, tmp_
     from dmm.sweeps import sweep as driver
 
     shutil.rmtree(home() / "trials")
-    ran = []
+    ran, sent = [], []
     monkeypatch.setattr(driver, "run_tune", lambda trials, *more: ran.append(trials))
+    recorder = SimpleNamespace(keep_only=ignore, push=lambda result, rows: sent.append(result))
+    monkeypatch.setattr(driver, "Recorder", lambda uri: recorder)
     code, out, error = dmm("sweep", FILE, "--from", str(report))
     assert (code, ran, error) == (0, [], "")
     assert (
@@ -275,8 +291,8 @@ def test_a_sweep_takes_finished_trials_over_and_trains_nothing(report, dmm, tmp_
         and "4 of them finished before; nothing to train" in out
     )
     assert out.endswith(f"now: dmm report {FILE}\n")
-    assert FolderResults(home()).results(TABLE) == by_id(handmade.results())
-    assert dmm("report", FILE, "--out", str(tmp_path / "there"), "--keep")[0] == 0  # from MLflow
+    assert FolderResults(home()).results(TABLE) == by_id(sent) == by_id(handmade.results())
+    assert dmm("report", FILE, "--from", str(home()), "--out", str(tmp_path / "there"), "--keep")[0] == 0
     for name in (*FILES, RUNS):
         assert (tmp_path / "there/handmade" / name).read_bytes() == (report / name).read_bytes()
 

@@ -44,11 +44,30 @@ def rows(path: Path) -> list[dict]:
 
 def test_numbers_by_hand(tmp_path):
     text = report(tmp_path)
-    # DT ends at 10 and 20: 15 ± 7.07; best 40 and 50; at everything the highest is 50
+    # DT ends at 10 and 20, DMM at 50 and 60, and half of Student's interval is 12.706 * 5. The best are 40 and 50, 80 and 90
     (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
-    assert dt == ["DT", "700,000 (698,000 live)", "15.0 ± 7.1 (2)", "45.0 ± 7.1 (2)", "50.0 (2)", "68.4*", "46666.7"]
-    assert dmm == ["DMM", "123,587", "55.0 ± 7.1 (2)", "85.0 ± 7.1 (2)", "90.0 (2)", "-", "2247.0"]
-    assert lines(text, "architecture")[0][2:6] == ["last", "best", "max over everything", "published"]
+    assert dt == [
+        "DT",
+        "15.0 [-48.5, 78.5] (2)",
+        "45.0 (+30.0 [30.0, 30.0])",
+        "50.0 (+35.0)",
+        "-40.0 [-40.0, -40.0]",
+        "2",
+        "68.4 (a)",
+    ]
+    assert dmm == [
+        "DMM",
+        "**55.0 [-8.5, 118.5] (2)**",
+        "**85.0 (+30.0 [30.0, 30.0])**",
+        "**90.0 (+35.0)**",
+        "-",
+        "-",
+        "-",
+    ]
+    header = ["last", "best", "max over everything", "minus DMM", "seeds to tell apart", "published"]
+    assert lines(text, "architecture")[0][1:] == header
+    (efficiency,) = [line for line in lines(text, "DT") if "live" in line[2]]
+    assert efficiency == ["DT", "hopper-medium", "700,000 (698,000 live)", "46666.7"]
 
 
 def test_all_that_is_needed_to_read_it_is_on_it(tmp_path):
@@ -57,7 +76,7 @@ def test_all_that_is_needed_to_read_it_is_on_it(tmp_path):
         "# Made by hand",
         "Protocol by hand: K=8, 30 updates of 64 windows, learning rate 0.001 after 5 updates of warm-up, "
         "3 evaluations of 2 episodes a target, targets x1, x0.5; seeds 0, 1.",
-        "published for other data than dmm/hopper/medium-v0",
+        "- (a) not comparable: published for other data than dmm/hopper/medium-v0",
         "sha256 5ca1ab1e5ca1; 446 episodes, 200,450 steps, mean return 1642.0 (normalised 51.1)",
         "- max over everything: best evaluation, best of all targets, max over seeds, floored at 0",
         "- hopper: 0 is a return of -20.2723, 100 is 3234.3",
@@ -70,21 +89,41 @@ def test_all_that_is_needed_to_read_it_is_on_it(tmp_path):
 
 
 def test_return_asked_for_and_got(tmp_path):
-    high, low = lines(report(tmp_path), "DMM")[1:]
+    text = report(tmp_path)
+    high, low = [line for line in lines(text, "DMM") if line[2] in ("x1", "x0.5") and len(line) == 6]
     mean, half = (handmade.raw(50) + handmade.raw(60)) / 2, (handmade.raw(25) + handmade.raw(30)) / 2
-    assert high[:4] == ["DMM", "hopper-medium", "x1", "3600"] and high[4].startswith(f"{mean:.1f} ± ")
-    assert low[:4] == ["DMM", "hopper-medium", "x0.5", "1800"] and low[4].startswith(f"{half:.1f} ± ")
+    assert high[:4] == ["DMM", "hopper-medium", "x1", "3600"] and high[4].startswith(f"{mean:.1f} [")
+    assert low[:4] == ["DMM", "hopper-medium", "x0.5", "1800"] and low[4].startswith(f"{half:.1f} [")
+    assert (high[5], low[5]) == ("outside", "")  # the data's returns end at 3200
+    miss = 1800 - half
+    assert f"x0.5 | {miss:.1f} [" in " ".join(text.split())
     one = handmade.PROTOCOL.with_overrides(targets=(1.0,))
     table = replace(handmade.TABLE, protocol=one)
     found = summaries([handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials()])
     assert "asked" not in report(tmp_path, table, found)
 
 
-def test_published_numbers_for_the_papers_data_have_no_mark(tmp_path):
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"published_reading": "best"}, "comparable with best"),
+        ({}, "not comparable: the table does not say how it was read"),
+        ({"not_comparable": "quoted from elsewhere"}, "not comparable: quoted from elsewhere"),
+    ],
+)
+def test_a_published_number_says_with_what_it_can_be_compared(tmp_path, row, said):
     column = Column(task=handmade.HOPPER, dataset="d4rl/hopper-medium-v2", label="hopper-medium")
-    table = replace(handmade.TABLE, columns=(column,))
+    table = replace(handmade.TABLE, columns=(column,), rows=(replace(handmade.TABLE.rows[0], **row),))
     text = report(tmp_path, table, summaries([handmade.result(trial, SCORES) for trial in table.trials()]))
-    assert lines(text, "DT")[0][5] == "68.4" and "other data" not in text
+    assert lines(text, "DT")[0][-1] == "68.4 (a)" and f"- (a) {said}\n" in text
+    csv_rows = {row["reading"]: row["not_comparable"] for row in rows(tmp_path / "table.csv")}
+    if "comparable with" in said:
+        assert csv_rows == {"last": "read as best", "best": "", "max over everything": "read as best"}
+    else:
+        assert set(csv_rows.values()) == {said.removeprefix("not comparable: ")}
+    short = replace(table, budgets={"tenth": BUDGET}).at("tenth")
+    text = report(tmp_path, short, summaries([handmade.result(trial, SCORES) for trial in short.trials()]))
+    assert "published for the whole training, not for budget tenth" in text
 
 
 BUDGET = Budget(factor=0.1, num_evaluations=3, episodes_per_evaluation=2, seeds=1)
@@ -138,14 +177,15 @@ def test_cited_rows_stand_beside_the_others_with_what_was_printed(tmp_path):
     table = TWO_SOURCES.on("d4rl")
     text = report(tmp_path, table, finished(table))
     overview, hopper, walker = lines(text, "CQL")
-    assert overview == ["CQL (published)", "58.5", "72.5", "-"]
-    assert hopper == ["CQL", "-", "-", "-", "-", "58.5", "-"] and walker[5] == "72.5"
-    assert "- CQL: printed by another paper" in text and "CQL on" not in text and "*" not in overview
+    assert overview == ["CQL (published)", "58.5 (a)", "72.5 (a)"]
+    assert hopper == ["CQL", "-", "-", "-", "-", "-", "58.5 (a)"] and walker[-1] == "72.5 (a)"
+    assert "- CQL: printed by another paper" in text and "CQL on" not in text
+    assert "- (a) not comparable: the table does not say how it was read" in text
     cited = [row for row in rows(tmp_path / "table.csv") if row["row"] == "CQL"]
     assert len(cited) == 2 * 3
     first = cited[0]
     assert (first["arch"], first["parameters"], first["score"], first["n"], first["of"]) == ("", "", "", "0", "0")
-    assert (first["published"], first["published_data"], first["data_sha256"]) == ("58.5", "same", "")
+    assert (first["published"], first["data_sha256"]) == ("58.5", "")
     assert "CQL" not in (tmp_path / "cost.csv").read_text() + (tmp_path / "manifest.json").read_text()
 
 
@@ -153,11 +193,11 @@ def test_cited_numbers_for_other_data_have_a_mark_everywhere(tmp_path):
     other = Column(label="walker2d-medium", task=handmade.WALKER, dataset="dmm/walker2d/medium-v0")
     table = replace(TWO_SOURCES, columns=(TWO_SOURCES.columns[0], other))
     text = report(tmp_path, table, finished(table))
-    assert lines(text, "CQL (published)")[0] == ["CQL (published)", "58.5", "72.5*", "-"]
-    assert text.split("## hopper-medium")[0].endswith(
-        "\\* published for other data than the column's: not comparable.\n\n"
+    assert lines(text, "CQL (published)")[0] == ["CQL (published)", "58.5 (a)", "72.5 (b)"]
+    assert (
+        "- (b) not comparable: published for other data than dmm/walker2d/medium-v0\n"
+        in text.split("## hopper-medium")[0]
     )
-    assert [line[5] for line in lines(text, "CQL")[1:]] == ["58.5", "72.5*"]
 
 
 def test_settings_of_a_column_and_their_targets_are_said(tmp_path):
@@ -180,8 +220,8 @@ def test_settings_of_a_column_and_their_targets_are_said(tmp_path):
     text = report(tmp_path, table, found)
     said = "- DT on hopper-medium: width 32; targets x1, 6000, 0.5 of max; learning_rate 0.0003\n"
     assert said in text and "- DT: width 64\n" in text
-    asked = [line[2:4] for line in lines(text, "DT") if line[1] == "hopper-medium"]
-    assert asked == [["x1", "3600"], ["6000", "6000"], ["0.5 of max", "1600"]]
+    asked = [line[2:4] for line in lines(text, "DT") if len(line) == 6 and line[3].isdigit()]
+    assert asked[:3] == [["x1", "3600"], ["6000", "6000"], ["0.5 of max", "1600"]]
 
 
 def test_a_table_of_cited_rows_only_is_refused():
@@ -194,7 +234,10 @@ def test_a_grid_has_a_row_for_each_point(tmp_path):
     table = replace(handmade.TABLE, rows=grid(dt, context_length=(4, 8), width=(32, 64)))
     text = report(tmp_path, table, finished(table))
     assert table.axes == {"context_length": (4, 8), "width": (32, 64)}
-    assert lines(text, "DT, context_length 4, width 64")[0][2] == "3.0 ± 0.0 (2)"
+    assert lines(text, "DT, context_length 4, width 64")[0][1] == "3.0 [3.0, 3.0] (2) ≈"
+    assert "## DT on hopper-medium: context_length x width\n" in text
+    assert lines(text, "8") == [["8", "3.0 [3.0, 3.0]", "3.0 [3.0, 3.0]"]]
+    assert lines(text, "context_length \\\\ width") == [["context_length \\\\ width", "32", "64"]]
     assert "- DT, context_length 4, width 64: context_length 4; width 64\n" in text
     assert "DT, context_length 4, width 64" in [row["row"] for row in rows(tmp_path / "table.csv")]
 
@@ -206,7 +249,7 @@ def test_unfinished_and_failed_trials_are_named_and_not_counted(tmp_path):
     dmm_1 = replace(dmm_1, status="running")
     text = report(tmp_path, found=summaries([dmm_0, dt_1, dmm_1]))
     (dt, *_), (dmm, *_) = lines(text, "DT"), lines(text, "DMM")
-    assert dt[1:5] == ["-", "- (0 of 2)", "- (0 of 2)", "- (0 of 2)"] and dmm[2] == "50.0 (1 of 2)"
+    assert dt[1:4] == ["- (0 of 2)", "-", "-"] and dmm[1] == "50.0 (1 of 2)"
     failed, unfinished = text.split("## Failed trials")[1].split("## Unfinished trials")
     assert (
         failed.strip() == "- DT on hopper-medium, seed 1: FloatingPointError: the loss is nan between updates 10 and 20"
@@ -219,13 +262,16 @@ def test_csv_costs_and_manifest(tmp_path):
     first = handmade.TABLE.trials()[0].returns_id
     found[first] = replace(found[first], run_id="a run")
     paths = write_report(handmade.TABLE, found, tmp_path, SOURCE)
-    assert sorted(path.name for path in paths) == ["cost.csv", "curves.png", "manifest.json", "table.csv", "table.md"]
+    texts = {"cost.csv", "manifest.json", "scores.csv", "table.csv", "table.md", "table.tex"}
+    assert texts | {"curves.png", "curves.svg"} <= {path.name for path in paths}
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     scores = rows(tmp_path / "table.csv")
     assert len(scores) == 2 * 3
     last = scores[0]
     assert (last["row"], last["reading"], last["score"], last["std"]) == ("DT", "last", "15.0000", "7.0711")
-    assert (last["n"], last["of"], last["published"], last["published_data"]) == ("2", "2", "68.4", "other")
+    assert (last["n"], last["of"], last["published"], last["mark"]) == ("2", "2", "68.4", "")
+    assert [row["mark"] for row in scores[3:]] == ["best"] * 3 and scores[0]["minus_best"] == "-40.0000"
+    assert last["not_comparable"] == "published for other data than dmm/hopper/medium-v0"
     cost = rows(tmp_path / "cost.csv")
     assert [line["id"] for line in cost[:1]] == [first] and len(cost) == 4
     assert (cost[0]["train_s"], cost[0]["rollout_s"], cost[0]["updates_per_s"]) == ("12.00", "4.50", "2.5")
@@ -249,7 +295,7 @@ def test_table_holds_scores_only_whoever_computed_them_when_and_where(tmp_path):
     ]
     found = {key: replace(value, run_id="r") for key, value in reversed(summaries(other).items())}
     write_report(handmade.TABLE, found, tmp_path / "b", replace(SOURCE, uri="http://elsewhere"))
-    for name in ("table.md", "table.csv"):
+    for name in ("table.md", "table.csv", "table.tex", "scores.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     for name in ("cost.csv", "manifest.json"):
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
@@ -282,14 +328,20 @@ def test_several_columns_have_an_overview(tmp_path):
         handmade.result(trial, {1.0: [1.0, 2.0, 3.0]}) for trial in table.trials() if trial.task.name == "walker2d"
     ]
     text = report(tmp_path, table, summaries(results))
-    label, hopper, walker, total = lines(text, "DT")[0]
+    label, hopper, walker = lines(text, "DT")[0]
     # the made returns are Hopper's: a score of 3 there is 1.67 in Walker2d
     walked = 100 * (handmade.raw(3.0) - 1.629008) / (4592.3 - 1.629008)
-    assert (hopper, walker) == ("15.0 ± 7.1 (2)", f"{walked:.1f} ± 0.0 (2)")
-    assert total == f"{(10 + walked) / 2:.1f} [{walked + (10 - walked) / 2:.1f}, {walked + (20 - walked) / 2:.1f}]"
-    assert "## walker2d-medium" in text and (tmp_path / "curves.png").stat().st_size > 10_000
+    assert (hopper, walker) == (
+        "15.0 [-48.5, 78.5] (2)",
+        f"**{walked:.1f} [{walked:.1f}, {walked:.1f}] (2)**",
+    )  # the first of equals
+    (total,) = [line for line in lines(text, "DT") if len(line) == 6 and "[" in line[5]]
+    iqm = f"{(10 + walked) / 2:.1f} [{walked + (10 - walked) / 2:.1f}, {walked + (20 - walked) / 2:.1f}]"
+    assert total[1] == iqm and total[5] == "1.8 [1.8, 1.8]"
+    assert "## walker2d-medium" in text
     del results[-1]
-    assert lines(report(tmp_path, table, summaries(results)), "DMM")[0][3] == "-"
+    text = report(tmp_path, table, summaries(results))
+    assert not any(len(line) == 6 and "[" in line[5] for line in lines(text, "DMM"))
 
 
 def test_the_figure_is_an_image(tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dmm.config import Row, Table
 from tune_spaces.protocols import DMM_GYM, EDT_PER_COLUMN
-from tune_spaces.shared import DM, DMM_V2, DT, EDT, NO_PAPER, SEEDS, columns, on, with_overrides
+from tune_spaces.shared import DM, DMM_V2, DT, EDT, LAPTOP, NO_PAPER, SEEDS, WITH_LAPTOP, columns, on, with_overrides
 
 LABELS = ("hopper-medium",)
 PADS = {"pad_state": "normalised zero", "pad_action": 0.0}
@@ -56,6 +56,7 @@ TABLE = Table(
     columns=columns(*LABELS),
     seeds=SEEDS,
     protocol=DMM_GYM,
+    budgets={**WITH_LAPTOP, "laptop": replace(LAPTOP, seeds=5)},
     departures=(
         NO_PAPER,
         "each row differs in one thing from the row with which its label begins. Its note names the difference",

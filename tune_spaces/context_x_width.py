@@ -2,7 +2,7 @@
 
 from dmm.config import Table, grid
 from tune_spaces.protocols import DMM_GYM
-from tune_spaces.shared import DMM_V2, DT, NO_PAPER, SEEDS, columns, without
+from tune_spaces.shared import DMM_V2, DT, NO_PAPER, SEEDS, WITH_LAPTOP, columns, without
 
 AXES = {"context_length": (4, 8, 20, 50), "width": (32, 64, 128)}
 
@@ -13,5 +13,6 @@ TABLE = Table(
     columns=columns("hopper-medium"),
     seeds=SEEDS,
     protocol=DMM_GYM,
+    budgets=WITH_LAPTOP,
     departures=(NO_PAPER, "one learning rate, 1e-4, at every width and context length"),
 )

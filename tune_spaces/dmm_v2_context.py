@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dmm.config import Row, Table, grid
 from tune_spaces.protocols import DMM_GYM
-from tune_spaces.shared import DC, DM, DMM_V2, DT, NO_PAPER, SEEDS, columns, on, without
+from tune_spaces.shared import DC, DM, DMM_V2, DT, NO_PAPER, SEEDS, WITH_LAPTOP, columns, on, without
 
 LABELS = ("hopper-medium",)
 LENGTHS = (2, 4, 8, 12, 20, 30, 50)
@@ -22,6 +22,7 @@ TABLE = Table(
     columns=columns(*LABELS),
     seeds=SEEDS,
     protocol=DMM_GYM,
+    budgets=WITH_LAPTOP,
     departures=(
         NO_PAPER,
         "the paper of DMM v2 has such a figure, and its numbers are not known here",

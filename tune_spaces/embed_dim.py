@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dmm.config import Row, Table, grid
 from tune_spaces.protocols import DMM_GYM
-from tune_spaces.shared import DC, DMM_V2, DT, NO_PAPER, SEEDS, columns
+from tune_spaces.shared import DC, DMM_V2, DT, NO_PAPER, SEEDS, WITH_LAPTOP, columns
 
 WIDTHS = (16, 32, 64, 128, 256)
 DMM_DL = Row(label="DMM-DL", arch="metamamba", preset="DMM-DL, as published")
@@ -18,6 +18,7 @@ TABLE = Table(
     columns=columns("hopper-medium"),
     seeds=SEEDS,
     protocol=DMM_GYM,
+    budgets=WITH_LAPTOP,
     departures=(
         NO_PAPER,
         "one learning rate, 1e-4, at every width. It is that of the papers on hopper-medium",

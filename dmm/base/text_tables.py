@@ -16,6 +16,10 @@ BLOCK = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+*#>=\[]))")  # begins a lis
 ENTITIES = {"<": "&lt;", "&": "&amp;"}  # because not every reader of Markdown knows them with a backslash
 
 
+class Bold(str):
+    """A cell of a table that is shown in bold."""
+
+
 def printable(text: str) -> str:
     r"""The same text in one line that a terminal only shows: a control character is written as \x1b."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
@@ -64,7 +68,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_co
     from tabulate import tabulate
 
     align = ["left"] * text_columns + ["right"] * (len(header) - text_columns)
-    cells = [list(map(markdown_text, row)) for row in rows]
+    cells = [
+        [f"**{markdown_text(cell)}**" if isinstance(cell, Bold) else markdown_text(cell) for cell in row]
+        for row in rows
+    ]
     return tabulate(
         cells,
         list(map(markdown_text, header)),

@@ -74,6 +74,13 @@ def tables_and_places() -> list[str]:
     return [*tables(), *places()]
 
 
+def format_list(incomplete: str) -> list[str]:
+    """Formats of a report, separated by commas."""
+    from dmm.results.report import FORMATS
+
+    return listed(incomplete, list(FORMATS))
+
+
 def comparison_formats() -> list[str]:
     """The formats of `dmm compare`."""
     from dmm.results.compare import FORMATS

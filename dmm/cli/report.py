@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmm.cli import completion
 from dmm.cli.options import BUDGET, COLUMNS, FROM, ROWS, SEEDS, SOURCE, TABLE, choose_table, command_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ def report(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="The folder in which the table's own folder is made.")
     ] = Path("reports"),
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAMES",
+            help="Make these formats only: md, csv, tex, png, svg. Commas separate them.",
+            autocompletion=completion.format_list,
+        ),
+    ] = "",
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="LABEL", help="Compare each row with this one.", autocompletion=completion.rows),
+    ] = "",
     place: FROM = "",
     keep: Annotated[
         bool,
@@ -38,33 +52,37 @@ def report(
         bool,
         typer.Option(
             "--check",
-            help="Write nothing. Make the report again from its runs.jsonl.gz, and fail if table.md or table.csv differs.",
+            help="Write nothing. Make the report again from its runs.jsonl.gz, and fail if table.md, table.csv, table.tex or "
+            "scores.csv differs.",
         ),
     ] = False,
 ) -> None:
     """Makes the files of a table from its results.
 
-    They are Markdown, CSV, cost, a figure and a manifest.
+    They are Markdown, CSV, LaTeX, figures, costs and a manifest.
 
     Example: `dmm report quickstart`
     """
     found = choose_table(table, budget, source, rows, columns, seeds)
     folder = out / (f"{found.name}.part" if found.part else found.name)
-    if check and (place or keep):
-        raise ValueError("--check reads the kept report in --out; it takes no --from and no --keep")
+    if check and (place or keep or formats or baseline):
+        raise ValueError(
+            "--check takes the kept report in --out as it is: without --from, --keep, --format and --baseline"
+        )
     if check:
         return check_kept(found, folder)
 
     from dmm.results.kept import NotKept, keep_runs
-    from dmm.results.report import write_report
+    from dmm.results.report import FORMATS, write_report
     from dmm.results.score import NoFinishedTrial
     from dmm.results.sources import is_uri, whole_results
     from dmm.tracking.places import open_results, store_report
 
+    chosen = [name.strip() for name in formats.split(",")] if formats else FORMATS
     results = open_results(place)
     summaries = results.summaries(found)
     try:
-        paths = write_report(found, summaries, folder, results.source(found))
+        paths = write_report(found, summaries, folder, results.source(found), chosen, baseline)
     except NoFinishedTrial as error:
         store = ("--mlflow", place) if is_uri(place) else ()
         raise ValueError(
@@ -76,7 +94,8 @@ def report(
             paths.append(keep_runs(found, whole_results(results, found), summaries, folder))
         except NotKept as error:
             unkept = f"runs.jsonl.gz is not written: {error}"
-    print((folder / "table.md").read_text())
+    if "md" in chosen:
+        print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
     print(store_report(results, found, folder))
     if unkept:
@@ -93,4 +112,4 @@ def check_kept(table: "Table", folder: Path) -> None:
     if difference:
         print("\n".join(difference))
         raise typer.Exit(1)
-    print(f"{folder}: {' and '.join(names)} are those of {RUNS}")
+    print(f"{folder}: {', '.join(names)} are those of {RUNS}")

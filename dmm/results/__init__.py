@@ -14,8 +14,13 @@ kept.py           runs.jsonl.gz: the whole results behind a report
 sources.py        where results are read from: DMM_HOME, a kept report, MLflow
 rebuilding.py     a kept report made again and compared
 compare.py        two tables, or two states of one, cell by cell
-report.py         the files of a table: CSV, manifest and the two below
+content.py        the content of a report: cells, numbers, differences, aggregates
+notes.py          what is said around the numbers
+document.py       the page of a report without a format
+sections.py       the sections of the page
 markdown.py       table.md
-plots.py          curves.png
+latex.py          table.tex
+plots.py          the figures
+report.py         the files of a report: CSV, manifest and the others
 parameters.py     the parameters of a table's models, before training
 """

@@ -3,16 +3,21 @@
 import io
 import math
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from dmm.config import Reading
+from dmm.results.content import ReportContent
 from dmm.results.score import Cell, reading_targets
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
-    """curves.png: score over updates, one panel a column, one line a row. Lines are means over seeds.
+
+def learning_curves(cells: list[Cell], reading: Reading) -> "Figure":
+    """curves: score over updates, one panel a column, one line a row. Lines are means over seeds.
 
     A band is one standard deviation wide on each side. A panel of many lines has no bands, because they would overlap.
     """
@@ -47,8 +52,31 @@ def learning_curves(cells: list[Cell], reading: Reading) -> bytes:
             panel.legend(title="mean of seeds (n)", fontsize="small", **beside)
     for panel in figure.axes[len(columns) :]:
         panel.remove()
+    return figure
+
+
+def draw(content: ReportContent) -> dict[str, "Figure"]:
+    """The figures of a report by name."""
+    return {"curves": learning_curves(content.cells, content.headline)}
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as PNG."""
+    return saved(figure, "png")
+
+
+def svg(figure: "Figure") -> bytes:
+    """A figure as SVG. The same figure gives the same bytes."""
+    return saved(figure, "svg", metadata={"Date": None})
+
+
+def saved(figure: "Figure", format: str, **settings: Any) -> bytes:
+    """The bytes of a figure's file."""
+    import matplotlib
+
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    with matplotlib.rc_context({"svg.hashsalt": "dmm", "svg.fonttype": "none"}):
+        figure.savefig(file, format=format, **settings)
     return file.getvalue()
 
 

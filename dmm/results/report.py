@@ -1,52 +1,70 @@
 """A report: the files of a table, from the summaries of its trials.
 
-table.md and table.csv contain no time, date, run id or URI. The same trials give the same bytes, from any store.
-cost.csv has the timings, manifest.json the provenance.
+table.md, table.csv, table.tex and scores.csv contain no time, date, run id or URI. The same trials give the same bytes, from
+any store. cost.csv has the timings, manifest.json the provenance.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dmm.base.errors import unknown_name
 from dmm.base.paths import check_writable, write_atomic
 from dmm.base.text_tables import csv_text
 from dmm.config import Table
+from dmm.results.content import ReportContent
+from dmm.results.evaluations import scores_csv
+from dmm.results.latex import latex
 from dmm.results.markdown import markdown
-from dmm.results.plots import learning_curves
-from dmm.results.score import (
-    Cell,
-    gather_cells,
-    is_papers_data,
-    parameters_per_score,
-    status_of,
-)
+from dmm.results.plots import draw, png, svg
+from dmm.results.score import Cell, parameters_per_score, status_of
+from dmm.results.sections import sections
 from dmm.schema import ReportSource, TrialSummary, to_json
 
+FORMATS = ("md", "csv", "tex", "png", "svg")
 
-def write_report(table: Table, summaries: Mapping[str, TrialSummary], folder: Path, source: ReportSource) -> list[Path]:
+
+def write_report(
+    table: Table,
+    summaries: Mapping[str, TrialSummary],
+    folder: Path,
+    source: ReportSource,
+    formats: Collection[str] = FORMATS,
+    baseline: str = "",
+) -> list[Path]:
     """Writes the files of a table from the summaries of its trials by second id. Returns their paths.
 
-    Raises ValueError if the folder is not writable, or if there is no finished trial.
+    Raises ValueError if the folder is not writable, if there is no finished trial, or for an unknown format or baseline.
     """
     check_writable(folder, "a report")
-    files = report_files(table, summaries, source)
+    files = report_files(ReportContent(table, summaries, baseline), source, formats)
     for name, data in files.items():
         write_atomic(folder / name, data)
     return [folder / name for name in files]
 
 
-def report_files(table: Table, summaries: Mapping[str, TrialSummary], source: ReportSource) -> dict[str, bytes]:
-    """The files of a table by name. Raises ValueError if there is no finished trial."""
-    cells = gather_cells(table, summaries)
-    return {
-        "table.md": markdown(table, cells).encode(),
-        "table.csv": csv_text(score_rows(table, cells)).encode(),
-        "cost.csv": csv_text(cost_rows(cells)).encode(),
-        "curves.png": learning_curves(cells, table.readings[0]),
-        "manifest.json": manifest(table, cells, source).encode(),
-    }
+def report_files(content: ReportContent, source: ReportSource, formats: Collection[str] = FORMATS) -> dict[str, bytes]:
+    """The files of a report by name. Raises ValueError for an unknown format."""
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
+    pictures = {"png", "svg"} & set(formats)
+    found, figures, files = sections(content), draw(content) if pictures else {}, {}
+    if "md" in formats:
+        files["table.md"] = markdown(content, found, figures if "png" in formats else ())
+    if "csv" in formats:
+        files["table.csv"] = csv_text(score_rows(content))
+        files["scores.csv"] = scores_csv(content.table, content.summaries)
+        files["cost.csv"] = csv_text(cost_rows(content.cells))
+    if "tex" in formats:
+        files["table.tex"] = latex(content, found)
+    data = {name: text.encode() for name, text in files.items()}
+    for name, figure in figures.items():
+        data |= {f"{name}.png": png(figure)} if "png" in formats else {}
+        data |= {f"{name}.svg": svg(figure)} if "svg" in formats else {}
+    return data | {"manifest.json": manifest(content, source, formats).encode()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,37 +78,73 @@ class ScoreRow:
     live_parameters: int | None  # those that training changes
     reading: str
     score: str
+    low: str  # of the 95 % interval
+    high: str
+    interval: str  # how it was made
     std: str
     n: int  # finished trials
     of: int  # trials
+    mark: str  # best: of the column. level: it cannot be told apart from the best
+    minus_best: str  # mean paired difference
+    minus_best_low: str
+    minus_best_high: str
+    added: str  # what the reading adds to the headline
+    added_low: str
+    added_high: str
     parameters_per_score: str
     published: float | None
-    published_data: str  # same: the paper's data. other: the numbers are not comparable
+    published_std: float | None
+    published_parameters: int | None
+    not_comparable: str  # why the published score cannot be compared with this reading
     data: str
     data_sha256: str | None
 
 
-def score_rows(table: Table, cells: list[Cell]) -> list[ScoreRow]:
+def score_rows(content: ReportContent) -> list[ScoreRow]:
     """The lines of table.csv."""
     rows = []
-    for cell in cells:
-        for reading in table.readings:
-            score = cell.score(reading)
+    for cell in content.cells:
+        label, count = cell.column.label, content.parameters(cell)
+        for reading in content.table.readings:
+            score, number, added = (
+                cell.score(reading),
+                content.number(cell, reading),
+                content.added(cell, reading).interval,
+            )
+            best = content.comparison(cell.column, reading)
+            beside = best.differences.get(cell.row.label) if best else None
+            published = content.published(cell, reading)
             rows.append(
                 ScoreRow(
-                    column=cell.column.label,
+                    column=label,
                     row=cell.row.label,
                     arch=cell.row.arch,
-                    parameters=cell.parameters,
-                    live_parameters=cell.live_parameters,
+                    parameters=count.counted if count else None,
+                    live_parameters=count.live if count else None,
                     reading=reading.name,
-                    score=number(score.value),
-                    std=number(score.std),
+                    score=number_text(number.value),
+                    low=number_text(number.low),
+                    high=number_text(number.high),
+                    interval=number.method,
+                    std=number_text(score.std),
                     n=score.n,
                     of=score.of,
-                    parameters_per_score=number(parameters_per_score(cell.parameters or 0, score.value)),
-                    published=cell.row.published.get(cell.column.label),
-                    published_data="same" if is_papers_data(cell.column) else "other",
+                    mark="best"
+                    if content.is_best(cell, reading)
+                    else "level"
+                    if content.is_level(cell, reading)
+                    else "",
+                    minus_best=number_text(beside.interval.value if beside else math.nan),
+                    minus_best_low=number_text(beside.interval.low if beside else math.nan),
+                    minus_best_high=number_text(beside.interval.high if beside else math.nan),
+                    added=number_text(added.value),
+                    added_low=number_text(added.low),
+                    added_high=number_text(added.high),
+                    parameters_per_score=number_text(parameters_per_score(count.counted if count else 0, score.value)),
+                    published=published.value if published else None,
+                    published_std=published.std if published else None,
+                    published_parameters=cell.row.published_parameters.get(label),
+                    not_comparable=published.why_not if published else "",
                     data="+".join(cell.column.dataset),
                     data_sha256=cell.finished[0].data.sha256 if cell.finished else None,
                 )
@@ -112,6 +166,8 @@ class CostRow:
     train_s: str
     rollout_s: str
     updates_per_s: str
+    ms_per_action: str  # rollouts, environment included
+    peak_memory: str  # MiB, in training
     parameters: int | None
     machine: str | None
 
@@ -134,6 +190,10 @@ def cost_rows(cells: list[Cell]) -> list[CostRow]:
                     train_s=f"{train:.2f}",
                     rollout_s=f"{summary.seconds.rollout if summary else 0:.2f}",
                     updates_per_s=f"{summary.update / train:.1f}" if summary and train else "",
+                    ms_per_action=f"{1000 * summary.seconds.rollout / summary.steps:.3f}"
+                    if summary and summary.steps
+                    else "",
+                    peak_memory=f"{summary.peak_memory:.0f}" if summary and summary.peak_memory else "",
                     parameters=summary.parameters if summary else None,
                     machine=summary.provenance.machine if summary else None,
                 )
@@ -141,10 +201,10 @@ def cost_rows(cells: list[Cell]) -> list[CostRow]:
     return rows
 
 
-def manifest(table: Table, cells: list[Cell], source: ReportSource) -> str:
-    """manifest.json: the trials behind a table, and how its numbers are read."""
-    trials = []
-    for cell in cells:
+def manifest(content: ReportContent, source: ReportSource, formats: Collection[str]) -> str:
+    """manifest.json: the trials behind a table, how its numbers are read, and which files were made."""
+    table, trials = content.table, []
+    for cell in content.cells:
         for trial, summary in zip(cell.trials, cell.summaries):
             entry = {
                 "id": trial.returns_id,
@@ -160,19 +220,21 @@ def manifest(table: Table, cells: list[Cell], source: ReportSource) -> str:
                 entry["provenance"] = to_json(summary.provenance)
                 entry["rollouts"] = to_json(summary.rollouts)
             trials.append(entry)
-    content = {
+    entries = {
         "table": table.name,
         "budget": table.budget,
         "data_source": table.data_source,
         "part": table.part,
         "protocol": to_json(table.at_budget(table.protocol)),
         "readings": to_json(table.readings),
+        "baseline": content.baseline,
+        "formats": list(formats),
         "source": to_json(source),
         "trials": trials,
     }
-    return json.dumps(content, indent=1) + "\n"
+    return json.dumps(entries, indent=1) + "\n"
 
 
-def number(value: float) -> str:
+def number_text(value: float) -> str:
     """A number in CSV. nan is empty."""
     return "" if math.isnan(value) else f"{value:.4f}"

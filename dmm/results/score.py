@@ -161,7 +161,8 @@ class Cell:
 def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Cell]:
     """A table's cells, column by column, from its trials' summaries by second id.
 
-    Raises NoFinishedTrial if no trial is finished, and ValueError if the trials of a column learnt from different data.
+    Raises NoFinishedTrial if no trial is finished, unless the table has printed numbers of parameters, which need none. Raises
+    ValueError if the trials of a column learnt from different data.
     """
     cells = []
     for column in table.columns:
@@ -178,7 +179,7 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
             which = ", ".join(f"{sha[:12]} ({name})" for sha, name in sorted(hashes.items()))
             raise ValueError(f"{column.label} of table {table.name} was trained on different data, sha256 {which}; "
                              "such results cannot be averaged: run the older ones again")  # fmt: skip
-    if not any(cell.finished for cell in cells):
+    if not any(cell.finished or cell.row.published_parameters for cell in cells):
         errors = {failure_reason(s.error) for cell in cells for s in cell.summaries if s and s.error}
         failed = f"; failed: {'; '.join(sorted(errors))}" if errors else ""
         raise NoFinishedTrial(f"table {table.name} has no finished trial among {len(table.trials())} yet{failed}")

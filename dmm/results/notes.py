@@ -1,0 +1,127 @@
+"""What is said around the numbers of a report: the protocol, the face, readings, departures, trials that are missing."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dmm.base.text_tables import counted
+from dmm.config import Evaluation, Table
+from dmm.results.score import Cell, failure_reason, status_of
+from dmm.results.statistics import FEW
+from dmm.schema import TrialSummary
+
+
+def face(table: Table) -> list[str]:
+    """The lines at the top of a table that say how it differs from the whole table: budget, source of data, part."""
+    lines = []
+    if table.budget:
+        lines.append(f"Budget {table.budget}: {table.budgets[table.budget].describe()}.")
+    if table.data_source:
+        without = f" Columns without such data: {', '.join(table.left_out)}." if table.left_out else ""
+        lines.append(f"Data of source {table.data_source}.{without}")
+    if table.part:
+        lines.append(f"This is a part of the table: {table.part}.")
+    return lines
+
+
+def describe(table: Table) -> str:
+    """The table's protocol and seeds in one line. A context length that every row sets is said with the rows."""
+    protocol = table.at_budget(table.protocol)
+    training, evaluation = protocol.training, protocol.evaluation
+    targets = ", ".join(target.label for target in evaluation.targets)
+    overridden = all("context_length" in row.overrides for row in table.rows if not row.cited)
+    context = "" if overridden else f"K={training.context_length}, "
+    return (
+        f"Protocol {protocol.name}: {context}{training.updates:,} updates of {training.batch_size} "
+        f"windows, learning rate {training.learning_rate:g} after {training.warmup:,} updates of warm-up, "
+        f"{counted(evaluation.num_evaluations, 'evaluation')} of {counted(evaluation.episodes_per_evaluation, 'episode')} "
+        f"a target, targets {targets}; seeds {', '.join(map(str, table.seeds))}."
+    )
+
+
+def how_to_read(table: Table) -> list[str]:
+    """The marks of the tables."""
+    headline = table.readings[0]
+    return [
+        f"Scores are D4RL-normalised: mean [95 % interval] (finished seeds). The headline reading is {headline.name}: "
+        f"{headline.describe()}.",
+        "Bold: the best row of a column among those with all seeds. ≈: the row cannot be told apart from it, because the 95 % "
+        "interval of the paired difference over seeds has 0.",
+    ]
+
+
+def readings(table: Table) -> list[str]:
+    """The meaning of each number."""
+    lines = [f"{reading.name}: {reading.describe()}" for reading in table.readings]
+    for task in {column.task.name: column.task for column in table.columns}.values():
+        lines.append(
+            f"{task.name}: 0 is a return of {task.ref_min_score:g}, 100 is {task.ref_max_score:g} ({task.source})"
+        )
+    lines += [
+        f"[low, high]: 95 % interval of the mean over seeds, Student's t below {FEW} seeds, else the BCa bootstrap. One seed "
+        "and a maximum over seeds have none",
+        f"+ in brackets: what a reading adds to {table.readings[0].name} on the same trials",
+        f"parameters / score: parameters per normalised point, at {table.readings[0].name}. Lower is better",
+    ]
+    return lines + ([f"published: {table.source}"] if table.source else [])
+
+
+def departures(table: Table, cells: list[Cell]) -> list[str]:
+    """Where a table, a row or a cell differs from the papers or from its neighbours."""
+    lines = list(table.departures)
+    for row in table.rows:
+        lines += [f"{row.label}: {text}" for text in (row.note, changes(row.overrides)) if text]
+        lines += [f"{row.label} on {label}: {changes(row.per_column[label])}" for label in row.per_column]
+    for cell in cells:
+        lines += mixes(cell)
+    return lines
+
+
+def mixes(cell: Cell) -> list[str]:
+    """What moves float bits and is not the same in all trials of a cell."""
+    lines = []
+    sources = [summary.provenance for summary in cell.finished]
+    rollouts = [summary.rollouts for summary in cell.finished]
+    for field, values in {
+        "device": {source.device for source in sources},
+        "workers": {source.workers for source in sources},
+        "scan": {source.scan for source in sources},
+        "code of dmm": {source.code or "not recorded" for source in sources},
+        "rollouts on device": {source.device for source in rollouts},
+        "rollouts with scan": {source.scan for source in rollouts},
+        "rollouts with code of dmm": {source.code or "not recorded" for source in rollouts},
+    }.items():
+        if len(values) > 1 or any(", then " in value for value in values):
+            lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")
+            if "code" in field:
+                commits = sorted({source.commit for source in (rollouts if "rollouts" in field else sources)})
+                lines[-1] += f"; from commit {' and '.join(commits)}"
+    return lines
+
+
+def changes(overrides: Mapping[str, Any]) -> str:
+    """Overrides in words."""
+
+    words = []
+    for key, value in overrides.items():
+        if key == "targets":
+            value = [target.label for target in Evaluation(targets=value).targets]
+        words.append(f"{key} {', '.join(map(str, value)) if isinstance(value, tuple | list) else value}")
+    return "; ".join(words)
+
+
+def failed_trials(cells: list[Cell]) -> list[str]:
+    """The failed trials, each with its reason."""
+    return [f"{name}: {failure_reason(summary.error)}" for name, summary in trials_with(cells, "failed") if summary]
+
+
+def unfinished_trials(cells: list[Cell]) -> list[str]:
+    """The trials that have not ended yet, or not begun."""
+    return [name for name, _ in trials_with(cells, "pending", "running", "stopped")]
+
+
+def trials_with(cells: list[Cell], *statuses: str) -> Iterator[tuple[str, TrialSummary | None]]:
+    """The names and summaries of the trials with one of these statuses."""
+    for cell in cells:
+        for trial, summary in zip(cell.trials, cell.summaries):
+            if status_of(summary) in statuses:
+                yield f"{cell.name}, seed {trial.seed}", summary
