@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dmm.base.errors import unknown_name
@@ -322,18 +322,26 @@ def from_json(expected: type[T], value: Any, where: str = "") -> T:
     return read(expected, value, where)
 
 
+@cache
+def needed_fields(expected: type) -> list[str]:
+    """The names of a dataclass's fields without a default."""
+    return [f.name for f in dataclasses.fields(expected) if f.default is f.default_factory is dataclasses.MISSING]
+
+
 def read(expected: Any, value: Any, where: str) -> Any:
     """`from_json` for any type that the classes above use. Raises ValueError in the same way."""
+    if type(value) is expected and expected in (str, int, float, bool):
+        return value  # most values are such
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if expected is Any:
         return value
     if dataclasses.is_dataclass(expected) and isinstance(value, dict):
-        fields, known = {f.name: f for f in dataclasses.fields(expected)}, field_types(expected)
+        known, needed = field_types(expected), needed_fields(expected)
         for name in value:
-            if name not in fields:
-                raise unknown_name("field", name, fields, where)
-        for name, f in fields.items():
-            if name not in value and f.default is f.default_factory is dataclasses.MISSING:
+            if name not in known:
+                raise unknown_name("field", name, known, where)
+        for name in needed:
+            if name not in value:
                 raise ValueError(f"{where} has no {name}")
         return typing.cast(type, expected)(
             **{name: read(known[name], entry, f"{where}.{name}") for name, entry in value.items()}

@@ -91,7 +91,6 @@ def test_killed_between_a_complete_evaluation_file_and_mlflow(env, tmp_path, und
     gate, last = (close_gate(tmp_path, seed) for seed in (1, 2))
     started.append(driver := start_sweep({**env, "MLFLOW_TRACKING_URI": f"{uri}?timeout=1"}, tmp_path))
     middle(gate, driver, tmp_path)
-    wait_at(last, driver, tmp_path)
     with closing(sqlite3.connect(home / "mlflow.db", timeout=60, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")  # the driver can send nothing, and says so
         before = count(home, "finished")

@@ -116,17 +116,6 @@ def test_a_terminal_shows_control_characters_and_does_not_obey_them(capsys):
     assert failure_reason("a\x1b[31m\n b") == r"a\x1b[31m b"
 
 
-def test_a_figure_shows_dollars_and_underscores(tmp_path):
-    import matplotlib.pyplot as plt
-
-    figure, panel = plt.subplots()
-    for label in ("$\\frac$ (2)", "_hidden (1)"):
-        panel.plot([0, 1], label=figure_text(label))
-    assert len(panel.legend().get_texts()) == 2
-    figure.savefig(tmp_path / "x.png")
-    plt.close(figure)
-
-
 @pytest.mark.parametrize(
     "text", ["a\nb", "a\tb", "\x1b[31mred", "a\r", "zero\u200bwidth", "\u202eright to left", "\x00"]
 )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from dmm.architectures import find_model
@@ -238,13 +239,22 @@ class Table:
 
     def cell(self, row: Row, column: Column) -> list[Trial]:
         """The trials of a cell, one for each seed. A cited row has none."""
-        return [] if row.cited else [self.trial(row, column, seed) for seed in self.seeds]
+        if row.cited:
+            return []
+        key = row.label, column.label
+        if key not in self._cells:  # a table of 1,000 trials asks several times for each
+            self._cells[key] = [self.trial(row, column, seed) for seed in self.seeds]
+        return list(self._cells[key])
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], list[Trial]]:
+        return {}
 
     def trials(self) -> list[Trial]:
         """All trials, each second id once. They are ordered by seed, so that an unfinished sweep has complete seeds."""
         rows = [row for row in self.rows if not row.cited]
-        every = [self.trial(row, column, seed) for seed in self.seeds for column in self.columns for row in rows]
-        return list({trial.returns_id: trial for trial in every}.values())
+        cells = [self.cell(row, column) for column in self.columns for row in rows]
+        return list({trial.returns_id: trial for of_seed in zip(*cells) for trial in of_seed}.values())
 
     def names(self) -> dict[str, str]:
         """A name for each trial by its second id: `DT on hopper-medium, seed 0`. If rows share a trial, the first names it."""

@@ -20,7 +20,8 @@ document.py       the page of a report without a format
 sections.py       the sections of the page
 markdown.py       table.md
 latex.py          table.tex
-plots.py          the figures
+plots.py          the figures of a report, as PNG and SVG
+figures/          one file for each figure
 report.py         the files of a report: CSV, manifest and the others
 parameters.py     the parameters of a table's models, before training
 """

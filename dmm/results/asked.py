@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from dmm.results.score import Cell
-from dmm.results.statistics import Interval, mean_interval
+from dmm.results.statistics import Interval, mean_interval, mean_intervals
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,11 @@ def target_returns(cell: Cell) -> list[TargetReturn]:
     if found is None:
         return []
     low, high, _ = found
-    first = cell.finished[0]
+    asked = cell.finished[0].asked
+    got = mean_intervals([[summary.curve[target][-1].mean_return for summary in cell.finished] for target in asked])
     return [
-        TargetReturn(
-            target,
-            asked,
-            mean_interval([summary.curve[target][-1].mean_return for summary in cell.finished]),
-            low <= asked <= high,
-        )
-        for target, asked in first.asked.items()
+        TargetReturn(target, wanted, interval, low <= wanted <= high)
+        for (target, wanted), interval in zip(asked.items(), got, strict=True)
     ]
 
 
@@ -68,7 +64,7 @@ def mean_miss(cell: Cell) -> Miss | None:
     found = data_range(cell)
     if found is None:
         return None
-    inside = tuple(entry.target for entry in target_returns(cell) if entry.inside)
+    inside = tuple(target for target, asked in cell.finished[0].asked.items() if found[0] <= asked <= found[1])
     misses = [
         fmean(abs(summary.asked[target] - summary.curve[target][-1].mean_return) for target in inside)
         for summary in cell.finished

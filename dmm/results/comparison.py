@@ -12,7 +12,7 @@ from statistics import stdev
 
 from dmm.config import LAST, Reading
 from dmm.results.score import Cell, trial_score
-from dmm.results.statistics import Interval, mean_interval, no_interval
+from dmm.results.statistics import Interval, mean_intervals, no_interval
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,15 @@ def cell_interval(cell: Cell, reading: Reading) -> Interval:
     It is `mean_interval` of the scores of finished trials. A maximum over seeds has no interval. A cell without a finished
     trial has nan. Raises ValueError if the trials were not evaluated as the reading wants.
     """
-    score = cell.score(reading)
-    return no_interval(score.value, score.n) if reading.seeds == "max" else mean_interval(score.values)
+    return cell_intervals([cell], reading)[0]
+
+
+def cell_intervals(cells: Sequence[Cell], reading: Reading) -> list[Interval]:
+    """`cell_interval` of each cell, which is faster for many."""
+    scores = [cell.score(reading) for cell in cells]
+    if reading.seeds == "max":
+        return [no_interval(score.value, score.n) for score in scores]
+    return mean_intervals([score.values for score in scores])
 
 
 def seed_scores(cell: Cell, reading: Reading) -> dict[int, float]:
@@ -76,10 +83,20 @@ def paired_difference(scores: Mapping[int, float], others: Mapping[int, float]) 
     Below 10 common seeds the interval is that of the paired t-test: it excludes 0 if and only if the test's two-sided p is
     below 0.05. One common seed has a difference and no interval. Raises ValueError if a score is not finite.
     """
-    differences = [score - others[seed] for seed, score in scores.items() if seed in others]
-    n = len(differences)
-    why = "" if n > 1 else "one common finished seed" if n else "no common finished seed"
-    return Difference(mean_interval(differences), stdev(differences) if n > 1 else math.nan, why)
+    return paired_differences([(scores, others)])[0]
+
+
+def paired_differences(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[Difference]:
+    """`paired_difference` of each pair, which is faster for many."""
+    values = [[score - others[seed] for seed, score in scores.items() if seed in others] for scores, others in pairs]
+    return [
+        Difference(
+            interval,
+            stdev(found) if len(found) > 1 else math.nan,
+            "" if len(found) > 1 else "one common finished seed" if found else "no common finished seed",
+        )
+        for found, interval in zip(values, mean_intervals(values), strict=True)
+    ]
 
 
 def difference(cell: Cell, reading: Reading, other: Cell, other_reading: Reading) -> Difference:
@@ -88,17 +105,27 @@ def difference(cell: Cell, reading: Reading, other: Cell, other_reading: Reading
     A maximum over seeds has one number and no seeds, so the difference has no interval if a reading takes it.
     Raises ValueError like `cell_interval`.
     """
+    return differences([(cell, other)], reading, other_reading)[0]
+
+
+def differences(pairs: Sequence[tuple[Cell, Cell]], reading: Reading, other_reading: Reading) -> list[Difference]:
+    """`difference` of each pair of cells, which is faster for many."""
     maxima = [found.name for found in (reading, other_reading) if found.seeds == "max"]
     if maxima:
-        value = cell.score(reading).value - other.score(other_reading).value
-        return Difference(no_interval(value, 0), math.nan, f"{maxima[0]!r} is a maximum over seeds")
-    return paired_difference(seed_scores(cell, reading), seed_scores(other, other_reading))
+        values = [cell.score(reading).value - other.score(other_reading).value for cell, other in pairs]
+        return [
+            Difference(no_interval(value, 0), math.nan, f"{maxima[0]!r} is a maximum over seeds") for value in values
+        ]
+    return paired_differences(
+        [(seed_scores(cell, reading), seed_scores(other, other_reading)) for cell, other in pairs]
+    )
 
 
 def compare_with(cells: Sequence[Cell], base: Cell, reading: Reading) -> dict[str, Difference]:
     """Each other row of a column minus a base row, by label. Cited rows have no trials and are left out."""
     rows = [cell for cell in cells if cell.trials and cell is not base]
-    return {cell.row.label: difference(cell, reading, base, reading) for cell in rows}
+    found = differences([(cell, base) for cell in rows], reading, reading)
+    return {cell.row.label: entry for cell, entry in zip(rows, found, strict=True)}
 
 
 def compare_column(cells: Sequence[Cell], reading: Reading) -> ColumnComparison | None:

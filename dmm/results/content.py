@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from dmm.base.errors import unknown_name
 from dmm.catalogue import ParameterCount
@@ -11,10 +12,10 @@ from dmm.results.aggregates import RowAggregates, aggregate_rows
 from dmm.results.comparison import (
     ColumnComparison,
     Difference,
-    cell_interval,
+    cell_intervals,
     compare_column,
     compare_with,
-    difference,
+    differences,
 )
 from dmm.results.parameters import parameter_counts
 from dmm.results.score import Cell, gather_cells, is_papers_data
@@ -68,11 +69,17 @@ class ReportContent:
 
     def number(self, cell: Cell, reading: Reading) -> Interval:
         """A cell's number and its interval."""
-        return self._keep(("number", id(cell), reading.name), lambda: cell_interval(cell, reading))
+        return self._keep(("numbers", reading.name), lambda: by_cell(self.cells, cell_intervals(self.cells, reading)))[
+            id(cell)
+        ]
 
     def added(self, cell: Cell, reading: Reading) -> Difference:
         """What a reading adds to the headline, on the same trials."""
-        return self._keep(("added", id(cell), reading.name), lambda: difference(cell, reading, cell, self.headline))
+        pairs = [(entry, entry) for entry in self.cells]
+        found = self._keep(
+            ("added", reading.name), lambda: by_cell(self.cells, differences(pairs, reading, self.headline))
+        )
+        return found[id(cell)]
 
     def comparison(self, column: Column, reading: Reading) -> ColumnComparison | None:
         """The rows of a column beside its best row. None if no row is complete."""
@@ -134,3 +141,8 @@ class ReportContent:
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
+
+
+def by_cell(cells: list[Cell], values: list) -> dict[int, Any]:
+    """Values of cells, by the cell's identity."""
+    return {id(cell): value for cell, value in zip(cells, values, strict=True)}

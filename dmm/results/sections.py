@@ -221,11 +221,11 @@ def budget(content: ReportContent) -> list[Section]:
 def asked(content: ReportContent) -> list[Section]:
     """The returns that were asked for and got, where rows were asked for several."""
     lines, misses = [], []
-    targets = {entry.target for cell in content.cells for entry in target_returns(cell)}
-    if len(targets) < 2:
+    found = {cell.name: (cell, target_returns(cell)) for cell in content.cells}
+    if len({entry.target for _, entries in found.values() for entry in entries}) < 2:
         return []
-    for cell in content.cells:
-        for entry in target_returns(cell):
+    for cell, entries in found.values():
+        for entry in entries:
             inside = "" if entry.inside else "outside"
             lines.append(
                 [cell.row.label, cell.column.label, entry.target, f"{entry.asked:g}", interval_text(entry.got), inside]
