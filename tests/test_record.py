@@ -188,8 +188,8 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
         recorder.push(result, ROWS)
     reader = Recorder(uri)
     source = reader.source(handmade.TABLE)
-    write_report(handmade.TABLE, handmade.load_summaries(handmade.TABLE), tmp_path / "here", source)
-    write_report(handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", source)
+    write_report(handmade.TABLE, handmade.load_summaries(handmade.TABLE), tmp_path / "here", source, ("md", "csv"))
+    write_report(handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", source, ("md", "csv"))
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
