@@ -64,7 +64,7 @@ def report_files(content: ReportContent, source: ReportSource, formats: Collecti
     for name, figure in figures.items():
         data |= {f"{name}.png": png(figure)} if "png" in formats else {}
         data |= {f"{name}.svg": svg(figure)} if "svg" in formats else {}
-    return data | {"manifest.json": manifest(content, source).encode()}
+    return data | {"manifest.json": manifest(content, source, formats).encode()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +201,8 @@ def cost_rows(cells: list[Cell]) -> list[CostRow]:
     return rows
 
 
-def manifest(content: ReportContent, source: ReportSource) -> str:
-    """manifest.json: the trials behind a table, and how its numbers are read."""
+def manifest(content: ReportContent, source: ReportSource, formats: Collection[str]) -> str:
+    """manifest.json: the trials behind a table, how its numbers are read, and which files were made."""
     table, trials = content.table, []
     for cell in content.cells:
         for trial, summary in zip(cell.trials, cell.summaries):
@@ -228,6 +228,7 @@ def manifest(content: ReportContent, source: ReportSource) -> str:
         "protocol": to_json(table.at_budget(table.protocol)),
         "readings": to_json(table.readings),
         "baseline": content.baseline,
+        "formats": list(formats),
         "source": to_json(source),
         "trials": trials,
     }
