@@ -10,6 +10,10 @@ asked.py          returns asked for and got
 online_budget.py  the score that episodes buy when they are spent on choosing a policy
 episodes.py       the episodes behind a table, read where they are asked for
 evaluations.py    all evaluations of a table as rows: scores.csv
+kept.py           runs.jsonl.gz: the whole results behind a report
+sources.py        where results are read from: DMM_HOME, a kept report, MLflow
+rebuilding.py     a kept report made again and compared
+compare.py        two tables, or two states of one, cell by cell
 content.py        the content of a report: cells, numbers, differences, aggregates
 notes.py          what is said around the numbers
 document.py       the page of a report without a format

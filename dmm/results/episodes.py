@@ -1,7 +1,7 @@
 """The episodes behind a table. Summaries have means only, so these are read only where they are asked for.
 
-They lie in DMM_HOME, in each trial's file of evaluations, and in MLflow, in the artifact episodes.json of each finished run
-(`Recorder.episodes`). Both give a mapping from second id to evaluations.
+They lie in DMM_HOME, in each trial's file of evaluations, in MLflow, in the artifact episodes.json of each finished run, and in
+the runs.jsonl.gz of kept reports. The method `episodes` of all `Results` gives a mapping from second id to evaluations.
 """
 
 from collections.abc import Iterable, Mapping

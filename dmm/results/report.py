@@ -77,7 +77,7 @@ def report_files(
     data = {name: text.encode() for name, text in files.items()}
     data |= {f"{name}.png": png(figure) for name, figure in figures.items() if "png" in formats}
     data |= {f"{name}.svg": text for name, text in drawn.items() if "svg" in formats}
-    return data | {"manifest.json": manifest(content, source).encode()}
+    return data | {"manifest.json": manifest(content, source, formats).encode()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +165,8 @@ def score_rows(content: ReportContent) -> list[ScoreRow]:
     return rows
 
 
-def manifest(content: ReportContent, source: ReportSource) -> str:
-    """manifest.json: the trials behind a table, and how its numbers are read."""
+def manifest(content: ReportContent, source: ReportSource, formats: Collection[str]) -> str:
+    """manifest.json: the trials behind a table, how its numbers are read, and which files were made."""
     table, trials = content.table, []
     for cell in content.cells:
         for trial, summary in zip(cell.trials, cell.summaries):
@@ -192,6 +192,7 @@ def manifest(content: ReportContent, source: ReportSource) -> str:
         "protocol": to_json(table.at_budget(table.protocol)),
         "readings": to_json(table.readings),
         "baseline": content.baseline,
+        "formats": list(formats),
         "source": to_json(source),
         "trials": trials,
     }

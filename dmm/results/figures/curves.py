@@ -11,7 +11,7 @@ from dmm.results.content import ReportContent
 from dmm.results.figures.lines import Line, Lines, Panel
 from dmm.results.figures.style import SCORE, heading, large_numbers, row_labels, stack
 from dmm.results.score import Cell, reading_targets
-from dmm.results.statistics import mean_interval
+from dmm.results.statistics import mean_intervals
 
 
 def curves(content: ReportContent) -> Figure | None:
@@ -43,7 +43,7 @@ def prepare(axes: Axes) -> None:
 def curve_line(cell: Cell, reading: Reading) -> Line:
     """The mean over seeds at each evaluation."""
     updates, scores = learning_curve(cell, reading)
-    means = [mean_interval(at) for at in zip(*scores)]
+    means = mean_intervals(list(zip(*scores)))
     return Line(
         label=cell.row.label,
         x=updates,

@@ -59,8 +59,8 @@ class Point:
     @property
     def pairs(self) -> list[tuple[float, float]]:
         """Parameters and score, its own first."""
-        own = [(self.own[0], self.own[1].value)] if self.own else []
-        return own + [self.published] * bool(self.published)
+        own = (self.own[0], self.own[1].value) if self.own else None
+        return [pair for pair in (own, self.published) if pair]
 
     @property
     def covered(self) -> list[tuple[float, float]]:

@@ -96,7 +96,7 @@ class Lines(Block):
                 for line in panel.lines:
                     self.draw_line(axes, line, row_line(self.labels, line.label), len(panel.lines))
         else:
-            for part, panel in zip(np.atleast_1d(figure.subfigures(len(self.panels))), self.panels):
+            for part, panel in zip(figure.subfigures(len(self.panels), 1, squeeze=False)[:, 0], self.panels):
                 part.suptitle(panel.title)
                 self.draw_multiples(part, panel)
         figure.supxlabel(self.x)
@@ -129,7 +129,7 @@ class Lines(Block):
         known = np.isfinite(low)
         marker = look.get("marker", "o") if len(x) <= (MOST_MARKERS if self.few else 3) else ""
         size = 3 if self.few else 2
-        artists: list[Artist] = axes.plot(x, y, **{**look, "marker": marker}, markersize=size, label=line.label)
+        artists: list[Artist] = [*axes.plot(x, y, **{**look, "marker": marker}, markersize=size, label=line.label)]
         if self.bars:
             artists.append(axes.vlines(x[known], low[known], high[known], color=colour, linewidth=1))
         elif known.any():

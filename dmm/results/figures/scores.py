@@ -37,9 +37,9 @@ def scores(content: ReportContent) -> Figure | None:
 def order(content: ReportContent) -> list[Row]:
     """The rows that have a number. Those of one column are sorted by it, and those of several are in the table's order."""
     rows = [row for row in content.table.rows if row.published or any(cell.finished for cell in content.row(row))]
-    if len(content.table.columns) > 1:
+    column, *others = content.table.columns
+    if others:
         return rows
-    (column,) = content.table.columns
 
     def number(row: Row) -> float:
         (cell,) = content.row(row)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import matplotlib.style
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
@@ -104,14 +104,17 @@ def stack(title: str, blocks: Sequence[Block], legend: Mapping[str, Artist]) -> 
     below = math.ceil(len(labels) / across) * (lines * LINE + 0.04) + 0.1 if labels else 0
     heights = [block.height for block in blocks]
     above = (title.count("\n") + 1) * 0.15 + 0.15
-    figure = Figure(figsize=(WIDTH, sum(heights) + above + below), layout="constrained")
+    layout = ConstrainedLayoutEngine()
+    figure = Figure(figsize=(WIDTH, sum(heights) + above + below), layout=layout)
     figure.suptitle(title, x=0.01, ha="left")
-    for block, part in zip(blocks, np.atleast_1d(figure.subfigures(len(blocks), height_ratios=heights)), strict=True):
+    for block, part in zip(
+        blocks, figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0], strict=True
+    ):
         block.draw(part)
     if labels:
         shown = [f" {label}" if label.startswith("_") else label for label in labels]  # it would hide such a label
         figure.legend(list(legend.values()), shown, loc="outside lower left", ncols=across, handlelength=2.4)
-    figure.get_layout_engine().execute(figure)
+    layout.execute(figure)
     figure.set_layout_engine("none")
     return figure
 
