@@ -165,7 +165,7 @@ def test_a_kept_report_is_checked_with_the_formats_and_the_baseline_that_it_was_
     check = ["report", FILE, "--check", "--out", str(tmp_path)]
     assert dmm(*check)[1].startswith(f"{report}: table.md, table.csv, scores.csv are")
     assert "# Made by hand" not in dmm(*words, "--format", "csv")[1]
-    assert "unknown format 'pdf'; there are csv, md, png, svg, tex." in dmm(*words, "--format", "pdf")[2]
+    assert "unknown format 'pdf'; there are csv, html, md, png, svg, tex." in dmm(*words, "--format", "pdf")[2]
     assert "unknown baseline 'DTT'" in dmm(*words, "--baseline", "DTT")[2]
     dmm(*words, "--format", "svg")
     assert "so there is nothing to compare" in dmm(*check)[2]
