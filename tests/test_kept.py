@@ -186,7 +186,7 @@ def test_a_report_from_a_folder_and_from_a_file_is_the_same_and_is_not_sent(repo
 
 def test_a_report_of_failed_and_stopped_trials_is_kept_as_it_is(dmm, tmp_path, monkeypatch):
     for kind in ("png", "svg"):  # the figures are drawn, and not saved, which takes seconds
-        monkeypatch.setattr(f"dmm.results.report.{kind}", lambda figure: b"")
+        monkeypatch.setattr(f"dmm.results.report.{kind}", lambda figure: b"<svg/>")
     write_results(every_status())
     for words in (["--from", str(home()), "--keep"], ["--check"]):
         assert dmm("report", FILE, "--out", str(tmp_path), *words)[0] == 0
@@ -230,7 +230,7 @@ def test_git_takes_kept_reports_and_ignores_the_others(report, tmp_path):
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "reports"], check=True)
     found = subprocess.run([*git, "ls-files"], check=True, capture_output=True, text=True).stdout.split()
-    assert found == sorted(f"reports/kept/{path.name}" for path in report.iterdir()) and len(found) == 8
+    assert found == sorted(f"reports/kept/{path.name}" for path in report.iterdir()) and len(found) == 9
 
 
 def test_a_place_without_results_is_one_line_that_says_what_there_is(report, dmm, tmp_path, monkeypatch):
