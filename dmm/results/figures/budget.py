@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from dmm.results.content import ReportContent
 from dmm.results.episodes import Episodes, arm_scores
 from dmm.results.figures.lines import Line, Lines, Panel
-from dmm.results.figures.style import SCORE, heading, log_axis, row_labels, stack
+from dmm.results.figures.style import FEW, SCORE, heading, log_axis, row_labels, stack
 from dmm.results.online_budget import bandit_curve, expected_best_curve, reading_point
 from dmm.results.score import Cell
 
@@ -14,7 +14,7 @@ MOST_EPISODES = 500  # of the bandit
 
 
 def budget(content: ReportContent, episodes: Episodes | None) -> Figure | None:
-    """The figure. The bandit is drawn where episodes are given. None if no row has two evaluations."""
+    """The figure. The bandit is drawn where episodes are given and rows are few. None if no row has two evaluations."""
     if not any(len(curve.x) > 1 for cell in content.cells for curve in expected_lines(content, cell)):
         return None
     labels = row_labels(content)
@@ -26,7 +26,9 @@ def budget(content: ReportContent, episodes: Episodes | None) -> Figure | None:
             y=f"expected best {SCORE}",
         )
     ]
-    bandits = panels_of(content, lambda cell: bandit_lines(cell, episodes or {}))
+    bandits = []
+    if episodes and len(labels) <= FEW:  # of many rows it would take minutes
+        bandits = panels_of(content, lambda cell: bandit_lines(cell, episodes))
     if bandits:
         blocks.append(
             Lines(panels=bandits, labels=labels, x="episodes that a bandit spends", y=f"{SCORE} of its choice")

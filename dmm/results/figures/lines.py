@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -29,6 +29,8 @@ from dmm.results.figures.style import (
 
 MOST_POINTS = 40  # of a line
 FEW_POINTS = 8  # of a grey line
+MOST_GREY = 12  # lines behind a row, of rows in equal distances. More would be one grey area, and megabytes
+MOST_ROWS = 24  # with their seeds
 MOST_MARKERS = 20
 DODGE = 2.0  # points, from bar to bar
 MULTIPLES = 4  # panels side by side
@@ -113,10 +115,12 @@ class Lines(Block):
             first, last = i % self.across == 0, i + self.across >= len(lines)
             axes.tick_params(left=first, labelleft=first, bottom=last, labelbottom=last)
             others = [other for other in lines.values() if other is not line]
+            others = others[:: -(-len(others) // MOST_GREY) or 1]
             if others:
                 points = [[(other.x[k], other.y[k]) for k in thinned(other, FEW_POINTS)] for other in others]
                 axes.plot(*with_gaps(points), color=GREY, alpha=0.45, linewidth=0.5)
-            self.draw_line(axes, line, {"color": COLOURS[0]}, 1)
+            alone = line if len(lines) <= MOST_ROWS else replace(line, seeds=())
+            self.draw_line(axes, alone, {"color": COLOURS[0]}, 1)
         limits = [(*axes.get_xlim(), *axes.get_ylim()) for axes in shown]
         left, right, bottom, top = zip(*limits)
         for axes in shown:  # Matplotlib's own shared axes take a time that grows with the square of their number
@@ -124,7 +128,7 @@ class Lines(Block):
 
     def draw_line(self, axes: Axes, line: Line, look: dict, rows: int) -> None:
         """A line with its interval, beside so many rows in the panel. Alone, it also shows its seeds."""
-        chosen, colour = thinned(line), look["color"]
+        chosen, colour = thinned(line, MOST_POINTS if self.few else MOST_POINTS // 2), look["color"]
         x, y, low, high = (np.asarray(values, float)[chosen] for values in (line.x, line.y, line.low, line.high))
         known = np.isfinite(low)
         marker = look.get("marker", "o") if len(x) <= (MOST_MARKERS if self.few else 3) else ""
