@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dmm.config import Column
-from dmm.results.asked import data_range, target_returns
+from dmm.results.asked import data_range
 from dmm.results.content import ReportContent
 from dmm.results.figures.lines import Line, Lines, Panel
 from dmm.results.figures.style import INK, heading, large_numbers, row_labels, stack
@@ -24,7 +24,7 @@ def asked(content: ReportContent) -> Figure | None:
     panels = [
         Panel(column.label, lines, prepare(content, column))
         for column in content.table.columns
-        if (lines := [asked_line(cell) for cell in content.column(column) if cell.finished])
+        if (lines := [asked_line(content, cell) for cell in content.column(column) if cell.finished])
     ]
     if all(len(line.x) < 2 for panel in panels for line in panel.lines):
         return None
@@ -39,9 +39,9 @@ def asked(content: ReportContent) -> Figure | None:
     )
 
 
-def asked_line(cell: Cell) -> Line:
+def asked_line(content: ReportContent, cell: Cell) -> Line:
     """The returns of a cell by what was asked for."""
-    found = sorted(target_returns(cell), key=lambda entry: entry.asked)
+    found = sorted(content.asked(cell), key=lambda entry: entry.asked)
     return Line(
         label=cell.row.label,
         x=[entry.asked for entry in found],
@@ -54,7 +54,7 @@ def asked_line(cell: Cell) -> Line:
 def prepare(content: ReportContent, column: Column) -> Callable[[Axes], None]:
     """The diagonal, and the range of the data's returns."""
     cells = [cell for cell in content.column(column) if cell.finished]
-    places = [entry.asked for cell in cells for entry in target_returns(cell)]
+    places = [entry.asked for cell in cells for entry in content.asked(cell)]
     found, ends = data_range(cells[0]), [min(places), max(places)]
 
     def behind(axes: Axes) -> None:
