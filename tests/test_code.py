@@ -233,7 +233,7 @@ def test_a_resumed_trial_says_if_the_code_changed():
 
 
 def test_a_cell_whose_trials_come_from_other_code_says_so():
-    from dmm.results.notes import departures
+    from dmm.report.notes import departures
     from dmm.results.score import gather_cells, summarise
 
     found = {result.id: summarise(result) for result in handmade.results()}

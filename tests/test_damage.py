@@ -20,10 +20,10 @@ from dmm.config import Column, Row, Table
 from dmm.data import cache
 from dmm.data.inventory import verify
 from dmm.data.trajectories import Trajectories, assemble, check_task
-from dmm.results.content import ReportContent
-from dmm.results.markdown import markdown
-from dmm.results.report import score_rows
-from dmm.results.sections import sections
+from dmm.report.content import ReportContent
+from dmm.report.files import score_rows
+from dmm.report.markdown import markdown
+from dmm.report.sections import sections
 from dmm.trials import run, train, weights
 from dmm.trials.storage import returns_path, trial_folder
 

@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from test_layers import SOURCES, imported
 
 from dmm.config import Row, Table, grid
-from dmm.results.content import ReportContent
-from dmm.results.figures.budget import budget
-from dmm.results.figures.curves import curves
-from dmm.results.figures.grid import grid as grid_figure
-from dmm.results.figures.lines import Line, Lines, Panel, thinned
-from dmm.results.figures.scores import order, scores
-from dmm.results.figures.style import COLOURS, FEW, INK, stack, style
-from dmm.results.plots import draw, png, svg
+from dmm.report.content import ReportContent
+from dmm.report.figures.budget import budget
+from dmm.report.figures.curves import curves
+from dmm.report.figures.grid import grid as grid_figure
+from dmm.report.figures.lines import Line, Lines, Panel, thinned
+from dmm.report.figures.scores import order, scores
+from dmm.report.figures.style import COLOURS, FEW, INK, stack, style
+from dmm.report.plots import draw, png, svg
 from dmm.results.score import summarise
 from dmm.schema import EvaluationResult
 
@@ -204,9 +204,9 @@ def test_a_label_stays_text():
 
 
 def test_a_report_without_figures_does_not_load_matplotlib():
-    loaded, found = {"dmm.results.report"}, ["dmm.results.report"]
+    loaded, found = {"dmm.report.files"}, ["dmm.report.files"]
     for name in found:  # it grows
         new = set(imported(SOURCES.get(name, ""), SOURCES, when_loaded=True)) - loaded
         loaded |= new
         found += new
-    assert "dmm.results.plots" in loaded and not any(name.startswith("matplotlib") for name in loaded)
+    assert "dmm.report.plots" in loaded and not any(name.startswith("matplotlib") for name in loaded)

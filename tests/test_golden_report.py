@@ -14,8 +14,8 @@ from helpers import handmade_cells as cells
 from helpers import handmade_results as handmade
 
 from dmm.config import Column, Row, Table, grid
-from dmm.results.content import ReportContent
-from dmm.results.report import report_files
+from dmm.report.content import ReportContent
+from dmm.report.files import report_files
 from dmm.schema import ReportSource
 
 FOLDER = Path(__file__).parent / "golden_report"

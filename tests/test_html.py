@@ -13,14 +13,14 @@ from helpers import handmade_cells
 from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, Reading, Row, Table
-from dmm.results.content import ReportContent
-from dmm.results.document import Bullets, Entry, Picture, Section, Switch, TextTable
+from dmm.report.content import ReportContent
+from dmm.report.document import Bullets, Entry, Picture, Section, Switch, TextTable
+from dmm.report.files import report_files
+from dmm.report.html import html
+from dmm.report.inline_svg import sparkline
+from dmm.report.sections import overview, sections
 from dmm.results.episodes import Episodes, episodes_here
-from dmm.results.html import html
-from dmm.results.inline_svg import sparkline
-from dmm.results.report import report_files
 from dmm.results.score import summarise
-from dmm.results.sections import overview, sections
 from dmm.schema import EvaluationResult, ReportSource, TrialSummary
 from dmm.trials.storage import returns_path
 

@@ -17,9 +17,9 @@ from dmm.base.checksums import dump_json
 from dmm.base.lock import hold
 from dmm.base.paths import home
 from dmm.config import RESULTS_VERSION
+from dmm.report.rebuilding import check_report
 from dmm.results import kept
 from dmm.results.kept import RUNS, KeptResults, kept_bytes
-from dmm.results.rebuilding import check_report
 from dmm.results.score import summarise
 from dmm.results.sources import FolderResults, find_results
 from dmm.schema import TrialResult
@@ -67,7 +67,7 @@ def write_runs(path: Path, results: list[TrialResult] | None = None) -> Path:
 def report(dmm, tmp_path, monkeypatch) -> Path:
     """A kept report of finished trials in this test's DMM_HOME."""
     write_results(handmade.results())
-    monkeypatch.setattr("dmm.results.report.draw", lambda *words: {})  # figures take seconds
+    monkeypatch.setattr("dmm.report.files.draw", lambda *words: {})  # figures take seconds
     assert dmm("report", FILE, "--from", str(home()), "--out", str(tmp_path), "--keep")[0] == 0
     return tmp_path / "handmade"
 
@@ -186,7 +186,7 @@ def test_a_report_from_a_folder_and_from_a_file_is_the_same_and_is_not_sent(repo
 
 def test_a_report_of_failed_and_stopped_trials_is_kept_as_it_is(dmm, tmp_path, monkeypatch):
     for kind in ("png", "svg"):  # the figures are drawn, and not saved, which takes seconds
-        monkeypatch.setattr(f"dmm.results.report.{kind}", lambda figure: b"<svg/>")
+        monkeypatch.setattr(f"dmm.report.files.{kind}", lambda figure: b"<svg/>")
     write_results(every_status())
     for words in (["--from", str(home()), "--keep"], ["--check"]):
         assert dmm("report", FILE, "--out", str(tmp_path), *words)[0] == 0
@@ -203,7 +203,7 @@ def test_results_that_only_mlflow_has_are_not_kept_and_it_is_said(dmm, tmp_path,
     )
     monkeypatch.setattr("dmm.tracking.places.open_results", lambda place: mlflow)
     monkeypatch.setattr("dmm.tracking.places.store_report", lambda *words: "stored")
-    monkeypatch.setattr("dmm.results.report.draw", lambda *words: {})
+    monkeypatch.setattr("dmm.report.files.draw", lambda *words: {})
     words = ["report", FILE, "--out", str(tmp_path), "--keep"]
     code, out, _ = dmm(*words)
     assert (

@@ -24,6 +24,7 @@ LEVELS = [
     {"training", "rollouts", "tables", "catalogue"},
     {"trials", "contract"},
     {"results"},
+    {"report"},
     {"tracking"},
     {"sweeps", "bench"},
     {"api"},

@@ -15,7 +15,7 @@ from helpers.tracking import RISING, ROWS, TRIAL, finished, history, partial, ru
 from mlflow import MlflowClient
 
 from dmm.base.paths import home
-from dmm.results.report import write_report
+from dmm.report.files import write_report
 from dmm.results.score import summarise
 from dmm.schema import EvaluationResult, to_json
 from dmm.tracking import mlflow_store as record

@@ -10,7 +10,7 @@ from helpers import handmade_results as handmade
 
 from dmm.base.paths import home
 from dmm.config import BEST, LAST, Budget, Column, Row, Table, Target, grid
-from dmm.results.report import write_report
+from dmm.report.files import write_report
 from dmm.results.score import summarise
 from dmm.schema import ReportSource, ReturnPoint, TrialResult, TrialSummary, to_json
 

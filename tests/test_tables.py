@@ -175,7 +175,7 @@ def test_every_table_runs_end_to_end_on_embedded_data(name, one_ray, tmp_path, m
     The rows are cut, so that a table takes about a minute: a grid has its first point only. EDT is left out, because one of
     its updates takes half a minute.
     """
-    from dmm.results.report import write_report
+    from dmm.report.files import write_report
     from dmm.sweeps.profile import Profile
     from dmm.tracking.mlflow_store import Recorder
 

@@ -19,7 +19,7 @@ from dmm.cli import main, mistakes
 from dmm.config import Budget, Column, Evaluation, Protocol, Reading, Row, Table, Target, Training, grid
 from dmm.data.behaviour import Recipe
 from dmm.data.readers.dmm import Collection, with_size
-from dmm.results.report import write_report
+from dmm.report.files import write_report
 from dmm.results.score import failure_reason, summarise
 from dmm.schema import ReportSource
 from dmm.sweeps.profile import Profile, find_profile
@@ -161,7 +161,7 @@ def test_the_view_of_mlflow_groups_by_the_row_so_variants_stay_apart():
         handmade.TABLE,
         rows=(Row(label="BC|<b>", arch="bc"), Row(label="10% BC", arch="bc", overrides={"top_fraction": 0.1})),
     )
-    view = table_view(table, "a query")
+    view = table_view(table, "a query", count=2)
     assert view["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": row_tag("handmade")}]
     assert view["selectedColumns"][0] == f"tags.`{row_tag('handmade')}`"
 

@@ -73,7 +73,7 @@ def show(
     Example: `dmm show quickstart`
     """
     from dmm.config import edited_code
-    from dmm.results.notes import face
+    from dmm.report.notes import face
     from dmm.results.score import status_of
     from dmm.trials.estimate import estimates
     from dmm.trials.storage import load_status, load_training

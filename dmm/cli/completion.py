@@ -76,7 +76,7 @@ def tables_and_places() -> list[str]:
 
 def format_list(incomplete: str) -> list[str]:
     """Formats of a report, separated by commas."""
-    from dmm.results.report import FORMATS
+    from dmm.report.files import FORMATS
 
     return listed(incomplete, list(FORMATS))
 

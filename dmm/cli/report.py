@@ -73,8 +73,8 @@ def report(
     if check:
         return check_kept(found, folder)
 
+    from dmm.report.files import FORMATS, write_report
     from dmm.results.kept import NotKept, keep_runs
-    from dmm.results.report import FORMATS, write_report
     from dmm.results.score import NoFinishedTrial
     from dmm.results.sources import episodes_at_hand, is_uri, whole_results
     from dmm.tracking.places import open_results, store_report
@@ -107,8 +107,8 @@ def report(
 
 def check_kept(table: "Table", folder: Path) -> None:
     """Prints whether a kept report can be made again from its results. The exit code is 1 if it differs."""
+    from dmm.report.rebuilding import check_report
     from dmm.results.kept import RUNS
-    from dmm.results.rebuilding import check_report
 
     names, difference = check_report(table, folder)
     if difference:

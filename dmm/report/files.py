@@ -14,16 +14,16 @@ from dmm.base.errors import unknown_name
 from dmm.base.paths import check_writable, write_atomic
 from dmm.base.text_tables import csv_text
 from dmm.config import Table
-from dmm.results.content import ReportContent
-from dmm.results.cost import cost_rows
+from dmm.report.content import ReportContent
+from dmm.report.cost import cost_rows
+from dmm.report.html import html
+from dmm.report.latex import latex
+from dmm.report.markdown import markdown
+from dmm.report.plots import draw, png, svg
+from dmm.report.sections import sections
 from dmm.results.episodes import Episodes
 from dmm.results.evaluations import scores_csv
-from dmm.results.html import html
-from dmm.results.latex import latex
-from dmm.results.markdown import markdown
-from dmm.results.plots import draw, png, svg
 from dmm.results.score import parameters_per_score, status_of
-from dmm.results.sections import sections
 from dmm.schema import ReportSource, TrialSummary, to_json
 
 FORMATS = ("md", "csv", "tex", "html", "png", "svg")

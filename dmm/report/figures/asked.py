@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dmm.config import Column
+from dmm.report.content import ReportContent
+from dmm.report.figures.lines import Line, Lines, Panel
+from dmm.report.figures.style import INK, heading, large_numbers, row_labels, stack
 from dmm.results.asked import data_range
-from dmm.results.content import ReportContent
-from dmm.results.figures.lines import Line, Lines, Panel
-from dmm.results.figures.style import INK, heading, large_numbers, row_labels, stack
 from dmm.results.score import Cell
 
 DIAGONAL = {"color": INK, "linewidth": 0.8, "linestyle": (0, (4, 2))}

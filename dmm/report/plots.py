@@ -4,7 +4,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
-from dmm.results.content import ReportContent
+from dmm.report.content import ReportContent
 from dmm.results.episodes import Episodes
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ def draw(content: ReportContent, episodes: Episodes | None = None) -> dict[str, 
     `episodes` are those of the table's trials by second id. With them, the online budget has the bandit's curve.
     Raises ValueError if the episodes are not those of the results.
     """
-    from dmm.results.figures.asked import asked
-    from dmm.results.figures.budget import budget
-    from dmm.results.figures.curves import curves
-    from dmm.results.figures.efficiency import efficiency
-    from dmm.results.figures.grid import grid
-    from dmm.results.figures.scores import scores
-    from dmm.results.figures.style import style
+    from dmm.report.figures.asked import asked
+    from dmm.report.figures.budget import budget
+    from dmm.report.figures.curves import curves
+    from dmm.report.figures.efficiency import efficiency
+    from dmm.report.figures.grid import grid
+    from dmm.report.figures.scores import scores
+    from dmm.report.figures.style import style
 
     with style():
         found = {
@@ -53,7 +53,7 @@ def svg(figure: "Figure") -> bytes:
 
 def tidy(tag: re.Match) -> str:
     """A tag of SVG, smaller, with INK as the page's colour, and without a group's id, which another figure has, too."""
-    from dmm.results.figures.style import INK
+    from dmm.report.figures.style import INK
 
     text = tag[0].rstrip().replace(INK, "currentColor")
     text = re.sub(r'(?<=^<g) id="[^"]*"| transform="rotate\(-0 [^"]*"', "", text)
@@ -73,7 +73,7 @@ def rounded(text: str, digits: int) -> str:
 
 def saved(figure: "Figure", format: str, **settings: Any) -> bytes:
     """The bytes of a figure's file."""
-    from dmm.results.figures.style import style
+    from dmm.report.figures.style import style
 
     file = io.BytesIO()
     with style():

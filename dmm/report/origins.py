@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from dmm.base.text_tables import counted
-from dmm.results.content import ReportContent
-from dmm.results.document import Bullets, Section, TextTable
+from dmm.report.content import ReportContent
+from dmm.report.document import Bullets, Section, TextTable
 from dmm.schema import Provenance, ReportSource
 
 FIELDS = {

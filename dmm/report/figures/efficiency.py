@@ -12,8 +12,8 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from dmm.config import Column
-from dmm.results.content import ReportContent
-from dmm.results.figures.style import (
+from dmm.report.content import ReportContent
+from dmm.report.figures.style import (
     INK,
     LINE,
     SCORE,

@@ -12,16 +12,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from dmm.base.text_tables import printable
-from dmm.results import notes
-from dmm.results.content import ReportContent
-from dmm.results.cost import cost_section
-from dmm.results.document import Picture, Section
+from dmm.report import notes
+from dmm.report.content import ReportContent
+from dmm.report.cost import cost_section
+from dmm.report.document import Picture, Section
+from dmm.report.inline_svg import inline_svg
+from dmm.report.origins import provenance_section
+from dmm.report.sections import interval_text
+from dmm.report.trial_views import trial_views
 from dmm.results.episodes import Episodes
-from dmm.results.inline_svg import inline_svg
-from dmm.results.origins import provenance_section
 from dmm.results.score import Cell
-from dmm.results.sections import interval_text
-from dmm.results.trial_views import trial_views
 from dmm.schema import ReportSource
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dmm.config import Reading, Target, Trial
-from dmm.results.content import ReportContent
+from dmm.report.content import ReportContent
+from dmm.report.inline_svg import Point, sparkline
+from dmm.report.sections import NOTHING, decimal
 from dmm.results.episodes import Episodes, check_episodes
-from dmm.results.inline_svg import Point, sparkline
 from dmm.results.score import Cell, failure_reason, status_of, trial_score
-from dmm.results.sections import NOTHING, decimal
 from dmm.schema import TrialSummary
 
 

@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-from dmm.results.content import ReportContent
+from dmm.report.content import ReportContent
 
 INK = "#010203"
 GREY = "#999999"

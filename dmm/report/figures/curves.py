@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dmm.config import Column, Reading
-from dmm.results.content import ReportContent
-from dmm.results.figures.lines import Line, Lines, Panel
-from dmm.results.figures.style import SCORE, heading, large_numbers, row_labels, stack
+from dmm.report.content import ReportContent
+from dmm.report.figures.lines import Line, Lines, Panel
+from dmm.report.figures.style import SCORE, heading, large_numbers, row_labels, stack
 from dmm.results.score import Cell, reading_targets
 from dmm.results.statistics import mean_intervals
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from dmm.results.document import Section, TextTable
+from dmm.report.document import Section, TextTable
 from dmm.results.score import Cell, status_of
 from dmm.schema import TrialSummary
 

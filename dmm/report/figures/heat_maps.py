@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 
-from dmm.results.figures.style import SCORE, WIDTH, Block, panels, titled
+from dmm.report.figures.style import SCORE, WIDTH, Block, panels, titled
+from dmm.report.sections import axis_text, notes_of
 from dmm.results.grids import Pivot
-from dmm.results.sections import axis_text, notes_of
 
 CELL = 0.55, 0.3  # inches, across and down
 NARROWEST = 0.36  # inches, of a cell that has its number written in it

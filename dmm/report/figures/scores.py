@@ -9,8 +9,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from dmm.config import Column, Row
-from dmm.results.content import ReportContent
-from dmm.results.figures.style import (
+from dmm.report.content import ReportContent
+from dmm.report.figures.style import (
     INK,
     LINE,
     SCORE,

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from dmm.base.text_tables import printable
-from dmm.results.content import ReportContent
-from dmm.results.document import Bullets, Entry, Part, Section, Switch, TextTable
-from dmm.results.notes import describe, face, how_to_read
+from dmm.report.content import ReportContent
+from dmm.report.document import Bullets, Entry, Part, Section, Switch, TextTable
+from dmm.report.notes import describe, face, how_to_read
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",

@@ -3,10 +3,10 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dmm.results.content import ReportContent
+from dmm.report.content import ReportContent
+from dmm.report.figures.lines import Line, Lines, Panel
+from dmm.report.figures.style import FEW, SCORE, heading, log_axis, row_labels, stack
 from dmm.results.episodes import Episodes, arm_scores
-from dmm.results.figures.lines import Line, Lines, Panel
-from dmm.results.figures.style import FEW, SCORE, heading, log_axis, row_labels, stack
 from dmm.results.online_budget import bandit_curve, expected_best_curve, reading_point
 from dmm.results.score import Cell
 

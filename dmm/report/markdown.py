@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator
 
 from dmm.base.text_tables import Bold, markdown_list, markdown_table, markdown_text
-from dmm.results.content import ReportContent
-from dmm.results.document import Bullets, Part, Picture, Section, Switch, TextTable
-from dmm.results.notes import describe, face, how_to_read
+from dmm.report.content import ReportContent
+from dmm.report.document import Bullets, Part, Picture, Section, Switch, TextTable
+from dmm.report.notes import describe, face, how_to_read
 
 
 def markdown(content: ReportContent, sections: list[Section], pictures: Collection[str] = ()) -> str:

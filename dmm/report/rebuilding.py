@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 from dmm.config import Table
-from dmm.results.content import ReportContent
+from dmm.report.content import ReportContent
+from dmm.report.files import report_files
 from dmm.results.kept import RUNS, KeptResults
-from dmm.results.report import report_files
 
 TIMELESS = ("table.md", "table.csv", "table.tex", "scores.csv")  # files without time, commit and machine
 NEEDED = ("md", "csv", "tex", "png")  # formats that make these files. table.md names the PNG figures beside it

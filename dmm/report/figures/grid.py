@@ -6,12 +6,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dmm.results.content import ReportContent
-from dmm.results.figures.heat_maps import HeatMaps
-from dmm.results.figures.lines import Line, Lines, Panel
-from dmm.results.figures.style import SCORE, Block, heading, stack
+from dmm.report.content import ReportContent
+from dmm.report.figures.heat_maps import HeatMaps
+from dmm.report.figures.lines import Line, Lines, Panel
+from dmm.report.figures.style import SCORE, Block, heading, stack
+from dmm.report.sections import axis_text
 from dmm.results.grids import AxisCurve, axis_curves, family_of, pivots
-from dmm.results.sections import axis_text
 
 LOG_RANGE = 8  # an axis whose values differ by this factor is a log axis
 

@@ -4,11 +4,11 @@ import math
 from string import ascii_lowercase
 
 from dmm.config import Column, Reading
-from dmm.results import notes
+from dmm.report import notes
+from dmm.report.content import ReportContent
+from dmm.report.document import Bullets, Entry, Part, Picture, Section, Switch, TextTable
 from dmm.results.asked import mean_miss
 from dmm.results.comparison import Difference
-from dmm.results.content import ReportContent
-from dmm.results.document import Bullets, Entry, Part, Picture, Section, Switch, TextTable
 from dmm.results.grids import AxisCurve, axis_curves, pivots
 from dmm.results.online_budget import expected_best_curve, reading_point
 from dmm.results.power import seeds_needed

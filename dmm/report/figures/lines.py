@@ -11,7 +11,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from dmm.results.figures.style import (
+from dmm.report.figures.style import (
     COLOURS,
     FEW,
     GREY,
