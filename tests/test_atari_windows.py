@@ -9,10 +9,9 @@ from helpers.reacher import parts
 
 from dmm.batch import Batch, Spaces
 from dmm.config import Training
-from dmm.data import windows
 from dmm.data.frames import STACK, FrameWriter
 from dmm.data.trajectories import Trajectories, assemble
-from dmm.data.windows import gather_frames, pass_rows, read_windows, sample_batch
+from dmm.data.windows import copy_frames, index_frames, pass_rows, read_windows, sample_batch
 from dmm.kernels import sampling
 
 LENGTHS, K = (9, 3, 12, 5, 7), 5  # one episode is shorter than a window
@@ -111,22 +110,12 @@ def test_every_anchor_and_padding_reads_the_steps_own_stacks(episodes, kernel, a
         np.testing.assert_array_equal(states[row, slot], expected[rows[row, slot]])
 
 
-def test_frames_on_another_device_are_gathered_by_index(episodes, monkeypatch):
-    """The branch of other devices gives the same bytes. It runs here on the CPU."""
-    first, count = torch.tensor([0, 12, 20]), torch.tensor([5, 3, 1])
-    frames = torch.from_numpy(episodes.frames)
-    for left in (False, True):
-        expected = gather_frames(frames, first, count, K, left)
-
-        class Elsewhere(torch.Tensor):
-            @property
-            def device(self):
-                return type("", (), {"type": "cuda"})()
-
-        monkeypatch.setattr(windows.torch, "arange", lambda n, device: torch.tensor(range(n)))
-        found = gather_frames(frames.as_subclass(Elsewhere), first, count, K, left)
-        monkeypatch.undo()
-        assert torch.equal(found.as_subclass(torch.Tensor), expected)
+def test_copied_frames_equal_indexed_ones(episodes):
+    """The second is what other devices do."""
+    frames, first, count = torch.from_numpy(episodes.frames), torch.tensor([0, 12, 20]), torch.tensor([8, 6, 4])
+    for offset in (torch.zeros_like(count), 8 - count):
+        found = [gather(frames, first, offset, count, 8) for gather in (copy_frames, index_frames)]
+        assert torch.equal(*found) and found[0].any()
 
 
 def test_the_best_episodes_have_their_own_frames(episodes):

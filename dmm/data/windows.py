@@ -257,21 +257,38 @@ def gather_frames(
 
     A window has `count` real steps. Its first state begins with the frame `first`.
     """
-    blank, width = length - count, length + STACK - 1
-    offset = blank if left else torch.zeros_like(blank)
-    if (
-        frames.device.type == "cpu"
-    ):  # slices of NumPy are copied as one block each. index_select takes three times as long
-        found = frames.new_empty(len(first), width, *frames.shape[1:])
-        source, target = frames.numpy(), found.numpy()
-        for row, (begin, steps, at) in enumerate(zip(first.tolist(), count.tolist(), offset.tolist(), strict=True)):
-            end = at + steps + STACK - 1
-            target[row, at:end] = source[begin : begin + end - at]
-            target[row, :at] = 0
-            target[row, end:] = 0
-        return found
+    offset = length - count if left else torch.zeros_like(count)  # the number of black frames on the left
+    gather = copy_frames if frames.device.type == "cpu" else index_frames
+    return gather(frames, first, offset, count + STACK - 1, length + STACK - 1)
+
+
+def copy_frames(
+    frames: UInt8[Tensor, "F height width"],
+    first: Int64[Tensor, " B"],
+    offset: Int64[Tensor, " B"],
+    count: Int64[Tensor, " B"],
+    width: int,
+) -> UInt8[Tensor, "B frames height width"]:
+    """`gather_frames` of mapped frames. A window is one block of them. index_select would take three times as long."""
+    found = frames.new_empty(len(first), width, *frames.shape[1:])
+    source, target = frames.numpy(), found.numpy()
+    for row, (begin, at, size) in enumerate(zip(first.tolist(), offset.tolist(), count.tolist(), strict=True)):
+        target[row, :at] = 0
+        target[row, at : at + size] = source[begin : begin + size]
+        target[row, at + size :] = 0
+    return found
+
+
+def index_frames(
+    frames: UInt8[Tensor, "F height width"],
+    first: Int64[Tensor, " B"],
+    offset: Int64[Tensor, " B"],
+    count: Int64[Tensor, " B"],
+    width: int,
+) -> UInt8[Tensor, "B frames height width"]:
+    """`gather_frames` on any device, without a wait for it."""
     place = torch.arange(width, device=frames.device) - offset[:, None]
-    real = (place >= 0) & (place < (count + STACK - 1)[:, None])
+    real = (place >= 0) & (place < count[:, None])
     rows = torch.where(real, first[:, None] + place, 0)
     return frames.index_select(0, rows.flatten()).view(*rows.shape, *frames.shape[1:]).mul_(real[..., None, None])
 
