@@ -15,7 +15,7 @@ from typing import runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from torch import Tensor
 
 from dmm.base.fields import check_fields
@@ -110,8 +110,9 @@ class Spaces:
 class Batch:
     """K consecutive steps of B trajectories, padded on the side that the Protocol says."""
 
-    states: Float[Tensor, "B K S"]  # normalised
-    actions: Float[Tensor, "B K A"]
+    # vectors, normalised. Or K + C - 1 single frames, oldest first: C frames are a state, and step k's begins with frame k
+    states: Float[Tensor, "B K S"] | UInt8[Tensor, "B frames height width"]
+    actions: Float[Tensor, "B K A"] | Int64[Tensor, "B K"]  # in a box, or numbers of discrete actions
     returns_to_go: Float[Tensor, "B K"]  # return-to-go before the step, divided by the task's scale
     steps: Int[Tensor, "B K"]  # index in the episode
     mask: Bool[Tensor, "B K"]  # True where real

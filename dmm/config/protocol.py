@@ -33,7 +33,8 @@ class Training:
     top_fraction: float = 1.0  # of the data's steps. Uses the episodes of highest return that fit into it (%BC)
     # start: the drawn step is the first of its window. end: it is the last. whole: it is the first, and K - 1 steps follow
     # it. In an episode that is shorter than K, it is the episode's first step
-    window_anchor: Literal["start", "end", "whole"] = "start"
+    # shifted: it is the first, but a window begins earlier where fewer than K steps follow, so that it is whole
+    window_anchor: Literal["start", "end", "whole", "shifted"] = "start"
     sampling: Literal["steps", "episodes"] = "steps"  # steps: all steps are equally likely. episodes: all episodes are
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std

@@ -1,9 +1,11 @@
 """Datasets. `load` is the only way in, and every source gives the same in-memory form, `Trajectories`.
 
 trajectories.py  a dataset in memory, and checks of it
+frames.py        frames of a dataset, written to disk while a source is read
 windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
 goals.py         goals of hierarchical models
 hdf5.py          safe reading of HDF5 files from outside
+gzip_arrays.py   reading of large .npy.gz files as a stream
 cache.py         each dataset once, as memory-mapped files
 inventory.py     the rows of `dmm data list`, and `dmm data verify`
 collect.py       behaviour policies rolled out into Minari datasets
@@ -18,7 +20,7 @@ import importlib
 import pkgutil
 import re
 import sys
-from os.path import isfile
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Protocol as Interface
 from typing import cast, runtime_checkable
@@ -35,12 +37,13 @@ class Reader(Interface):
 
     A source that can get an absent dataset has two more functions. `fetch(dataset_id)` downloads or makes the dataset,
     with a bar. `fetchable_ids()` lists datasets that `fetch` can get.
+    A source whose datasets are folders of many files has IS_FOLDER = True.
     """
 
     PREFIXES: tuple[str, ...]  # the part of an id before the first / or :
 
     def path(self, dataset_id: str) -> Path:
-        """The file that changes when the data change. It may not exist."""
+        """The file, or the folder, that changes when the data change. It may not exist."""
         ...
 
     def read(self, dataset_id: str) -> Trajectories:
@@ -84,13 +87,18 @@ def fetchable_ids() -> list[str]:
 
 def is_present(dataset_id: str) -> bool:
     """Whether a dataset can be loaded without fetching: its file exists, or the cache has it."""
-    path = find_reader(dataset_id).path(dataset_id)
-    if isfile(path):
+    reader = find_reader(dataset_id)
+    if is_there(reader, dataset_id):
         return True
     try:
-        return cache.fresh(cache.folder_of([dataset_id]), [cache.stamp(path)]) is not None
+        return cache.fresh(cache.folder_of([dataset_id]), stamps((dataset_id,))) is not None
     except cache.Damaged:
         return False
+
+
+def is_there(reader: Reader, dataset_id: str) -> bool:
+    """Whether the file or the folder of a dataset exists."""
+    return (isdir if getattr(reader, "IS_FOLDER", False) else isfile)(reader.path(dataset_id))
 
 
 def load(ids: tuple[str, ...]) -> Trajectories:
@@ -123,7 +131,7 @@ def read_sources(ids: tuple[str, ...]) -> tuple[Trajectories, list[cache.Stamp]]
         before = stamps(ids)
         return join([load((dataset_id,)) for dataset_id in ids]), before
     reader = find_reader(first)
-    if not isfile(reader.path(first)):
+    if not is_there(reader, first):
         fetch = getattr(reader, "fetch", None)
         if fetch is None:
             raise reader.absent(first)

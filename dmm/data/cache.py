@@ -8,6 +8,7 @@ since the last check that found it whole.
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,13 +21,14 @@ import numpy as np
 from dmm.base.checksums import dump_json, file_sha256, load_json
 from dmm.base.errors import explain
 from dmm.base.paths import aside, delete, flush, home, write_atomic
+from dmm.data.frames import frame_starts
 from dmm.data.trajectories import Trajectories
 from dmm.schema import from_json, to_json
 
 ARRAYS = ("table", "offsets", "terminated")
 FORMAT = 2  # increased whenever the cached files change their form, so that old caches are rebuilt
 LARGE = 256 * 2**20  # bytes
-MANIFEST, CHECKS = "manifest.json", "checked.json"
+MANIFEST, CHECKS, FRAMES = "manifest.json", "checked.json", "frames.npy"
 
 
 class Damaged(ValueError):
@@ -35,7 +37,10 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True)
 class Stamp:
-    """The state of a source's file, taken without reading it. Size and time are None for a file that does not exist."""
+    """The state of a source's file, taken without reading it. Size and time are None for a file that does not exist.
+
+    A source may also be a folder. Then these are the sum of its files' sizes and the newest of their times.
+    """
 
     path: str
     size: int | None = None  # bytes
@@ -63,6 +68,7 @@ class Manifest:
     state_mean: list[float]  # [S]
     state_std: list[float]  # [S]
     files: dict[str, str]  # the sha256 of each array's file
+    num_actions: int = 0  # discrete actions. 0: actions are in a box
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,12 @@ def manifests() -> list[Manifest]:
 
 
 def stamp(path: Path) -> Stamp:
-    """The stamp of a file now."""
+    """The stamp of a file or a folder now."""
     try:
-        found = path.stat()
+        found = [file.stat() for file in path.iterdir()] if path.is_dir() else [path.stat()]
     except OSError:
         return Stamp(str(path))
-    return Stamp(str(path), found.st_size, found.st_mtime_ns)
+    return Stamp(str(path), sum(file.st_size for file in found), max((file.st_mtime_ns for file in found), default=0))
 
 
 def state_of(path: Path) -> FileState:
@@ -156,12 +162,15 @@ def read(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
         return None
     check_arrays(folder, manifest)
     # mode c: pages are shared and writes are private; torch accepts only arrays that can be written to
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
+    names = (*ARRAYS, "frames") if FRAMES in manifest.files else ARRAYS
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in names}
     return Trajectories(
         id=" + ".join(manifest.ids),
         sha256=manifest.sha256,
         state_mean=np.array(manifest.state_mean),
         state_std=np.array(manifest.state_std),
+        num_actions=manifest.num_actions,
+        frame_starts=frame_starts(arrays["offsets"]) if "frames" in arrays else None,
         **arrays,
     )
 
@@ -220,10 +229,14 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
     building, replaced = aside(folder), aside(folder)
     try:
         building.mkdir(parents=True)
-        files, states = {}, {}
-        for name in (f"{array}.npy" for array in ARRAYS):
+        names, files, states = [f"{array}.npy" for array in ARRAYS], {}, {}
+        for name in names:
             np.save(building / name, getattr(trajectories, Path(name).stem))
             flush(building / name)  # it must be on disk before the manifest, which says that it is complete
+        if isinstance(trajectories.frames, np.memmap):
+            os.rename(str(trajectories.frames.filename), building / FRAMES)  # FrameWriter has them on disk already
+            names.append(FRAMES)
+        for name in names:
             files[name], states[name] = file_sha256(building / name), state_of(building / name)
         manifest = Manifest(
             format=FORMAT,
@@ -233,6 +246,7 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
             state_mean=trajectories.state_mean.tolist(),
             state_std=trajectories.state_std.tolist(),
             files=files,
+            num_actions=trajectories.num_actions,
         )
         write_checks(building, states)
         write_atomic(building / MANIFEST, dump_json(to_json(manifest)))

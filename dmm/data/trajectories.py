@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from dmm.batch import Spaces
+from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
 from dmm.tasks import Task
 
@@ -23,7 +24,8 @@ ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # a dataset'
 class Trajectories:
     """N steps of E whole episodes, one after the other: step t of episode e is row offsets[e] + t.
 
-    Actions are in the environment's units. Models see them scaled: dmm/data/windows.py.
+    Actions are in the environment's units. Models see them scaled: dmm/data/windows.py. A discrete action is its number.
+    States are vectors in the table, or stacks of frames. With frames S is 0.
     """
 
     id: str
@@ -34,6 +36,9 @@ class Trajectories:
     offsets: Int64[np.ndarray, " E+1"]
     state_mean: Float64[np.ndarray, " S"]
     state_std: Float64[np.ndarray, " S"]  # Protocol.std_offset is added where it is used
+    num_actions: int = 0  # V, the number of discrete actions. 0: actions are in a box
+    frames: UInt8[np.ndarray, "F height width"] | None = None  # dmm/data/frames.py
+    frame_starts: Int64[np.ndarray, " E"] | None = None  # the row of the first black frame before each episode
 
     @property
     def state_dim(self) -> int:
@@ -41,8 +46,13 @@ class Trajectories:
         return len(self.state_mean)
 
     @property
+    def state_shape(self) -> tuple[int, ...]:
+        """The shape of a state as Spaces has it: (S,) or (STACK, height, width)."""
+        return (self.state_dim,) if self.frames is None else (STACK, *self.frames.shape[1:])
+
+    @property
     def action_dim(self) -> int:
-        """A, the dimensions of an action."""
+        """A, the dimensions of an action. 1 for discrete actions."""
         return self.table.shape[1] - self.state_dim - 3
 
     @property
@@ -104,10 +114,8 @@ class Trajectories:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Trajectories({self.summary()}, states [{self.steps}, {self.state_dim}], "
-            f"actions [{self.steps}, {self.action_dim}])"
-        )
+        states = ", ".join(map(str, (self.steps, *self.state_shape)))
+        return f"Trajectories({self.summary()}, states [{states}], actions [{self.steps}, {self.action_dim}])"
 
     def best_episodes(self, fraction: float) -> "Trajectories":
         """The episodes of highest return whose steps fit into a fraction of all steps. At least one, in their old order.
@@ -122,7 +130,8 @@ class Trajectories:
         rows = np.isin(np.repeat(np.arange(self.episodes), self.lengths), kept)
         offsets = np.concatenate([[0], np.cumsum(self.lengths[kept])])
         table = self.table[np.append(rows, True)]  # the row of zeros stays last
-        return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets)
+        starts = None if self.frame_starts is None else self.frame_starts[kept]
+        return replace(self, table=table, terminated=self.terminated[kept], offsets=offsets, frame_starts=starts)
 
     def clip_actions(self, spaces: Spaces) -> "Trajectories":
         """The same steps with actions clipped to the box. Id, hash and everything else stay the same."""
@@ -139,9 +148,12 @@ def assemble(
     rewards: np.ndarray,
     offsets: np.ndarray,
     terminated: np.ndarray,
+    frames: Frames | None = None,
+    num_actions: int = 0,
 ) -> Trajectories:
     """Makes trajectories from a source's arrays: states [N, S], actions [N, A], rewards [N], offsets [E + 1], terminated [E].
 
+    With `frames`, S is 0. With `num_actions`, actions are whole numbers below it, and A is 1.
     Computes returns-to-go, state statistics and the hash. Raises ValueError if a return-to-go overflows float32.
     """
     kinds = (np.float32, np.float32, np.float32, np.int64, np.bool_)
@@ -164,23 +176,30 @@ def assemble(
             f"{dataset_id}: the return-to-go at row {row}, in episode {episode}, overflows float32, because the rewards from "
             "there to the episode's end add up to more than 3.4e38"
         )
+    if frames is not None:
+        assert len(frames.array) == len(states) + (STACK - 1) * len(terminated), "frames do not fit"
     return Trajectories(
         id=dataset_id,
-        sha256=content_hash(arrays),
+        sha256=content_hash(arrays, frames),
         table=table,
         terminated=terminated,
         offsets=offsets,
         state_mean=states.mean(0, dtype=np.float64),
         state_std=states.std(0, dtype=np.float64),
+        num_actions=num_actions,
+        frames=None if frames is None else frames.array,
+        frame_starts=None if frames is None else frame_starts(offsets),
     )
 
 
-def content_hash(arrays: Sequence[np.ndarray]) -> str:
-    """The sha256 of ARRAYS in their order: of each its name, type and shape, then its bytes."""
+def content_hash(arrays: Sequence[np.ndarray], frames: Frames | None = None) -> str:
+    """The sha256 of ARRAYS in their order: of each its name, type and shape, then its bytes. Frames have their own sha256."""
     digest = hashlib.sha256()
     for name, array in zip(ARRAYS, arrays, strict=True):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.data)
+    if frames is not None:
+        digest.update(f"frames {frames.array.shape} {frames.sha256}\n".encode())
     return digest.hexdigest()
 
 
@@ -189,9 +208,9 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
 
     Raises ValueError for datasets of different dimensions.
     """
-    dims = {part.id: (part.state_dim, part.action_dim) for part in parts}
+    dims = {part.id: (part.state_shape, part.num_actions or (part.action_dim,)) for part in parts}
     if len(set(dims.values())) > 1:
-        found = "; ".join(f"{name} has states ({s},) and actions ({a},)" for name, (s, a) in dims.items())
+        found = "; ".join(f"{name} has states {s} and actions {a}" for name, (s, a) in dims.items())
         raise ValueError(f"datasets of different dimensions cannot be read as one: {found}")
     return assemble(
         " + ".join(part.id for part in parts),
@@ -200,25 +219,50 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
         np.concatenate([part.rewards for part in parts]),
         np.cumsum(np.concatenate([[0], *(part.lengths for part in parts)])),
         np.concatenate([part.terminated for part in parts]),
+        join_frames(parts),
+        parts[0].num_actions,
     )
 
 
+def join_frames(parts: Sequence[Trajectories]) -> Frames | None:
+    """The frames of several datasets, in their order. None for datasets of vectors."""
+    if parts[0].frames is None:
+        return None
+    with FrameWriter(*parts[0].frames.shape[1:]) as writer:
+        for part in parts:
+            assert part.frames is not None, "parts of different kinds"
+            for first in range(0, len(part.frames), 1000):
+                writer.add(part.frames[first : first + 1000])
+        return writer.finish()
+
+
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
-    """Raises ValueError if data have other dimensions than the task, or returns that overflow float32 in its scale.
+    """Raises ValueError if data have other spaces than the task, or returns that overflow float32 in its scale.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
     spaces, where = task.spaces, f"task {task.name} ({task.environment})"
-    found = {"observations": trajectories.state_dim, "actions": trajectories.action_dim}
-    for (key, dim), expected in zip(found.items(), (spaces.state_dim, spaces.action_dim), strict=True):
-        if dim != expected:
-            raise ValueError(f"{trajectories.id}: {key!r} has {dim} dimensions; {where} has {expected}")
+    discrete = trajectories.num_actions, spaces.actions if spaces.discrete else 0
+    if discrete[0] != discrete[1]:
+        said = [f"{count} discrete actions" if count else "a box of actions" for count in discrete]
+        raise ValueError(f"{trajectories.id} has {said[0]}; {where} has {said[1]}")
+    shapes = {"observations": (trajectories.state_shape, spaces.states)}
+    if not spaces.discrete:
+        shapes["actions"] = (trajectories.action_dim,), (spaces.actions,)
+    for key, (shape, expected) in shapes.items():
+        if len(shape) != len(expected):
+            raise ValueError(f"{trajectories.id}: {key!r} has the shape {shape}; {where} has {expected}")
+        if shape != expected:
+            have, want = ("x".join(map(str, sizes)) for sizes in (shape, expected))
+            raise ValueError(f"{trajectories.id}: {key!r} has {have} dimensions; {where} has {want}")
     largest = float(np.abs(trajectories.returns_to_go).max()) / task.return_scale
     if largest > float(np.finfo(np.float32).max):
         raise ValueError(
             f"{trajectories.id}: the largest return-to-go, divided by the return_scale {task.return_scale:g} of {where}, is "
             f"{largest:g}, which overflows float32"
         )
+    if spaces.discrete:
+        return
     actions, (low, high) = trajectories.actions, spaces.bounds
     outside = (actions < low - OUTSIDE) | (actions > high + OUTSIDE)
     if actions_outside == "refuse" and outside.any():

@@ -4,6 +4,7 @@ target.py      Target: the return that an evaluation asks for
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     the spaces of AntMaze. It has no environment yet
+atari.py       the games of ALE. No model reads frames yet
 """
 
 from dmm.base.errors import unknown_name
