@@ -128,7 +128,7 @@ PACKAGES = [
 @pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
 def test_a_package_lists_its_files(path):
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    listed = set(re.findall(r"^(\w+\.(?:py|cpp)|\w+/)(?:, (\w+\.cpp))?  ", docstring, re.M))
+    listed = set(re.findall(r"^([\w.]+\.(?:py|cpp|j2)|\w+/)(?:, (\w+\.cpp))?  ", docstring, re.M))
     listed = {name for names in listed for name in names if name}
     skipped = ("__init__.py", "__pycache__", "README.md")
     here = {entry.name + "/" * entry.is_dir() for entry in path.parent.iterdir() if entry.name not in skipped}
