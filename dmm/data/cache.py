@@ -63,6 +63,7 @@ class Manifest:
     state_mean: list[float]  # [S]
     state_std: list[float]  # [S]
     files: dict[str, str]  # the sha256 of each array's file
+    discrete: bool = False  # Trajectories.discrete
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def read(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
         sha256=manifest.sha256,
         state_mean=np.array(manifest.state_mean),
         state_std=np.array(manifest.state_std),
+        discrete=manifest.discrete,
         **arrays,
     )
 
@@ -233,6 +235,7 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
             state_mean=trajectories.state_mean.tolist(),
             state_std=trajectories.state_std.tolist(),
             files=files,
+            discrete=trajectories.discrete,
         )
         write_checks(building, states)
         write_atomic(building / MANIFEST, dump_json(to_json(manifest)))

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from dmm.batch import Spaces
 from dmm.data.goals import goal_rows
 from dmm.tasks import Task
+from dmm.tasks.view import MARK, split_id
 
 OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
 STILL = 1e-6  # a state dimension with a smaller standard deviation counts as constant
@@ -34,6 +35,7 @@ class Trajectories:
     offsets: Int64[np.ndarray, " E+1"]
     state_mean: Float64[np.ndarray, " S"]
     state_std: Float64[np.ndarray, " S"]  # Protocol.std_offset is added where it is used
+    discrete: bool = False  # True: `actions` is one column, with the number of a discrete action
 
     @property
     def state_dim(self) -> int:
@@ -139,6 +141,7 @@ def assemble(
     rewards: np.ndarray,
     offsets: np.ndarray,
     terminated: np.ndarray,
+    discrete: bool = False,
 ) -> Trajectories:
     """Makes trajectories from a source's arrays: states [N, S], actions [N, A], rewards [N], offsets [E + 1], terminated [E].
 
@@ -172,6 +175,7 @@ def assemble(
         offsets=offsets,
         state_mean=states.mean(0, dtype=np.float64),
         state_std=states.std(0, dtype=np.float64),
+        discrete=discrete,
     )
 
 
@@ -193,6 +197,9 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
     if len(set(dims.values())) > 1:
         found = "; ".join(f"{name} has states ({s},) and actions ({a},)" for name, (s, a) in dims.items())
         raise ValueError(f"datasets of different dimensions cannot be read as one: {found}")
+    if len({part.discrete for part in parts}) > 1:
+        named = ", ".join(part.id for part in parts if part.discrete)
+        raise ValueError(f"{named} has discrete actions, and the others have not; they cannot be read as one")
     return assemble(
         " + ".join(part.id for part in parts),
         np.concatenate([part.states for part in parts]),
@@ -200,15 +207,27 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
         np.concatenate([part.rewards for part in parts]),
         np.cumsum(np.concatenate([[0], *(part.lengths for part in parts)])),
         np.concatenate([part.terminated for part in parts]),
+        parts[0].discrete,
     )
 
 
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
-    """Raises ValueError if data have other dimensions than the task, or returns that overflow float32 in its scale.
+    """Raises ValueError if data have another view, other dimensions or other actions than the task, or too large returns.
+
+    A return is too large if it overflows float32 in the task's scale.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
     spaces, where = task.spaces, f"task {task.name} ({task.environment})"
+    for dataset_id in trajectories.id.split(" + "):
+        if (view := split_id(dataset_id)[1]) != task.view:
+            raise ValueError(
+                f"{dataset_id} has the view {view!r} of its observations; {where} has {task.view!r}. A dataset's view is at "
+                f"the end of its id, as in {MARK}observation+desired_goal. Data without dictionaries have the view ''"
+            )
+    if trajectories.discrete != spaces.discrete:
+        kinds = ["a box of actions", "discrete actions"]
+        raise ValueError(f"{trajectories.id} has {kinds[trajectories.discrete]}; {where} has {kinds[spaces.discrete]}")
     found = {"observations": trajectories.state_dim, "actions": trajectories.action_dim}
     for (key, dim), expected in zip(found.items(), (spaces.state_dim, spaces.action_dim), strict=True):
         if dim != expected:
@@ -235,10 +254,10 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
     if len(shape) == 2 and np.issubdtype(dtype, np.floating):
         return
     reason = "they have no vector a step"
-    if len(shape) > 2:
+    if len(shape) > 2 or dtype.kind == "O":  # an object is a compressed frame
         reason = "arrays like pixels come later"
     elif len(shape) == 1 and dtype.kind in "iu":
-        reason = "discrete ones come later"
+        reason = "discrete ones are read from Minari's datasets only"
     elif len(shape) == 2 and dtype.kind in "biu":
         reason = "convert these whole numbers to float32"
     raise ValueError(
