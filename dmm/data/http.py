@@ -246,10 +246,10 @@ def version_in(answer: "requests.Response") -> str:
 
 def append(file: RemoteFile, part: BinaryIO, answer: "requests.Response", whole: int, advance: Advance) -> None:
     """Appends an answer to a part, up to the bytes of the whole file."""
-    import requests
+    from urllib3.exceptions import HTTPError
 
     try:
-        for chunk in answer.iter_content(CHUNK):
+        while chunk := answer.raw.read1(CHUNK):  # iter_content would lose the bytes of a chunk that is cut
             if part.tell() == 0 and not chunk.startswith(file.first_bytes):
                 kind = answer.headers.get("Content-Type", "no type")
                 raise ConnectionError(
@@ -258,7 +258,7 @@ def append(file: RemoteFile, part: BinaryIO, answer: "requests.Response", whole:
                 )
             write(part, chunk)
             advance(part.tell(), whole)
-    except requests.RequestException as error:
+    except HTTPError as error:
         raise Cut(cause(error)) from None
     if part.tell() != whole:
         raise Cut(f"the whole file has {whole:,}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dmm import data
 from dmm.base.errors import raise_interrupt
 from dmm.data import addresses, cache
-from dmm.data.http import check_record, part_of, recorded_sha256
+from dmm.data.http import check_record, part_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +86,15 @@ def verify(say: Callable[[str], None]) -> bool:
     False if a cache could not be rebuilt, or if a downloaded file has another sha256 than the recorded one.
     """
     good = True
-    for dataset_id in data.local_ids():
-        path = data.find_reader(dataset_id).path(dataset_id)
-        try:
-            if recorded_sha256(path):
+    folders = {data.find_reader(dataset_id).path(dataset_id).parent for dataset_id in data.local_ids()}
+    for record in sorted(record for folder in folders for record in folder.glob("*.sha256")):
+        if (path := record.with_suffix("")).is_file():
+            try:
                 check_record(path)
                 say(f"{path}: has its recorded sha256")
-        except (ValueError, OSError) as error:
-            say(str(error))
-            good = False
+            except (ValueError, OSError) as error:
+                say(str(error))
+                good = False
     for folder in cache.folders():
         try:
             manifest = cache.read_manifest(folder)

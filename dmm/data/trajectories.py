@@ -155,7 +155,7 @@ def assemble(
     states, actions, rewards, offsets, terminated = arrays
     assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
     table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
-    table[:-1, :-2] = np.concatenate([states, actions, rewards[:, None]], 1)
+    table[:-1, : states.shape[1]], table[:-1, states.shape[1] : -3], table[:-1, -3] = states, actions, rewards
     with np.errstate(over="ignore"):
         for start, end in pairwise(offsets):
             table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
@@ -222,8 +222,8 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
     for dataset_id in trajectories.id.split(" + "):
         if (view := split_id(dataset_id)[1]) != task.view:
             raise ValueError(
-                f"{dataset_id} has the view {view!r} of its observations; {where} has {task.view!r}. A dataset's view is at "
-                f"the end of its id, as in {MARK}observation+desired_goal. Data without dictionaries have the view ''"
+                f"{dataset_id} has the view {view!r}; {where} has {task.view!r}. A view says which keys of observations make "
+                f"the state. That of a dataset is at the end of its id, as in {MARK}observation+desired_goal"
             )
     if trajectories.discrete != spaces.discrete:
         kinds = ["a box of actions", "discrete actions"]
@@ -268,8 +268,9 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
 def check_finite(where: str, key: str, values: np.ndarray) -> None:
     """Raises ValueError with the first place of a value that is not finite in float32."""
     with np.errstate(over="ignore"):
-        places = np.argwhere(~np.isfinite(values.astype(np.float32)))
-    if len(places):
+        finite = np.isfinite(values.astype(np.float32, copy=False))
+    if not finite.all():
+        places = np.argwhere(~finite)
         row, *column = map(int, places[0])
         where_in = f"row {row}" + (f", column {column[0]}" if column else "")
         raise ValueError(f"{where}: {key!r} is not finite at {where_in}: {values[tuple(places[0])]}")

@@ -47,9 +47,7 @@ def leaves(observations: Mapping, key: str, where: str) -> list[np.ndarray]:
     found: Any = observations
     for part in key.split("/"):
         if not isinstance(found, Mapping) or part not in found:
-            raise unknown_name(
-                f"key {key!r} of a view, and in it", part, found if isinstance(found, Mapping) else (), where
-            )
+            raise unknown_name("key of a view", key, found if isinstance(found, Mapping) else (), where)
         found = found[part]
     if isinstance(found, Mapping):
         return [leaf for inner in sorted(found) for leaf in leaves(found, inner, where)]

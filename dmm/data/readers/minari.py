@@ -9,6 +9,7 @@ spaces that some metadata lack.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,48 +125,43 @@ def download_now(dataset_id: str) -> str:
     return str(folder(dataset_id))
 
 
-def check_whole(place: Path) -> None:
-    """Raises ValueError if the folder of a dataset lacks an episode or has an episode of wrong lengths."""
-    for episode in episodes(place):
-        episode.check_lengths()
-
-
+@dataclass(frozen=True)
 class Episode:
-    """An episode in Minari's layout. Its arrays are read when they are asked for."""
+    """An episode in Minari's layout."""
 
-    def __init__(self, file: Path, name: str, arrays: Mapping[str, Any]) -> None:
-        self.file, self.name, self.arrays = file, name, arrays
-        with faults(self.place("rewards")):
-            self.steps = len(arrays["rewards"])
+    file: Path
+    name: str
+    arrays: dict[str, Any]  # of KEYS. Observations may be arrays in dictionaries in dictionaries
 
     def place(self, key: str) -> str:
         """An array's place, for errors."""
         return f"{self.file}: '{self.name}/{key}'"
 
-    def read(self, key: str) -> Any:
-        """One array of the episode, or the dictionary of its arrays."""
-        with faults(self.place(key)):
-            return in_memory(self.arrays[key])
-
     def check_lengths(self) -> None:
-        """Raises ValueError if an array is missing or has another length than the rewards. Reads no values."""
+        """Raises ValueError if an array has another length than the rewards."""
+        steps = len(self.arrays["rewards"])
         for key in KEYS:
-            expected = self.steps + (key == "observations")
-            with faults(self.place(key)):
-                found = {len(leaf) for leaf in leaves(self.arrays[key])}
+            expected = steps + (key == "observations")
+            found = {len(leaf) if leaf.ndim else 0 for leaf in leaves(self.arrays[key])}
             if found != {expected}:
                 rows = " and ".join(map(str, sorted(found))) or "no"
-                raise ValueError(f"{self.place(key)} has {rows} rows; with {self.steps} rewards it takes {expected}")
+                raise ValueError(f"{self.place(key)} has {rows} rows; with {steps} rewards it takes {expected}")
+
+
+def check_whole(place: Path) -> None:
+    """Reads the folder of a dataset. Raises ValueError if an episode is missing or damaged, or has wrong lengths."""
+    for episode in episodes(place):
+        episode.check_lengths()
+
+
+def leaves(value: Any) -> list[np.ndarray]:
+    """The arrays in dictionaries in dictionaries."""
+    return [leaf for inner in value.values() for leaf in leaves(inner)] if isinstance(value, dict) else [value]
 
 
 def in_memory(value: Any) -> Any:
-    """The values of an array, or of those in dictionaries in dictionaries."""
+    """The values of an HDF5 array, or of those in groups in groups."""
     return {key: in_memory(inner) for key, inner in value.items()} if isinstance(value, Mapping) else np.asarray(value)
-
-
-def leaves(value: Any) -> list[Any]:
-    """The arrays in dictionaries in dictionaries."""
-    return [leaf for inner in value.values() for leaf in leaves(inner)] if isinstance(value, Mapping) else [value]
 
 
 def episodes(place: Path) -> Iterator[Episode]:
@@ -192,7 +188,8 @@ def hdf5_episodes(place: Path, count: int) -> Iterator[Episode]:
             name = f"episode_{number}"
             with faults(f"{file}: {name!r}"):
                 group = opened[name]
-            yield Episode(file, name, group)
+                arrays = {key: in_memory(group[key]) for key in KEYS}
+            yield Episode(file, name, arrays)
 
 
 def arrow_episodes(place: Path, count: int, kind: str = "arrow") -> Iterator[Episode]:
@@ -224,7 +221,7 @@ def arrow_episodes(place: Path, count: int, kind: str = "arrow") -> Iterator[Epi
 
 def cut(value: Any) -> Any:
     """All rows but the last one, also of arrays in dictionaries."""
-    return {key: cut(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value[:-1]
+    return {key: cut(inner) for key, inner in value.items()} if isinstance(value, dict) else value[:-1]
 
 
 def parquet_episodes(place: Path, count: int) -> Iterator[Episode]:
@@ -271,11 +268,10 @@ def read_episode(episode: Episode, view: str) -> tuple[np.ndarray, np.ndarray, n
     None if the episode is unfinished. Raises ValueError for wrong lengths, shapes, types and values.
     """
     episode.check_lengths()
-    terminated, truncated = (bool(episode.steps and episode.read(key)[-1]) for key in ("terminations", "truncations"))
-    if not (terminated or truncated):
+    observations, actions, rewards, terminations, truncations = (episode.arrays[key] for key in KEYS)
+    if not len(rewards) or not (terminations[-1] or truncations[-1]):
         return None
-    states = flatten(episode.read("observations"), view, episode.place("observations"))
-    actions, rewards = episode.read("actions"), episode.read("rewards")
+    states = flatten(observations, view, episode.place("observations"))
     if isinstance(actions, dict):
         raise ValueError(
             f"{episode.place('actions')} are dictionaries; vectors of floats and discrete actions can be read"
@@ -289,4 +285,4 @@ def read_episode(episode: Episode, view: str) -> tuple[np.ndarray, np.ndarray, n
         check_finite(str(episode.file), f"{episode.name}/{key}", values)
     if actions.dtype.kind == "f":
         actions = actions.astype(np.float32)
-    return states[:-1].astype(np.float32), actions, rewards.astype(np.float32), terminated
+    return states[:-1].astype(np.float32), actions, rewards.astype(np.float32), bool(terminations[-1])
