@@ -105,6 +105,16 @@ def test_a_horizon_is_refused_where_the_file_has_timeouts_and_where_no_episode_e
         data.load((f"{name}@horizon=7",))
 
 
+def test_terminals_end_no_episode_of_a_file_whose_timeouts_alone_count(tmp_path):
+    """As in antmaze-umaze, where the ant plays on at its goal."""
+    name = write(tmp_path / "a.hdf5")
+    found = data.load((f"{name}@ends=timeouts",))
+    assert found.offsets.tolist() == [0, 5] and found.terminated.tolist() == [False]
+    assert found.sha256 != data.load((name,)).sha256
+    with pytest.raises(ValueError, match="'timeouts' is false"):
+        data.load((write(tmp_path / "b.hdf5", timeouts=np.zeros(6, bool)) + "@ends=timeouts",))
+
+
 @pytest.mark.parametrize("prefix", ["d4rl/", "d4rl:", "minari/", "dmm/hopper/"])
 @pytest.mark.parametrize("length", [245, 300])
 def test_long_names_are_one_error(prefix, length):

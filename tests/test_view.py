@@ -186,6 +186,8 @@ FIGURES = {  # id: episodes, steps, S, A, mean return
     "minari/D4RL/antmaze/umaze-v1@view=achieved_goal+observation": (30, 21_000, 29, 8, 152.3),
     "minari/D4RL/pointmaze/umaze-v2@view=observation+desired_goal": (292, 20_047, 6, 2, 1.0),
     "minari/D4RL/kitchen/partial-v2@view=observation": (20, 4_259, 59, 9, 176.4),
+    "d4rl/antmaze-umaze": (5745, 30_100, 29, 8, 1.0),  # as published: thousands of episodes of one step
+    "d4rl/antmaze-umaze@ends=timeouts": (43, 30_100, 29, 8, 132.9),
     "d4rl/antmaze-umaze-diverse": (84, 30_458, 29, 8, 0.8),
     "d4rl/ant-medium": (36, 30_896, 27, 8, 3123.9),
     "d4rl/bullet-hopper-medium": (38, 30_383, 15, 3, 2030.3),

@@ -32,7 +32,7 @@ def flatten(observations: Any, view: str, where: str = "the environment") -> np.
     """
     if not isinstance(observations, Mapping):
         if view:
-            raise ValueError(f"the view is {view!r}, and the observations of {where} are one array without keys")
+            raise without_keys(view, where)
         return observations
     keys = view.split("+") if view else sorted(observations)
     found = [leaf for key in keys for leaf in leaves(observations, key, where)]
@@ -40,6 +40,11 @@ def flatten(observations: Any, view: str, where: str = "the environment") -> np.
         shapes = ", ".join(str(leaf.shape) for leaf in found) or "none"
         raise ValueError(f"the view {view!r} of {where} has arrays of shapes {shapes}; it takes vectors")
     return np.concatenate(found, axis=-1)
+
+
+def without_keys(view: str, where: str) -> ValueError:
+    """The error for a view of an array."""
+    return ValueError(f"the view is {view!r}, and the observations of {where} are one array without keys")
 
 
 def leaves(observations: Mapping, key: str, where: str) -> list[np.ndarray]:
@@ -62,7 +67,8 @@ def wrap(env: "gym.Env", view: str) -> "gym.Env":
     import gymnasium as gym
 
     if not isinstance(env.observation_space, gym.spaces.Dict):
-        flatten((), view)
+        if view:
+            raise without_keys(view, "the environment")
         return env
     sample = flatten(env.observation_space.sample(), view)
     space = gym.spaces.Box(-np.inf, np.inf, sample.shape, sample.dtype)
