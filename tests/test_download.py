@@ -369,11 +369,16 @@ def test_a_minari_dataset_that_is_not_whole_is_not_moved_into_its_folder(minari_
     assert data.local_ids() == ["minari/toy/medium-v0"]
 
 
-def test_what_minari_says_is_one_line(minari_server):
-    with pytest.raises(ValueError, match="toy/unknown-v0 cannot be downloaded: Couldn't find any version"):
+def test_what_minari_says_is_one_line(minari_server, monkeypatch):
+    monkeypatch.delenv("MINARI_REMOTE", raising=False)
+    place = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/far-v0"
+    with pytest.raises(
+        ValueError, match="toy/unknown-v0 cannot be downloaded from hf://farama-minari: Couldn't find any"
+    ):
         list(data.download(["minari/toy/unknown-v0"]))
     with pytest.raises(
-        ConnectionError, match="cannot be downloaded: Network is unreachable. Or put the dataset's folder at"
+        ConnectionError,
+        match=f"from hf://farama-minari: Network is unreachable. Or put the dataset's folder at {place}$",
     ):
         list(data.download(["minari/toy/far-v0"]))
 

@@ -104,8 +104,11 @@ def download(dataset_id: str, url_root: str) -> Callable[[], str]:
 
 def check_whole(file: Path) -> None:
     """Raises ValueError if a file is not HDF5, or if its arrays that make episodes have several lengths. Reads no values."""
+    import h5py
+
     with open_contained(file) as opened, faults(str(file)):
-        lengths = {key: len(opened[key]) for key in (*VECTORS, *SCALARS) if key in opened}
+        found = {key: opened.get(key) for key in (*VECTORS, *SCALARS)}
+        lengths = {key: len(array) for key, array in found.items() if isinstance(array, h5py.Dataset)}
     check_lengths(file, lengths)
 
 

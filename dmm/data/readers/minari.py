@@ -80,6 +80,7 @@ def download_now(dataset_id: str) -> str:
     network did, and ValueError for a name that the server does not have.
     """
     import minari
+    from minari.storage.remotes import DEFAULT_REMOTE
 
     if folder(dataset_id).is_dir():
         try:
@@ -88,16 +89,17 @@ def download_now(dataset_id: str) -> str:
             raise ValueError(f"{error}. To download it again, delete {folder(dataset_id)}") from None
         return f"{folder(dataset_id)}, which was here"
     staging, before = root() / STAGING, os.environ.get("MINARI_DATASETS_PATH")
+    hint = f"Or put the dataset's folder at {folder(dataset_id)}"
     staging.mkdir(parents=True, exist_ok=True)
     os.environ["MINARI_DATASETS_PATH"] = str(staging)
     try:
         minari.download_dataset(name_of(dataset_id), force_download=True)
     except Exception as error:  # of Minari, of Hugging Face or of the network
         raise_interrupt(error)
-        hint = f"Or put the dataset's folder at {folder(dataset_id)}"
+        server = os.environ.get("MINARI_REMOTE", DEFAULT_REMOTE)
         if isinstance(error, ValueError):
-            raise ValueError(f"{dataset_id} cannot be downloaded: {error} {hint}") from None
-        raise ConnectionError(f"{dataset_id} cannot be downloaded: {cause(error)}. {hint}") from None
+            raise ValueError(f"{dataset_id} cannot be downloaded from {server}: {error} {hint}") from None
+        raise ConnectionError(f"{dataset_id} cannot be downloaded from {server}: {cause(error)}. {hint}") from None
     finally:
         os.environ.pop("MINARI_DATASETS_PATH")
         if before is not None:
@@ -179,7 +181,7 @@ def hdf5_episodes(place: Path, count: int) -> Iterator[Episode]:
     file = place / "main_data.hdf5"
     with open_contained(file) as opened:
         with faults(str(file)):
-            found = sum(name.startswith("episode_") for name in opened)
+            found = sum(str(name).startswith("episode_") for name in opened)
         if found != count:
             raise ValueError(
                 f"{file} has {found} episodes, and metadata.json says {count}; one of the two is not whole"
@@ -187,7 +189,7 @@ def hdf5_episodes(place: Path, count: int) -> Iterator[Episode]:
         for number in range(count):
             name = f"episode_{number}"
             with faults(f"{file}: {name!r}"):
-                group = opened[name]
+                group: Any = opened[name]
                 arrays = {key: in_memory(group[key]) for key in KEYS}
             yield Episode(file, name, arrays)
 
@@ -258,8 +260,10 @@ def read(dataset_id: str) -> Trajectories:
                 f"{dataset_id}: {key!r} of its episodes have several shapes: {', '.join(map(str, shapes))}"
             )
     offsets = np.cumsum([0, *(len(piece) for piece in rewards)])
-    joined = (np.concatenate(pieces, dtype=np.float32, casting="unsafe") for pieces in (states, actions, rewards))
-    return assemble(dataset_id, *joined, offsets, np.array(terminated), discrete)
+    states, actions, rewards = (
+        np.concatenate(pieces, dtype=np.float32, casting="unsafe") for pieces in (states, actions, rewards)
+    )
+    return assemble(dataset_id, states, actions, rewards, offsets, np.array(terminated), discrete)
 
 
 def read_episode(episode: Episode, view: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
