@@ -105,3 +105,20 @@ def trained(tiny_trial, trained_home) -> Trial:
     """A trial that is finished in this test's own DMM_HOME."""
     shutil.copytree(trained_home, home(), dirs_exist_ok=True)
     return tiny_trial
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A new MLflow database. Tests work on copies, because making one takes a second."""
+    from dmm.tracking import database  # not above: it imports MLflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    database.make(path)
+    return path
+
+
+@pytest.fixture
+def uri(empty_store, tmp_path) -> str:
+    """The tracking URI of a store of this test's own."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"

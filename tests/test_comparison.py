@@ -18,7 +18,6 @@ from dmm.results.comparison import (
     difference,
     inflations,
     paired_difference,
-    seed_scores,
 )
 from dmm.results.score import gather_cells, summarise
 
@@ -30,7 +29,7 @@ def test_a_cell_has_the_interval_over_its_seeds():
     found = cell_interval(cell, LAST)
     expected = stats.ttest_1samp(A, 0).confidence_interval(0.95)
     assert found.value == pytest.approx(60) and (found.low, found.high) == pytest.approx(tuple(expected))
-    assert seed_scores(cell, LAST) == pytest.approx({0: 40, 1: 60, 2: 80})
+    assert cell.seed_scores(LAST) == pytest.approx({0: 40, 1: 60, 2: 80})
 
 
 def test_a_maximum_over_seeds_has_a_number_and_no_interval():

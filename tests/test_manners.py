@@ -178,6 +178,7 @@ def test_hints_repeat_all_words_and_quote_them(dmm, grid_table, monkeypatch):
     counts = SimpleNamespace(total=4, done=4, failed=0, unsent=0, left=0)
     code, out, _ = dmm(*words[:-2])
     assert (code, out.splitlines()[1:]) == (0, [f"now: dmm report {shown}"])
+    assert dmm(*words)[1].splitlines()[1:] == [f"now: dmm report {shown} --from 'http://my host:5'"]
 
     line = dmm("status", grid_table, *part)[1]
     assert line.endswith(f"; this continues it: dmm sweep {shown}\n")
@@ -306,6 +307,14 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock, monkeypatch):
         ("run no-such-table ", []),
         ("data collect dmm/hopper/m", ["dmm/hopper/medium-v0"]),
         ("check metam", ["metamamba"]),
+        ("report quickstart --from reports/", []),
+        ("report quickstart --format m", ["md"]),
+        ("report quickstart --format md,c", ["md,csv"]),
+        ("report quickstart --baseline D", [r"DMM\ v2", "DT"]),
+        ("compare quick", ["quickstart"]),
+        ("compare quickstart . --reading b", ["best"]),
+        ("compare quickstart . --table quick", ["quickstart"]),
+        ("compare quickstart . --format ", ["md", "csv"]),
     ],
 )
 def test_the_shell_completes(words, found, dmm, monkeypatch):
@@ -314,6 +323,20 @@ def test_the_shell_completes(words, found, dmm, monkeypatch):
     monkeypatch.setenv("COMP_WORDS", "\n".join(line))
     monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
     assert dmm()[1].split("\n")[:-1] == (found or [""])
+
+
+def test_the_shell_completes_the_places_of_results(dmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "no"):
+        (tmp_path / "reports" / name).mkdir(parents=True)
+    (tmp_path / "reports/mine/runs.jsonl.gz").touch()
+    monkeypatch.setenv("_DMM_COMPLETE", "complete_bash")
+    for words in ("report quickstart --from ", "sweep quickstart --from ", "compare quickstart rep"):
+        line = ["dmm", *words.split(" ")]
+        monkeypatch.setenv("COMP_WORDS", "\n".join(line))
+        monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
+        found = dmm()[1].split("\n")[:-1]
+        assert found[0] == "reports/mine" and "reports/no" not in found and (str(home()) in found) == (words[-1] == " ")
 
 
 def test_make_takes_torch_for_the_cpu_first_and_says_how_to_call_dmm(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,24 +11,20 @@ from pathlib import Path
 
 import pytest
 from helpers import handmade_results as handmade
+from helpers.tracking import RISING, ROWS, TRIAL, finished, history, partial, runs
 from mlflow import MlflowClient
 
 from dmm.base.paths import home
 from dmm.results.report import write_report
 from dmm.results.score import summarise
-from dmm.schema import EvaluationResult, TrialResult, to_json
+from dmm.schema import EvaluationResult, to_json
 from dmm.tracking import mlflow_store as record
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 
-TRIAL = handmade.TABLE.trials()[1]  # DMM, seed 0
-ROWS = {"handmade": "DMM"}  # the trial's row in each table
-RISING = {1.0: [10.0, 40.0, 30.0], 0.5: [5.0, 6.0, 7.0]}
 
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory) -> tuple[Path, str]:
-    """An empty store, made as a user makes it, and what that printed; tests work on copies, which costs less."""
-    folder = tmp_path_factory.mktemp("store")
+def test_a_new_store_is_quiet_and_in_dmm_home(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", "from dmm.tracking.mlflow_store import Recorder; Recorder()"],
         env={**os.environ, "DMM_HOME": str(folder)},
@@ -39,39 +34,7 @@ def template(tmp_path_factory) -> tuple[Path, str]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout + done.stderr
-
-
-@pytest.fixture
-def uri(template, tmp_path) -> str:
-    """The tracking URI of a store of this test's own."""
-    shutil.copy(template[0] / "mlflow.db", tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-def runs(uri: str) -> list:
-    """All runs, read by MLflow's own client."""
-    client = MlflowClient(uri)
-    return list(client.search_runs([client.get_experiment_by_name("dmm").experiment_id]))
-
-
-def history(uri: str, run, key: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.info.run_id, key)]
-
-
-def partial(evaluations: int, **changes) -> TrialResult:
-    """TRIAL after some of its evaluations."""
-    scores = {target: values[:evaluations] for target, values in RISING.items()}
-    return handmade.result(TRIAL, scores, **{"status": "running", **changes})
-
-
-def finished() -> TrialResult:
-    return partial(3, status="finished")
-
-
-def test_a_new_store_is_quiet_and_in_dmm_home(template):
-    folder, printed = template
-    assert printed == ""
+    assert done.stdout + done.stderr == ""
     assert sorted(path.name for path in folder.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     assert client.get_experiment_by_name("dmm").artifact_location == (folder / "mlartifacts").as_uri()
@@ -188,8 +151,8 @@ def test_a_report_from_mlflow_has_the_bytes_of_one_from_the_folder(uri, tmp_path
         recorder.push(result, ROWS)
     reader = Recorder(uri)
     source = reader.source(handmade.TABLE)
-    write_report(handmade.TABLE, handmade.load_summaries(handmade.TABLE), tmp_path / "here", source)
-    write_report(handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", source)
+    write_report(handmade.TABLE, handmade.load_summaries(handmade.TABLE), tmp_path / "here", source, ("md", "csv"))
+    write_report(handmade.TABLE, reader.summaries(handmade.TABLE), tmp_path / "there", source, ("md", "csv"))
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
@@ -271,59 +234,6 @@ def test_a_store_that_goes_away_loses_nothing(uri, tmp_path):
     recorder.push(finished(), {})
     (run,) = runs(uri)
     assert run.info.status == "FINISHED" and [step for step, _ in history(uri, run, "train/loss")] == [10, 20, 30]
-
-
-def test_a_report_is_kept_as_artifacts_of_one_run(uri, tmp_path):
-    folder = tmp_path / "report"
-    folder.mkdir()
-    recorder = Recorder(uri)
-    for text in ("old", "new"):
-        (folder / "table.md").write_text(text)
-        recorder.upload(folder, handmade.TABLE)
-    (run,) = runs(uri)
-    assert (run.data.tags["dmm.report"], run.info.status) == ("handmade", "FINISHED")
-    assert Path(MlflowClient(uri).download_artifacts(run.info.run_id, "table.md")).read_text() == "new"
-    assert recorder.summaries(handmade.TABLE) == {}
-
-
-def test_the_view_is_kept_and_shows_a_tables_runs_by_row(uri):
-    recorder = Recorder(uri)
-    recorder.push(finished(), ROWS)
-    recorder.push(handmade.result(replace(TRIAL, seed=77), RISING), {"other": "DMM"})
-    link = recorder.view_link(handmade.TABLE)
-    assert f"--backend-store-uri {uri} " in link
-    page = f"#/experiments/{recorder.experiment}/runs?viewStateShareKey=table-handmade&compareRunsMode=CHART"
-    assert link.endswith(f"{page}&workflowType=machine_learning")
-    view = json.loads(
-        MlflowClient(uri).get_experiment(recorder.experiment).tags["mlflow.sharedViewState.table-handmade"]
-    )
-    (run,) = MlflowClient(uri).search_runs([recorder.experiment], view["searchFilter"])
-    assert run.data.tags["dmm.returns_id"] == TRIAL.returns_id
-    charts = {chart["type"]: chart for chart in view["compareRunCharts"]}
-    metrics = {
-        charts["BAR"]["metricKey"],
-        *charts["LINE"]["selectedMetricKeys"],
-        *charts["PARALLEL"]["selectedMetrics"],
-    }
-    assert metrics | {charts["SCATTER"]["xaxis"]["key"]} <= set(run.data.metrics)
-    assert all(float(run.data.params[name]) for name in charts["PARALLEL"]["selectedParams"])
-    assert view["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "dmm.row.handmade"}]
-    assert run.data.tags["dmm.row.handmade"] == "DMM"
-
-
-def test_the_view_is_one_whose_charts_were_seen_to_draw(uri):
-    """A view of this form was looked at in MLflow 3.17. With a param that is text, a chart vanished."""
-    recorder = Recorder(uri)
-    recorder.view_link(handmade.TABLE)
-    view = json.loads(
-        MlflowClient(uri).get_experiment(recorder.experiment).tags["mlflow.sharedViewState.table-handmade"]
-    )
-    assert view["hideEmptyCharts"] is False and view["useGroupedValuesInCharts"] is True
-    (section,) = view["compareRunSections"]
-    assert {"uuid", "name", "display", "isReordered", "columns", "cardHeight", "deleted", "isGenerated"} == set(section)
-    assert [chart["type"] for chart in view["compareRunCharts"]] == ["PARALLEL", "BAR", "SCATTER", "LINE"]
-    assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {section["uuid"]}
-    assert view["compareRunCharts"][0]["selectedParams"] == ["context_length", "embed_dim"]
 
 
 def test_a_server_that_is_not_there_is_said_within_seconds():

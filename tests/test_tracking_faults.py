@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 from helpers import handmade_results as handmade
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from dmm.base.paths import home
+from dmm.cli import app
+from dmm.config import Table
 from dmm.results.episodes import stored_episodes
 from dmm.results.score import summarise
+from dmm.sweeps.progress import SweepProgress
 from dmm.sweeps.sync import sync
 from dmm.tracking import database
 from dmm.tracking.database import open_database, sqlite_uri, tables_of
@@ -24,18 +28,10 @@ ROWS = {result.id: label for result, label in zip(RESULTS, ["DT", "DMM"] * 2, st
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
-    """A new database."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    database.make(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def filled(template, tmp_path_factory) -> Path:
+def filled(empty_store, tmp_path_factory) -> Path:
     """A DMM_HOME with the four results, in the default store and as files."""
     folder = tmp_path_factory.mktemp("filled")
-    shutil.copy(template, folder)
+    shutil.copy(empty_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DMM_HOME", str(folder))
         recorder = Recorder()
@@ -96,8 +92,8 @@ def test_the_way_out_of_a_damaged_database_works(store, harm):
 
 
 @pytest.mark.parametrize("content", [b"", None], ids=["empty", "without tables"])
-def test_an_empty_file_becomes_a_database(content, template, monkeypatch):
-    monkeypatch.setattr(database, "make", lambda path: shutil.copy(template, path))
+def test_an_empty_file_becomes_a_database(content, empty_store, monkeypatch):
+    monkeypatch.setattr(database, "make", lambda path: shutil.copy(empty_store, path))
     if content is None:
         edit(home() / "mlflow.db", "CREATE TABLE alembic_version (version_num VARCHAR(32))")
     else:
@@ -236,13 +232,29 @@ def test_an_experiment_in_the_trash_is_restored_as_the_error_says(store):
 # rows
 
 
-def test_a_trial_that_left_a_table_leaves_its_view(store):
+def report(table: Table) -> None:
+    """`dmm report` of a table. It finds the table by a file in this folder."""
+    Path("smaller.py").write_text(
+        "from dataclasses import replace\nfrom helpers.handmade_results import TABLE as WHOLE\n"
+        f"TABLE = replace(WHOLE, rows=WHOLE.rows[:{len(table.rows)}])\n"
+    )
+    assert CliRunner().invoke(app, ["report", "./smaller.py"]).exit_code == 0
+
+
+def start(table: Table) -> None:
+    """The start of a sweep."""
+    SweepProgress(table, table.trials(), Recorder(), print).start()
+
+
+@pytest.mark.parametrize("command", [sync, start, report])
+def test_a_trial_that_left_a_table_leaves_its_view(command, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     smaller = replace(handmade.TABLE, rows=handmade.TABLE.rows[:1])
     Recorder().keep_only(smaller.select(seeds=[0]))  # a part says nothing of the rest
     assert sum("dmm.row.handmade" in run.data.tags for run in active_runs()) == 4
-    assert sync(smaller) == 2
+    command(smaller)
     left = {run.data.tags["dmm.returns_id"] for run in active_runs() if "dmm.row.handmade" in run.data.tags}
-    assert left == {trial.returns_id for trial in smaller.trials()} and len(active_runs()) == 4
+    assert left == {trial.returns_id for trial in smaller.trials()}
     assert sync(handmade.TABLE) == 4  # the row is back
     assert sum("dmm.row.handmade" in run.data.tags for run in active_runs()) == 4
 
@@ -266,7 +278,7 @@ def test_a_copied_folder_writes_to_itself_and_a_moved_one_too(store, tmp_path, m
     report = tmp_path / "report"
     report.mkdir()
     (report / "table.md").write_text("a table")
-    Recorder(say=said.append).upload(report, handmade.TABLE)
+    Recorder(say=said.append).upload(report, handmade.TABLE, {})
     assert said == [f"{copy / 'mlflow.db'} was moved or copied: its artifacts were in {(old / 'mlartifacts').as_uri()} and "
                     f"are now in {(copy / 'mlartifacts').as_uri()}"]  # fmt: skip
     assert sorted(path.relative_to(old) for path in old.rglob("*")) == recorded
@@ -297,10 +309,10 @@ NAMES = ["what?", "100%41", "a#b", "with space", "o'neil", 'a "b"', "ann@lab:x",
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_of_any_name_holds_its_database(name, template, tmp_path, monkeypatch):
+def test_a_folder_of_any_name_holds_its_database(name, empty_store, tmp_path, monkeypatch):
     place = tmp_path / "homes" / name
     place.mkdir(parents=True)
-    shutil.copy(template, place / "mlflow.db")
+    shutil.copy(empty_store, place / "mlflow.db")
     monkeypatch.setenv("DMM_HOME", str(place))
     monkeypatch.chdir(place)
     recorder = Recorder()

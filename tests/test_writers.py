@@ -69,6 +69,8 @@ def test_eight_that_begin_at_once_lose_nothing(uri):
     assert sorted(int(run.data.params["seed"]) for run in runs) == list(range(WRITERS * TRIALS))
     for run in runs:
         assert run.info.status == "FINISHED" and run.data.metrics["score/best"] == pytest.approx(40)
+        assert run.info.end_time - run.info.start_time == 16_500  # milliseconds of training and rollouts
+        assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["dmm/hopper/medium-v0"]
         history = client.get_metric_history(run.info.run_id, "eval/score_x1")
         assert [(point.step, point.value) for point in history] == [
             (10, pytest.approx(10)),

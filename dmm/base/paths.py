@@ -4,7 +4,9 @@ import os
 import shutil
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from dmm.base.errors import explain
 
 STALE_SECONDS = 24 * 3600  # after this time no process uses a name of `aside` any more
 ASIDE = ".*.aside"
+other_home: ContextVar[Path | None] = ContextVar("other_home", default=None)
 
 
 def home() -> Path:
@@ -19,11 +22,21 @@ def home() -> Path:
 
     It may not exist yet. Raises ValueError if it is no folder or under a file.
     """
-    folder = expand(os.environ.get("DMM_HOME", ".dmm"))
+    folder = other_home.get() or expand(os.environ.get("DMM_HOME", ".dmm"))
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir():
         raise ValueError(f"DMM_HOME is {folder}, and {nearest} is a file; DMM_HOME names a folder")
     return folder
+
+
+@contextmanager
+def home_at(folder: Path) -> Iterator[None]:
+    """Within the block, `home` is this folder. So the results of another DMM_HOME can be read."""
+    before = other_home.set(folder)
+    try:
+        yield
+    finally:
+        other_home.reset(before)
 
 
 def expand(path: str | Path) -> Path:

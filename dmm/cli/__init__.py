@@ -5,6 +5,7 @@ models.py      dmm check, new
 trials.py      dmm run, evaluate
 sweeps.py      dmm sweep, status, sync, submit
 report.py      dmm report
+compare.py     dmm compare
 export.py      dmm export
 data.py        dmm data
 machine.py     dmm bench, doctor
@@ -23,7 +24,7 @@ from typing import Annotated
 import typer
 
 from dmm.base.errors import MENDABLE, explain
-from dmm.cli import catalogue, data, export, machine, mistakes, models, report, sweeps, trials
+from dmm.cli import catalogue, compare, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
     cls=mistakes.Group,
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (catalogue, models, trials, sweeps, report, export, machine):  # the order of `dmm --help`
+for group in (catalogue, models, trials, sweeps, report, compare, export, machine):  # the order of `dmm --help`
     app.add_typer(group.app)
 app.add_typer(data.app, name="data", cls=mistakes.Group)
 

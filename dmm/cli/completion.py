@@ -1,4 +1,5 @@
-"""What the shell completes: tables, their rows, columns, budgets and sources, and architectures, datasets and profiles.
+"""What the shell completes: tables, their rows, columns, budgets, sources and readings, places of results, and architectures,
+datasets and profiles.
 
 Each function returns all words that begin like the given one. A table that cannot be read gives none.
 """
@@ -7,6 +8,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -56,6 +58,42 @@ def profiles() -> list[str]:
     from dmm.sweeps.profile import profiles
 
     return list(profiles())
+
+
+def places() -> list[str]:
+    """The folders of kept reports in ./reports, and DMM_HOME."""
+    from dmm.base.paths import home
+    from dmm.results.kept import RUNS
+
+    kept = [str(path.parent) for path in sorted(Path("reports").glob(f"*/{RUNS}"))]
+    return quoted([*kept, str(home())] if home().is_dir() else kept)
+
+
+def tables_and_places() -> list[str]:
+    """What `dmm compare` compares."""
+    return [*tables(), *places()]
+
+
+def format_list(incomplete: str) -> list[str]:
+    """Formats of a report, separated by commas."""
+    from dmm.results.report import FORMATS
+
+    return listed(incomplete, list(FORMATS))
+
+
+def comparison_formats() -> list[str]:
+    """The formats of `dmm compare`."""
+    from dmm.results.compare import FORMATS
+
+    return list(FORMATS)
+
+
+def readings(ctx: typer.Context) -> list[str]:
+    """The readings of the table, or those of tables without their own."""
+    from dmm.config import BEST, LAST, PAPER_MAX
+
+    names = of_table(ctx, lambda table: (reading.name for reading in table.readings))
+    return quoted(names or [reading.name for reading in (LAST, BEST, PAPER_MAX)])
 
 
 def architectures() -> list[str]:

@@ -37,6 +37,16 @@ URI = Annotated[
         help="The MLflow tracking store. Without it, a file in DMM_HOME is used.",
     ),
 ]
+FROM = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="PLACE",
+        help="Read the results there: a tracking URI, a DMM_HOME, the folder of a kept report, or its runs.jsonl.gz. Without "
+        "it, MLflow at MLFLOW_TRACKING_URI or in DMM_HOME is read.",
+        autocompletion=completion.places,
+    ),
+]
 BUDGET = Annotated[
     str,
     typer.Option(
@@ -141,6 +151,13 @@ def command_line(context: typer.Context, command: str = "", *more: str) -> str:
     name = command or context.info_name or ""
     path = context.command_path.split()[:-1]
     return masked(shlex.join([*path, name, *given_words(context, name), *more]))
+
+
+def report_line(context: typer.Context) -> str:
+    """The `dmm report` of the table of this command, which reads the store that `--mlflow` names."""
+    given = given_words(context, context.info_name or "")
+    place = ["--from", context.params["mlflow"]] if "--mlflow" in given else []
+    return command_line(context, "report", *place)
 
 
 @contextmanager

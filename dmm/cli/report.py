@@ -1,11 +1,15 @@
 """`dmm report`: the files of a table."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, URI, choose_table, command_line
+from dmm.cli import completion
+from dmm.cli.options import BUDGET, COLUMNS, FROM, ROWS, SEEDS, SOURCE, TABLE, choose_table, command_line
+
+if TYPE_CHECKING:
+    from dmm.config import Table
 
 app = typer.Typer()
 
@@ -22,29 +26,92 @@ def report(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="The folder in which the table's own folder is made.")
     ] = Path("reports"),
-    mlflow: URI = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAMES",
+            help="Make these formats only: md, csv, tex, html, png, svg. Commas separate them.",
+            autocompletion=completion.format_list,
+        ),
+    ] = "",
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="LABEL", help="Compare each row with this one.", autocompletion=completion.rows),
+    ] = "",
+    place: FROM = "",
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Also write runs.jsonl.gz: the whole results, from which anyone can make the report again. Commit it with the "
+            "report.",
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing. Make the report again from its runs.jsonl.gz, and fail if table.md, table.csv, table.tex or "
+            "scores.csv differs.",
+        ),
+    ] = False,
 ) -> None:
-    """Makes the files of a table from its results in MLflow.
+    """Makes the files of a table from its results.
 
-    They are Markdown, CSV, cost, a figure and a manifest.
+    They are a page for a browser (report.html), Markdown, CSV, LaTeX, figures, costs and a manifest. For results in MLflow,
+    the page shows the episodes of those trials that also lie in DMM_HOME on this machine.
 
     Example: `dmm report quickstart`
     """
-    from dmm.results.report import write_report
-    from dmm.results.score import NoFinishedTrial
-    from dmm.tracking.mlflow_store import Recorder
-
     found = choose_table(table, budget, source, rows, columns, seeds)
-    recorder = Recorder(mlflow, must_write=False)
     folder = out / (f"{found.name}.part" if found.part else found.name)
-    try:
-        paths = write_report(found, recorder.summaries(found), folder, recorder.source(found))
-    except NoFinishedTrial as error:
+    if check and (place or keep or formats or baseline):
         raise ValueError(
-            f"{error}; `{command_line(context, 'sweep')}` runs what is missing, and records what another table has run"
+            "--check takes the kept report in --out as it is: without --from, --keep, --format and --baseline"
+        )
+    if check:
+        return check_kept(found, folder)
+
+    from dmm.results.kept import NotKept, keep_runs
+    from dmm.results.report import FORMATS, write_report
+    from dmm.results.score import NoFinishedTrial
+    from dmm.results.sources import episodes_at_hand, is_uri, whole_results
+    from dmm.tracking.places import open_results, store_report
+
+    chosen = [name.strip() for name in formats.split(",")] if formats else FORMATS
+    results = open_results(place)
+    summaries = results.summaries(found)
+    try:
+        episodes = episodes_at_hand(results, found, summaries) if "html" in chosen else None
+        paths = write_report(found, summaries, folder, results.source(found), chosen, baseline, episodes)
+    except NoFinishedTrial as error:
+        store = ("--mlflow", place) if is_uri(place) else ()
+        raise ValueError(
+            f"{error}; `{command_line(context, 'sweep', *store)}` runs what is missing, and records what another table has run"
         ) from None
-    if not found.part and not recorder.unwritable:  # MLflow keeps the report of the whole table
-        recorder.upload(folder, found)
-    print((folder / "table.md").read_text())
+    unkept = ""
+    if keep:
+        try:
+            paths.append(keep_runs(found, whole_results(results, found), summaries, folder))
+        except NotKept as error:
+            unkept = f"runs.jsonl.gz is not written: {error}"
+    if "md" in chosen:
+        print((folder / "table.md").read_text())
     print("\n".join(str(path) for path in paths))
-    print(f"not stored in MLflow: {recorder.unwritable}" if recorder.unwritable else recorder.view_link(found))
+    print(store_report(results, found, folder, summaries))
+    if unkept:
+        print(unkept)
+        raise typer.Exit(1)
+
+
+def check_kept(table: "Table", folder: Path) -> None:
+    """Prints whether a kept report can be made again from its results. The exit code is 1 if it differs."""
+    from dmm.results.kept import RUNS
+    from dmm.results.rebuilding import check_report
+
+    names, difference = check_report(table, folder)
+    if difference:
+        print("\n".join(difference))
+        raise typer.Exit(1)
+    print(f"{folder}: {', '.join(names)} are those of {RUNS}")

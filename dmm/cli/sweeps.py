@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dmm.cli import completion
 from dmm.cli.options import (
     BUDGET,
     COLUMNS,
@@ -18,6 +19,7 @@ from dmm.cli.options import (
     choose_table,
     command_line,
     given_words,
+    report_line,
     stoppable,
 )
 
@@ -35,6 +37,16 @@ def sweep(
     columns: COLUMNS = None,
     seeds: SEEDS = "",
     retrain: RETRAIN = False,
+    take_from: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="PLACE",
+            help="Take finished trials over first, from a kept report, its runs.jsonl.gz, or another DMM_HOME. They are not "
+            "run again. Their weights do not come along.",
+            autocompletion=completion.places,
+        ),
+    ] = "",
     mlflow: URI = None,
 ) -> None:
     """Runs the trials of a table with Ray Tune.
@@ -54,6 +66,7 @@ def sweep(
             mlflow,
             say=lambda line: print(line, flush=True),
             retrain=retrain,
+            take_from=take_from,
             on_start=stop.let_end,
         )
     print(f"{counts.done} of {counts.total} trials done, {counts.failed} failed, {counts.left} left")
@@ -66,7 +79,7 @@ def sweep(
         print(f"the same command runs failed trials again: {command_line(context)}")
     if counts.failed or counts.unsent:
         raise typer.Exit(1)
-    print(f"now: {command_line(context, 'report')}")
+    print(f"now: {report_line(context)}")
 
 
 @app.command()
@@ -115,7 +128,7 @@ def sync(
 
     sent = sync(choose_table(table, budget, source, rows, columns, seeds), mlflow)
     print(f"{sent} results are in MLflow")
-    print(f"now: {command_line(context, 'report' if sent else 'sweep')}")
+    print(f"now: {report_line(context) if sent else command_line(context, 'sweep')}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Returns asked for and returns got: how far a row misses what it was asked for, inside the range of its data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -43,16 +44,24 @@ def data_range(cell: Cell) -> tuple[float, float, bool] | None:
 
 def target_returns(cell: Cell) -> list[TargetReturn]:
     """What was asked for and got at each target, in the evaluation's order. Empty without a finished trial."""
-    found = data_range(cell)
-    if found is None:
-        return []
-    low, high, _ = found
-    asked = cell.finished[0].asked
-    got = mean_intervals([[summary.curve[target][-1].mean_return for summary in cell.finished] for target in asked])
-    return [
-        TargetReturn(target, wanted, interval, low <= wanted <= high)
-        for (target, wanted), interval in zip(asked.items(), got, strict=True)
+    return all_target_returns([cell])[0]
+
+
+def all_target_returns(cells: Sequence[Cell]) -> list[list[TargetReturn]]:
+    """`target_returns` of each cell, which is faster for many."""
+    asked = [cell.finished[0].asked if cell.finished else {} for cell in cells]
+    groups = [
+        [summary.curve[target][-1].mean_return for summary in cell.finished]
+        for cell, targets in zip(cells, asked, strict=True)
+        for target in targets
     ]
+    intervals, found = iter(mean_intervals(groups)), []
+    for cell, targets in zip(cells, asked, strict=True):
+        low, high, _ = data_range(cell) or (0.0, 0.0, False)
+        found.append(
+            [TargetReturn(name, wanted, next(intervals), low <= wanted <= high) for name, wanted in targets.items()]
+        )
+    return found
 
 
 def mean_miss(cell: Cell) -> Miss | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import stdev
 
 from dmm.config import LAST, Reading
-from dmm.results.score import Cell, trial_score
+from dmm.results.score import Cell
 from dmm.results.statistics import Interval, mean_intervals, no_interval
 
 
@@ -68,15 +68,6 @@ def cell_intervals(cells: Sequence[Cell], reading: Reading) -> list[Interval]:
     return mean_intervals([score.values for score in scores])
 
 
-def seed_scores(cell: Cell, reading: Reading) -> dict[int, float]:
-    """The score of each finished trial by its seed. Raises ValueError like `cell_interval`."""
-    return {
-        trial.seed: trial_score(summary, reading, cell.column.task)
-        for trial, summary in zip(cell.trials, cell.summaries, strict=True)
-        if summary and summary.status == "finished"
-    }
-
-
 def paired_difference(scores: Mapping[int, float], others: Mapping[int, float]) -> Difference:
     """The mean of score minus other over the common seeds, with the interval of `mean_interval`.
 
@@ -116,9 +107,7 @@ def differences(pairs: Sequence[tuple[Cell, Cell]], reading: Reading, other_read
         return [
             Difference(no_interval(value, 0), math.nan, f"{maxima[0]!r} is a maximum over seeds") for value in values
         ]
-    return paired_differences(
-        [(seed_scores(cell, reading), seed_scores(other, other_reading)) for cell, other in pairs]
-    )
+    return paired_differences([(cell.seed_scores(reading), other.seed_scores(other_reading)) for cell, other in pairs])
 
 
 def compare_with(cells: Sequence[Cell], base: Cell, reading: Reading) -> dict[str, Difference]:

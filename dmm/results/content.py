@@ -9,6 +9,7 @@ from dmm.base.errors import unknown_name
 from dmm.catalogue import ParameterCount
 from dmm.config import Column, Reading, Row, Table
 from dmm.results.aggregates import RowAggregates, aggregate_rows
+from dmm.results.asked import TargetReturn, all_target_returns
 from dmm.results.comparison import (
     ColumnComparison,
     Difference,
@@ -109,6 +110,10 @@ class ReportContent:
         return self._keep(
             ("aggregates", reading.name), lambda: aggregate_rows(self.table, self.cells, reading, self.baseline)
         )
+
+    def asked(self, cell: Cell) -> list[TargetReturn]:
+        """What a cell was asked for and got at each target."""
+        return self._keep(("asked",), lambda: by_cell(self.cells, all_target_returns(self.cells)))[id(cell)]
 
     def published(self, cell: Cell, reading: Reading) -> Published | None:
         """The paper's number for a cell, beside ours under a reading. None if the paper has none."""

@@ -1,10 +1,11 @@
 """The episodes behind a table. Summaries have means only, so these are read only where they are asked for.
 
-They lie in DMM_HOME, in each trial's file of evaluations, and in MLflow, in the artifact episodes.json of each finished run
-(`Recorder.episodes`). Both give a mapping from second id to evaluations.
+They lie in DMM_HOME, in each trial's file of evaluations, in MLflow, in the artifact episodes.json of each finished run, and in
+the runs.jsonl.gz of kept reports. The method `episodes` of all `Results` gives a mapping from second id to evaluations.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from statistics import fmean
 
 import numpy as np
@@ -25,6 +26,21 @@ def stored_episodes(trials: Iterable[Trial]) -> dict[str, list[EvaluationResult]
     """
     found = {trial.returns_id: load_returns(trial) for trial in trials}
     return {id_: returns.evaluations for id_, returns in found.items() if returns}
+
+
+def episodes_here(summaries: Mapping[str, TrialSummary], trials: Iterable[Trial]) -> dict[str, list[EvaluationResult]]:
+    """The evaluations of finished trials that lie in this machine's DMM_HOME, by second id. Nothing is downloaded.
+
+    A trial is left out if its file is absent or damaged, or has other episodes than those of its summary.
+    """
+    found = {}
+    for trial in trials:
+        summary = summaries.get(trial.returns_id)
+        with suppress(ValueError):
+            if summary and summary.status == "finished" and (stored := load_returns(trial)):
+                check_episodes(summary, stored.evaluations)
+                found[summary.id] = stored.evaluations
+    return found
 
 
 def check_episodes(summary: TrialSummary, evaluations: Iterable[EvaluationResult]) -> None:

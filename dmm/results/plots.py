@@ -1,98 +1,81 @@
-"""The figures of a report."""
+"""The figures of a report by name, as PNG and SVG. Equal results give equal bytes. Matplotlib is loaded when one is drawn."""
 
 import io
-import math
-from statistics import fmean
+import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float
-
-from dmm.config import Reading
 from dmm.results.content import ReportContent
-from dmm.results.score import Cell, reading_targets
+from dmm.results.episodes import Episodes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DPI = 200  # of PNG
 
-def learning_curves(cells: list[Cell], reading: Reading) -> "Figure":
-    """curves: score over updates, one panel a column, one line a row. Lines are means over seeds.
 
-    A band is one standard deviation wide on each side. A panel of many lines has no bands, because they would overlap.
+def draw(content: ReportContent, episodes: Episodes | None = None) -> dict[str, "Figure"]:
+    """The figures of a report by name. One that would show nothing is left out.
+
+    `episodes` are those of the table's trials by second id. With them, the online budget has the bandit's curve.
+    Raises ValueError if the episodes are not those of the results.
     """
-    import matplotlib
-    from cycler import cycler
-    from matplotlib.figure import Figure
+    from dmm.results.figures.asked import asked
+    from dmm.results.figures.budget import budget
+    from dmm.results.figures.curves import curves
+    from dmm.results.figures.efficiency import efficiency
+    from dmm.results.figures.grid import grid
+    from dmm.results.figures.scores import scores
+    from dmm.results.figures.style import style
 
-    columns = list({cell.column.label: cell.column for cell in cells}.values())
-    across = min(len(columns), 3)
-    down = math.ceil(len(columns) / across)
-    lines = len({cell.row.label for cell in cells})
-    crowded = lines > 8  # then the legend is beside the panel
-    height = max(3.8, 0.21 * lines + 1) if crowded else 3.8
-    figure = Figure(figsize=((7.5 if crowded else 5.5) * across, height * down), dpi=120, layout="constrained")
-    styles = cycler(linestyle=["-", "--", ":"]) * cycler(color=matplotlib.color_sequences["tab10"])
-    for panel, column in zip(figure.subplots(down, across, squeeze=False).flat, columns):
-        shown = [cell for cell in cells if cell.column is column and cell.finished]
-        panel.set_prop_cycle(styles)
-        for cell in shown:
-            updates, scores = learning_curve(cell, reading)
-            average = scores.mean(axis=0)
-            (line,) = panel.plot(
-                updates, average, marker="o", markersize=3, label=figure_text(f"{cell.row.label} ({len(scores)})")
-            )
-            if len(scores) > 1 and not crowded:
-                spread = scores.std(axis=0, ddof=1)
-                panel.fill_between(updates, average - spread, average + spread, color=line.get_color(), alpha=0.2, lw=0)
-        panel.set(title=figure_text(column.label), xlabel="updates", ylabel="normalised score")
-        panel.grid(alpha=0.3)
-        if shown:
-            beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if crowded else {}
-            panel.legend(title="mean of seeds (n)", fontsize="small", **beside)
-    for panel in figure.axes[len(columns) :]:
-        panel.remove()
-    return figure
-
-
-def draw(content: ReportContent) -> dict[str, "Figure"]:
-    """The figures of a report by name."""
-    return {"curves": learning_curves(content.cells, content.headline)}
+    with style():
+        found = {
+            "scores": scores(content),
+            "curves": curves(content),
+            "grid": grid(content),
+            "budget": budget(content, episodes),
+            "asked": asked(content),
+            "efficiency": efficiency(content),
+        }
+    return {name: figure for name, figure in found.items() if figure}
 
 
 def png(figure: "Figure") -> bytes:
-    """A figure as PNG."""
-    return saved(figure, "png")
+    """A figure as PNG, on white."""
+    return saved(figure, "png", dpi=DPI, facecolor="white")
 
 
 def svg(figure: "Figure") -> bytes:
-    """A figure as SVG. The same figure gives the same bytes."""
-    return saved(figure, "svg", metadata={"Date": None})
+    """A figure as SVG without a background. It stands in a page, too: text and axes have the colour of the page's text."""
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    text = saved(figure, "svg", metadata=nothing).decode()
+    return re.sub(r"<[^>]+>(\s+(?=<))?", tidy, text[text.index("<svg") :]).encode()
+
+
+def tidy(tag: re.Match) -> str:
+    """A tag of SVG, smaller, with INK as the page's colour, and without a group's id, which another figure has, too."""
+    from dmm.results.figures.style import INK
+
+    text = tag[0].rstrip().replace(INK, "currentColor")
+    text = re.sub(r'(?<=^<g) id="[^"]*"| transform="rotate\(-0 [^"]*"', "", text)
+    text = re.sub(r"[ML][^A-Za-z]+(L[^A-Za-z]+)+", polyline, text)
+    return re.sub(r"\s+", " ", rounded(text, 2))
+
+
+def polyline(path: re.Match) -> str:
+    """A line of a path, to a tenth of a point. SVG needs the letter L once."""
+    return path[0][0] + rounded(path[0][1:].replace("L", ""), 1)
+
+
+def rounded(text: str, digits: int) -> str:
+    """A text of SVG whose numbers have at most so many decimals."""
+    return re.sub(rf"\d+\.\d{{{digits + 1},}}", lambda number: f"{float(number[0]):.{digits}f}", text)
 
 
 def saved(figure: "Figure", format: str, **settings: Any) -> bytes:
     """The bytes of a figure's file."""
-    import matplotlib
+    from dmm.results.figures.style import style
 
     file = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "dmm", "svg.fonttype": "none"}):
+    with style():
         figure.savefig(file, format=format, **settings)
     return file.getvalue()
-
-
-def figure_text(text: str) -> str:
-    """A text as Matplotlib shows it unchanged. It would read formulas between $ signs, and hide a label that begins with _."""
-    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
-
-
-def learning_curve(cell: Cell, reading: Reading) -> tuple[list[int], Float[np.ndarray, "seeds evaluations"]]:
-    """The updates of a cell's evaluations and the scores at them: over the reading's targets."""
-    over_targets = fmean if reading.target == "mean" else max
-    updates, scores = [], []
-    for summary in cell.finished:
-        curve = summary.curve
-        labels = reading_targets(summary, reading)
-        updates = [point.update for point in next(iter(curve.values()))]
-        returns = [[point.mean_return for point in curve[label]] for label in labels]
-        scores.append([cell.column.task.normalised_score(over_targets(at)) for at in zip(*returns)])
-    return updates, np.array(scores)

@@ -1,7 +1,7 @@
 """A report: the files of a table, from the summaries of its trials.
 
 table.md, table.csv, table.tex and scores.csv contain no time, date, run id or URI. The same trials give the same bytes, from
-any store. cost.csv has the timings, manifest.json the provenance.
+any store. cost.csv has the timings, manifest.json the provenance. report.html has both, at its end.
 """
 
 import json
@@ -15,15 +15,18 @@ from dmm.base.paths import check_writable, write_atomic
 from dmm.base.text_tables import csv_text
 from dmm.config import Table
 from dmm.results.content import ReportContent
+from dmm.results.cost import cost_rows
+from dmm.results.episodes import Episodes
 from dmm.results.evaluations import scores_csv
+from dmm.results.html import html
 from dmm.results.latex import latex
 from dmm.results.markdown import markdown
 from dmm.results.plots import draw, png, svg
-from dmm.results.score import Cell, parameters_per_score, status_of
+from dmm.results.score import parameters_per_score, status_of
 from dmm.results.sections import sections
 from dmm.schema import ReportSource, TrialSummary, to_json
 
-FORMATS = ("md", "csv", "tex", "png", "svg")
+FORMATS = ("md", "csv", "tex", "html", "png", "svg")
 
 
 def write_report(
@@ -33,25 +36,33 @@ def write_report(
     source: ReportSource,
     formats: Collection[str] = FORMATS,
     baseline: str = "",
+    episodes: Episodes | None = None,
 ) -> list[Path]:
     """Writes the files of a table from the summaries of its trials by second id. Returns their paths.
 
+    `episodes` has the evaluations of trials by second id, which report.html shows as far as they are at hand.
     Raises ValueError if the folder is not writable, if there is no finished trial, or for an unknown format or baseline.
     """
     check_writable(folder, "a report")
-    files = report_files(ReportContent(table, summaries, baseline), source, formats)
+    files = report_files(ReportContent(table, summaries, baseline), source, formats, episodes)
     for name, data in files.items():
         write_atomic(folder / name, data)
     return [folder / name for name in files]
 
 
-def report_files(content: ReportContent, source: ReportSource, formats: Collection[str] = FORMATS) -> dict[str, bytes]:
+def report_files(
+    content: ReportContent,
+    source: ReportSource,
+    formats: Collection[str] = FORMATS,
+    episodes: Episodes | None = None,
+) -> dict[str, bytes]:
     """The files of a report by name. Raises ValueError for an unknown format."""
     for name in formats:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)
-    pictures = {"png", "svg"} & set(formats)
-    found, figures, files = sections(content), draw(content) if pictures else {}, {}
+    pictures = {"html", "png", "svg"} & set(formats)
+    found, figures, files = sections(content), draw(content, episodes) if pictures else {}, {}
+    drawn = {name: svg(figure) for name, figure in figures.items()} if {"html", "svg"} & set(formats) else {}
     if "md" in formats:
         files["table.md"] = markdown(content, found, figures if "png" in formats else ())
     if "csv" in formats:
@@ -60,11 +71,13 @@ def report_files(content: ReportContent, source: ReportSource, formats: Collecti
         files["cost.csv"] = csv_text(cost_rows(content.cells))
     if "tex" in formats:
         files["table.tex"] = latex(content, found)
+    if "html" in formats:
+        texts = {name: text.decode() for name, text in drawn.items()}
+        files["report.html"] = html(content, found, texts, source, episodes)
     data = {name: text.encode() for name, text in files.items()}
-    for name, figure in figures.items():
-        data |= {f"{name}.png": png(figure)} if "png" in formats else {}
-        data |= {f"{name}.svg": svg(figure)} if "svg" in formats else {}
-    return data | {"manifest.json": manifest(content, source).encode()}
+    data |= {f"{name}.png": png(figure) for name, figure in figures.items() if "png" in formats}
+    data |= {f"{name}.svg": text for name, text in drawn.items() if "svg" in formats}
+    return data | {"manifest.json": manifest(content, source, formats).encode()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,57 +165,8 @@ def score_rows(content: ReportContent) -> list[ScoreRow]:
     return rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class CostRow:
-    """A line of cost.csv: a trial. Times are wall seconds. Trials with the same weights share their training time."""
-
-    id: str  # the second id
-    weights_id: str
-    row: str
-    column: str
-    seed: int
-    status: str
-    updates: int
-    train_s: str
-    rollout_s: str
-    updates_per_s: str
-    ms_per_action: str  # rollouts, environment included
-    peak_memory: str  # MiB, in training
-    parameters: int | None
-    machine: str | None
-
-
-def cost_rows(cells: list[Cell]) -> list[CostRow]:
-    """The lines of cost.csv."""
-    rows = []
-    for cell in cells:
-        for trial, summary in zip(cell.trials, cell.summaries):
-            train = summary.seconds.train if summary else 0.0
-            rows.append(
-                CostRow(
-                    id=trial.returns_id,
-                    weights_id=trial.weights_id,
-                    row=cell.row.label,
-                    column=cell.column.label,
-                    seed=trial.seed,
-                    status=status_of(summary),
-                    updates=summary.update if summary else 0,
-                    train_s=f"{train:.2f}",
-                    rollout_s=f"{summary.seconds.rollout if summary else 0:.2f}",
-                    updates_per_s=f"{summary.update / train:.1f}" if summary and train else "",
-                    ms_per_action=f"{1000 * summary.seconds.rollout / summary.steps:.3f}"
-                    if summary and summary.steps
-                    else "",
-                    peak_memory=f"{summary.peak_memory:.0f}" if summary and summary.peak_memory else "",
-                    parameters=summary.parameters if summary else None,
-                    machine=summary.provenance.machine if summary else None,
-                )
-            )
-    return rows
-
-
-def manifest(content: ReportContent, source: ReportSource) -> str:
-    """manifest.json: the trials behind a table, and how its numbers are read."""
+def manifest(content: ReportContent, source: ReportSource, formats: Collection[str]) -> str:
+    """manifest.json: the trials behind a table, how its numbers are read, and which files were made."""
     table, trials = content.table, []
     for cell in content.cells:
         for trial, summary in zip(cell.trials, cell.summaries):
@@ -228,6 +192,7 @@ def manifest(content: ReportContent, source: ReportSource) -> str:
         "protocol": to_json(table.at_budget(table.protocol)),
         "readings": to_json(table.readings),
         "baseline": content.baseline,
+        "formats": list(formats),
         "source": to_json(source),
         "trials": trials,
     }

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 
 from dmm.base.text_tables import one_line
@@ -105,13 +106,19 @@ def trial_score(summary: TrialSummary, reading: Reading, task: Task) -> float:
 
 def cell_score(summaries: Sequence[TrialSummary | None], reading: Reading, task: Task) -> Score:
     """A cell's number from its trials, one for each seed. None is a trial that has not begun."""
-    values = tuple(trial_score(summary, reading, task) for summary in finished(summaries))
+    return over_seeds(
+        tuple(trial_score(found, reading, task) for found in finished(summaries)), reading, len(summaries)
+    )
+
+
+def over_seeds(values: tuple[float, ...], reading: Reading, of: int) -> Score:
+    """The number of the scores of finished trials, of so many trials in all."""
     value = std = math.nan
     if values and reading.seeds == "max":
         value = max(values)
     elif values:
         value, std = fmean(values), stdev(values) if len(values) > 1 else math.nan
-    return Score(value, std, values, len(summaries))
+    return Score(value, std, values, of)
 
 
 def finished(summaries: Sequence[TrialSummary | None]) -> list[TrialSummary]:
@@ -153,9 +160,23 @@ class Cell:
         """The cell's name in notes."""
         return cell_name(self.row, self.column)
 
+    def seed_scores(self, reading: Reading) -> Mapping[int, float]:
+        """The score of each finished trial by its seed. Raises ValueError like `trial_score`."""
+        if reading not in self._scores:  # a report asks many times
+            self._scores[reading] = {
+                trial.seed: trial_score(summary, reading, self.column.task)
+                for trial, summary in zip(self.trials, self.summaries, strict=True)
+                if summary and summary.status == "finished"
+            }
+        return self._scores[reading]
+
+    @cached_property
+    def _scores(self) -> dict[Reading, dict[int, float]]:
+        return {}
+
     def score(self, reading: Reading) -> Score:
         """The cell's number under a reading."""
-        return cell_score(self.summaries, reading, self.column.task)
+        return over_seeds(tuple(self.seed_scores(reading).values()), reading, len(self.trials))
 
 
 def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Cell]:

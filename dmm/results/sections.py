@@ -5,7 +5,7 @@ from string import ascii_lowercase
 
 from dmm.config import Column, Reading
 from dmm.results import notes
-from dmm.results.asked import mean_miss, target_returns
+from dmm.results.asked import mean_miss
 from dmm.results.comparison import Difference
 from dmm.results.content import ReportContent
 from dmm.results.document import Bullets, Entry, Part, Picture, Section, Switch, TextTable
@@ -221,7 +221,7 @@ def budget(content: ReportContent) -> list[Section]:
 def asked(content: ReportContent) -> list[Section]:
     """The returns that were asked for and got, where rows were asked for several."""
     lines, misses = [], []
-    found = {cell.name: (cell, target_returns(cell)) for cell in content.cells}
+    found = {cell.name: (cell, content.asked(cell)) for cell in content.cells}
     if len({entry.target for _, entries in found.values() for entry in entries}) < 2:
         return []
     for cell, entries in found.values():

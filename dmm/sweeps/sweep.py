@@ -15,6 +15,7 @@ from dmm.base.paths import check_writable, home
 from dmm.base.text_tables import counted
 from dmm.config import Table, Trial, edited_code
 from dmm.contract import require
+from dmm.results.sources import find_results
 from dmm.sweeps.cluster import check_ray, ray_running
 from dmm.sweeps.place import Place
 from dmm.sweeps.profile import Profile, check_batches, trials_at_once
@@ -23,6 +24,7 @@ from dmm.sweeps.workers import ENVIRONMENT, train_trial
 from dmm.tracking.mlflow_store import Recorder
 from dmm.trials.run import check, repair
 from dmm.trials.storage import hold_table, load_training
+from dmm.trials.taking_over import take_over_all
 from dmm.trials.weights import must_train, note
 
 MAX_RETRIES = 2  # of a trial after its process died. It continues from its checkpoint
@@ -53,23 +55,29 @@ def sweep(
     uri: str | None = None,
     say: Callable[[str], None] = print,
     retrain: bool = False,
+    take_from: str = "",
     on_start: Callable[[], None] = lambda: None,
 ) -> SweepCounts:
     """Runs the unfinished trials of a table. Finished trials are not run again, and kept weights are not trained again.
 
-    With `retrain` a trial is trained again if its weights are missing and its training is beyond them. `on_start` is called
-    when Ray runs and the first trial begins. From then on Ctrl-C and SIGTERM end the sweep in order.
+    With `retrain` a trial is trained again if its weights are missing and its training is beyond them. `take_from` is a place
+    from which finished trials are taken over first. `on_start` is called when Ray runs and the first trial begins. From then on
+    Ctrl-C and SIGTERM end the sweep in order.
 
-    Raises ValueError before any work for wrong data, a model that breaks the contract, a profile that does not fit the
-    cluster, a cluster that does not answer, or an unusable MLflow, and Held if another process sweeps the table.
+    Raises ValueError before any work for wrong data, a place without results, a model that breaks the contract, a profile that
+    does not fit the cluster, a cluster that does not answer, or an unusable MLflow. Raises Held if another process sweeps the
+    table.
     """
     trials = table.trials()
     check_batches(profile, trials)
+    elsewhere = find_results(take_from).results(table) if take_from else {}
     check_writable(home(), "results (DMM_HOME)")
     with hold_table(table):
         recorder = Recorder(uri)
         if edited := edited_code(trials):
             say(edited)
+        if take_from:
+            take_over_all(table, elsewhere, take_from, say)
         ready = list(filter(prepare, trials))  # all of them are noted before any is trained
         progress = SweepProgress(table, trials, recorder, say)
         if pending := progress.start():

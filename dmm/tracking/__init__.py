@@ -3,6 +3,8 @@
 mlflow_store.py  the tracking store: one run for each trial, written by the driver and read by reports
 database.py      the database behind it: how it is made, checked, and moved with its folder
 content.py       the params, metrics and tags of a run
+inputs.py        the inputs of a run: the data of a trial, the table of a report
+places.py        the place of results that a command is given
 view.py          the view of a table's runs on MLflow's page
 
 The settings below must be made before the first import of MLflow.

@@ -64,13 +64,19 @@ def curve(kind: str, target: str) -> str:
 
 
 def final_metrics(summary: TrialSummary) -> list[Point]:
-    """A finished trial's summary metrics."""
+    """A finished trial's summary metrics. What was not measured has none."""
     found = [
         Point("model/parameters", summary.parameters, 0),
         Point("model/live_parameters", summary.live_parameters, 0),
         Point("time/train_s", summary.seconds.train, 0),
         Point("time/rollout_s", summary.seconds.rollout, 0),
     ]
+    if summary.seconds.train:
+        found.append(Point("cost/updates_per_s", summary.update / summary.seconds.train, 0))
+    if summary.steps:
+        found.append(Point("cost/ms_per_action", summary.seconds.rollout * 1000 / summary.steps, 0))
+    if summary.peak_memory:
+        found.append(Point("cost/peak_memory_mib", summary.peak_memory, 0))
     for reading in (LAST, BEST):
         found.append(Point(f"score/{reading.name}", trial_score(summary, reading, summary.task), 0))
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,12 +34,12 @@ from dmm.tracking.content import (
     final_metrics,
     pack,
     params,
-    row_labels,
     row_tag,
     run_name,
     unpack,
 )
 from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, read_database, sqlite_uri, way_out
+from dmm.tracking.inputs import data_input, inputs_of, names, report_inputs
 from dmm.tracking.view import table_view
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -61,7 +61,9 @@ class StoredRun:
     run_id: str
     status: str  # of MLflow
     start: int  # milliseconds
+    end: int | None  # milliseconds. None until it first ended
     tags: dict[str, str]
+    has_data: bool  # whether its inputs name the data
     doubles: list[str] = field(default_factory=list)  # further runs of the same trial, which should not exist
 
 
@@ -76,6 +78,9 @@ class Recorder:
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
         self.uri, self._say = masked(uri), say
         self._runs: dict[str, StoredRun] | None = None
+        self._of_table: dict[str, dict[str, StoredRun]] = {}  # the runs that `summaries` found
+        self._table: Table | None = None  # whose ids are known
+        self._table_ids: list[str] = []
         self.unwritable = ""
         is_remote = uri.startswith(("http://", "https://", "databricks"))
         with self._errors(HINT):
@@ -135,23 +140,27 @@ class Recorder:
     def _push(self, result: TrialResult, rows: Mapping[str, str]) -> None:
         summary, status = summarise(result), STATUS[result.status]
         stored = self._intact(summary) or self._create(result)
+        # the work's time, however long ago the run was made. A run that goes on keeps its last end
+        end = stored.end if status == "RUNNING" else stored.start + round(summary.seconds.total * 1000)
         losses, *evaluated = map(int, stored.tags.get("dmm.sent", "0").split())
         tags = {row_tag(table): label for table, label in rows.items()} | pack(result, summary)
         tags = {key: value for key, value in tags.items() if stored.tags.get(key) != value}
-        if not tags and stored.status == status:
+        if not tags and (stored.status, stored.end) == (status, end):
             return
+        if not stored.has_data:
+            self._client.log_inputs(stored.run_id, [data_input(summary.data)])
+            stored.has_data = True
         points = curve_metrics(result, losses, evaluated)
-        if status == "FINISHED" and stored.status != status:
+        if status == "FINISHED" and "dmm.sha256" in tags:
             points += final_metrics(summary)
         self._log(stored, points, params(result.trial) if "dmm.sent" not in stored.tags else {}, tags)
-        if status != stored.status:
-            if status == "FINISHED":
-                self._client.log_dict(stored.run_id, to_json(result.evaluations), EPISODES)
-            if status == "RUNNING":
-                self._client.update_run(stored.run_id, status)
-            else:
-                self._client.set_terminated(stored.run_id, status)
-            stored.status = status
+        if status == "FINISHED" and stored.status != status:
+            self._client.log_dict(stored.run_id, to_json(result.evaluations), EPISODES)
+        if status == "RUNNING" and stored.status != status:
+            self._client.update_run(stored.run_id, status)
+        elif (stored.status, stored.end) != (status, end):
+            self._client.set_terminated(stored.run_id, status, end)
+        stored.status, stored.end = status, end
 
     def _intact(self, summary: TrialSummary) -> StoredRun | None:
         """The run of a trial. A run is deleted if it was edited or made with other data. A second run is deleted too."""
@@ -179,10 +188,10 @@ class Recorder:
 
     def keep_only(self, table: Table) -> None:
         """Takes the table's tag from the runs of trials that are not in the table any more."""
-        key, labels = row_tag(table.name), row_labels(table)
+        key, ids = row_tag(table.name), set(self._ids(table))
         with self._errors():
-            for id_, stored in self._stored().items():
-                if key in stored.tags and id_ not in labels and not table.part:
+            for id_, stored in (self._of_table.get(table.name) or self._stored()).items():
+                if key in stored.tags and id_ not in ids and not table.part:
                     self._client.delete_tag(stored.run_id, key)
                     del stored.tags[key]
 
@@ -192,8 +201,8 @@ class Recorder:
         `say` gets a line about a run in MLflow's trash. Raises TrackingError with the run if one is damaged.
         """
         with self._errors():
-            runs = self._search(self.query(table.name))
-            wanted = [trial.returns_id for trial in table.trials()]
+            runs = self._of_table[table.name] = self._search(self.query(table.name))
+            wanted = self._ids(table)
             trash = self._search(self.query(table.name), ViewType.DELETED_ONLY) if set(wanted) - set(runs) else {}
         for id_ in wanted:
             if id_ in trash and id_ not in runs:
@@ -250,23 +259,42 @@ class Recorder:
             versions=provenance.versions(),
         )
 
-    def upload(self, folder: Path, table: Table) -> None:
-        """Stores a report's files as artifacts. Each table has one run for them, with the tag dmm.report."""
+    def upload(self, folder: Path, table: Table, summaries: Mapping[str, TrialSummary]) -> None:
+        """Stores a report's files as artifacts of one run with the tag dmm.report. Its inputs are the table and the data.
+
+        The run of an earlier report is kept if it is of the same table and data, and if all its files are replaced.
+        Otherwise a new run takes its place, because MLflow cannot take an input or a file from a run.
+        """
+        inputs = report_inputs(table, self._ids(table), summaries.values())
+        files = {path.name for path in folder.iterdir()}
         with self._errors():
-            found = self._client.search_runs([self.experiment], f"tags.`dmm.report` = '{table.name}'", max_results=1)
-            run = found[0] if found else self._client.create_run(
-                self.experiment, run_name=f"report {table.name}", tags={"dmm.report": table.name}
-            )  # fmt: skip
-            self._client.log_artifacts(run.info.run_id, str(folder))
-            self._client.set_terminated(run.info.run_id)
+            found = self._client.search_runs([self.experiment], f"tags.`dmm.report` = '{table.name}'")
+            earlier = {run.info.run_id: run for run in found}
+            run_id = next((run_id for run_id, run in earlier.items() if self._is_same(run, inputs, files)), None)
+            if run_id:
+                self._client.log_artifacts(run_id, str(folder))
+            else:
+                run_id = self._client.create_run(
+                    self.experiment, run_name=f"report {table.name}", tags={"dmm.report": table.name}
+                ).info.run_id
+                self._client.log_inputs(run_id, inputs)
+                self._client.log_artifacts(run_id, str(folder))
+                self._client.set_terminated(run_id)
+            for other in earlier.keys() - {run_id}:
+                self._client.delete_run(other)
+
+    def _is_same(self, report: Run, inputs: list[DatasetInput], files: set[str]) -> bool:
+        """Whether the run of a report is complete, has these inputs, and has no other files than these."""
+        if report.info.status != "FINISHED" or names(inputs_of(report)) != names(inputs):
+            return False
+        return {entry.path for entry in self._client.list_artifacts(report.info.run_id)} <= files
 
     def view_link(self, table: Table) -> str:
         """Stores the view of a table's runs. Returns how to open it."""
         key = f"table-{table.name}"
         with self._errors():
-            self._client.set_experiment_tag(
-                self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(table_view(table, self.query(table.name)))
-            )
+            view = table_view(table, self.query(table.name), len(self._ids(table)))
+            self._client.set_experiment_tag(self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(view))
         page = f"/#/experiments/{self.experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
         page += "&workflowType=machine_learning"
         if self.uri.startswith("http"):
@@ -285,6 +313,12 @@ class Recorder:
             cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
             hint = way_out(self.uri, cause) or hint
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
+
+    def _ids(self, table: Table) -> list[str]:
+        """The second ids of a table's trials. A trial takes a millisecond, so those of the last table are kept."""
+        if self._table is not table:
+            self._table, self._table_ids = table, [trial.returns_id for trial in table.trials()]
+        return self._table_ids
 
     def _stored(self) -> dict[str, StoredRun]:
         """The runs of all trials. They are looked up once."""
@@ -343,4 +377,7 @@ class Recorder:
 
 def stored_run(run: Run) -> StoredRun:
     """The part of MLflow's run that is used here."""
-    return StoredRun(run.info.run_id, run.info.status, run.info.start_time, dict(run.data.tags))
+    info = run.info
+    return StoredRun(
+        info.run_id, info.status, info.start_time, info.end_time, dict(run.data.tags), has_data=bool(inputs_of(run))
+    )
