@@ -245,6 +245,9 @@ def test_two_processes_do_not_download_one_file(server, content):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match="another process downloads"):
             download(server)
+        http.part_of(place()).replace(place())  # the other one is done: its file is not written to
+        assert not http.locked(other, http.part_of(place()))
+    place().unlink()
     download(server)
 
 

@@ -86,25 +86,33 @@ def fetch(file: RemoteFile, advance: Advance = lambda size, whole: None) -> str:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(file.path)
     with open(part, "ab") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process downloads {file.path} now") from None
+        if not locked(opened, part):
+            raise ValueError(f"another process downloads {file.path} now")
         try:
             transfer(file, opened, advance)
         finally:
             if not os.fstat(opened.fileno()).st_size:
                 forget(part)
-    try:
-        file.check(part)
-    except ValueError as error:
+        fcntl.flock(opened, fcntl.LOCK_SH)  # HDF5 takes such a lock, too, when it reads
+        try:
+            file.check(part)
+        except ValueError as error:
+            forget(part)
+            raise ConnectionError(f"{file.address} gave a file that is not whole, so it was deleted: {error}") from None
+        digest = hold_to_record(part, file.path)
+        flush(part)
+        part.replace(file.path)
         forget(part)
-        raise ConnectionError(f"{file.address} gave a file that is not whole, so it was deleted: {error}") from None
-    digest = hold_to_record(part, file.path)
-    flush(part)
-    part.replace(file.path)
-    forget(part)
     return digest
+
+
+def locked(opened: BinaryIO, part: Path) -> bool:
+    """Locks an open part for this process. False if another one has it, or has just given it its final name."""
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(opened.fileno()), part.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def part_of(path: Path) -> Path:
