@@ -272,7 +272,7 @@ def test_an_end_without_pads_in_a_file_that_has_them_is_named(root):
         ("Breakout", "Its form is dqn/GAME-1pct-s123"),
         ("Breakout-1pct", "Its form is dqn/GAME-1pct-s123"),
         ("Breakout-0pct-s1", "more than 0 and at most 100"),
-        ("Pong-all", "unknown dataset 'dqn/Pong-all'; .* has dqn/Breakout-all.*gsutil.*DMM_DQN"),
+        ("Pong-all", "unknown dataset 'dqn/Pong-all'; .* has dqn/Breakout-all.*dmm data download dqn/Pong.*DMM_DQN"),
     ],
 )
 def test_a_wrong_name_says_what_exists(root, name, said):

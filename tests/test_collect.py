@@ -77,7 +77,8 @@ def test_without_a_policy_the_error_names_what_can_be_collected():
 def test_data_of_another_source_are_not_collected(policy):
     for steps in (None, 10):
         with pytest.raises(
-            ValueError, match="'minari/mujoco/x-v0' is not collected, because `minari download mujoco/x-v0` gets it"
+            ValueError,
+            match="'minari/mujoco/x-v0' is not collected, because `dmm data download minari/mujoco/x-v0` gets it",
         ):
             with_size("minari/mujoco/x-v0", steps, None)
         with pytest.raises(ValueError, match="'d4rl/hopper-medium-v2' is not collected"):

@@ -125,7 +125,13 @@ def test_show_says_budget_source_departures_and_how_to_get_missing_data(shown):
     d4rl = shown("dmm_v1_table7", "--seeds", "0")
     assert "d4rl/hopper-medium-v2, d4rl/walker2d-medium-v2, d4rl/halfcheetah-medium-v2: " in d4rl
     assert "gym_mujoco_v2/hopper_medium-v2.hdf5" in d4rl and "DMM_D4RL" in d4rl
-    assert "minari download mujoco/hopper/medium-v0" in shown("dmm_v1_table7", "--seeds", "0", "--source", "minari")
+    assert (
+        "All of them: dmm data download d4rl/hopper-medium-v2 d4rl/walker2d-medium-v2 d4rl/halfcheetah-medium-v2"
+        in d4rl
+    )
+    assert "dmm data download minari/mujoco/hopper/medium-v0" in shown(
+        "dmm_v1_table7", "--seeds", "0", "--source", "minari"
+    )
 
 
 def test_models_of_one_shape_are_timed_once(monkeypatch):

@@ -319,9 +319,10 @@ def test_a_profile_names_its_file_and_field(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "said"),
     [
-        ("minari/mujoco/hopper/x-v0", "`minari download mujoco/hopper/x-v0` gets it"),
-        ("minari/a b", "`minari download 'a b'` gets it"),
-        ("d4rl/hopper-medium-v2", "it is a file of yours"),
+        ("minari/mujoco/hopper/x-v0", "`dmm data download minari/mujoco/hopper/x-v0` gets it"),
+        ("minari/a b", "`dmm data download 'minari/a b'` gets it"),
+        ("d4rl/hopper-medium-v2", "`dmm data download d4rl/hopper-medium-v2` gets it"),
+        ("d4rl/hopper-medium", "it is a file of yours"),
         ("d4rl:/data/x.hdf5", "it is a file of yours"),
     ],
 )

@@ -1,5 +1,6 @@
 """`dmm list` and `dmm show`: names that commands take, and the trials of a table."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -144,8 +145,11 @@ def missing_data(table: "Table") -> list[str]:
         if not data.is_present(dataset_id):
             prefix = "" if dataset_id in collected else data.find_reader(dataset_id).PREFIXES[0]
             ways.setdefault(prefix, []).append(dataset_id)
-    return [
-        f"{', '.join(ids)}: "
-        + (str(data.find_reader(ids[0]).absent(ids[0])) if prefix else "collected at the first use")
-        for prefix, ids in ways.items()
-    ]
+    lines = []
+    for prefix, ids in ways.items():
+        how = str(data.find_reader(ids[0]).absent(ids[0])) if prefix else "collected at the first use"
+        known = [dataset_id for dataset_id in ids if prefix == "minari" or dataset_id in data.downloadable_ids()]
+        if len(known) > 1:
+            how += f" All of them: {shlex.join(['dmm', 'data', 'download', *known])}"
+        lines.append(f"{', '.join(ids)}: {how}")
+    return lines

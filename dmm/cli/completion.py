@@ -110,6 +110,13 @@ def collectable() -> list[str]:
     return fetchable_ids()
 
 
+def downloadable() -> list[str]:
+    """The ids of the datasets that are known to be on the web."""
+    from dmm.data import downloadable_ids
+
+    return downloadable_ids()
+
+
 def rows(ctx: typer.Context) -> list[str]:
     """The labels of the table's rows that have trials."""
     return quoted(of_table(ctx, lambda table: (row.label for row in table.rows if not row.cited)))

@@ -12,23 +12,61 @@ app = typer.Typer(help="Datasets, and the behaviour policies that collect them."
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="List what `dmm data download` gets. `minari list remote` lists Minari's."),
+    ] = False,
+) -> None:
     """Lists the datasets on this machine, and those that can be collected.
 
-    Example: `dmm data list`
+    Example: `dmm data list --remote`
     """
     from dataclasses import asdict
 
-    from dmm.data.inventory import inventory
+    from dmm.data.inventory import inventory, remote_datasets
 
+    if remote:
+        print(plain_table([asdict(row) for row in remote_datasets()]))
+        return
     print(plain_table([asdict(row) for row in inventory()]))
+    print(f"\n{len(remote_datasets())} datasets can be downloaded: `dmm data list --remote`")
+
+
+@app.command()
+def download(
+    context: typer.Context,
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...",
+            help="The ids of datasets: d4rl/NAME, minari/NAME, dqn/GAME, for example d4rl/hopper-medium-v2.",
+            autocompletion=completion.downloadable,
+        ),
+    ],
+    url_root: Annotated[
+        str, typer.Option(metavar="URL", help="A mirror in the place of the source's own address. Not for minari.")
+    ] = "",
+) -> None:
+    """Downloads datasets.
+
+    The same command continues after a stop, and checks what is here. A file's first sha256 is recorded beside it, and another
+    one is refused later. A medium-expert of the papers is two datasets, expert and medium.
+
+    Example: `dmm data download d4rl/hopper-medium-v2`
+    """
+    from dmm.data import download
+
+    with stoppable(context):
+        for line in download(datasets, url_root):
+            print(line, flush=True)
 
 
 @app.command()
 def verify() -> None:
-    """Reads all cached datasets and compares their checksums.
+    """Reads all cached datasets and all downloaded files, and compares their checksums.
 
-    It rebuilds what is damaged.
+    It rebuilds a damaged cache. A damaged download must be deleted and downloaded again.
 
     Example: `dmm data verify`
     """

@@ -4,6 +4,9 @@ trajectories.py  a dataset in memory, and checks of it
 frames.py        frames of a dataset, written to disk while a source is read
 windows.py       windows of K steps, for training and for rollouts, and how batches are sampled
 goals.py         goals of hierarchical models
+addresses.py     where datasets are on the web
+dqn_download.py  the download of DQN-replay's runs
+http.py          files over HTTP: resumed, whole, and of the recorded sha256
 hdf5.py          safe reading of HDF5 files from outside
 gzip_arrays.py   reading of large .npy.gz files as a stream
 cache.py         each dataset once, as memory-mapped files
@@ -20,14 +23,16 @@ import importlib
 import pkgutil
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from os.path import isdir, isfile
 from pathlib import Path
+from typing import Any, cast, runtime_checkable
 from typing import Protocol as Interface
-from typing import cast, runtime_checkable
 
 from dmm.base.errors import unknown_name
 from dmm.data import cache
 from dmm.data import readers as sources
+from dmm.data.addresses import parts
 from dmm.data.trajectories import Trajectories, join
 
 
@@ -38,6 +43,9 @@ class Reader(Interface):
     A source that can get an absent dataset has two more functions. `fetch(dataset_id)` downloads or makes the dataset,
     with a bar. `fetchable_ids()` lists datasets that `fetch` can get.
     A source whose datasets are folders of many files has IS_FOLDER = True.
+    A source on the web has two others, because nothing is downloaded until a user asks. `download(dataset_id, url_root)`
+    raises ValueError for an unknown id. It gives a function that downloads the dataset, with a bar, and says what is here then.
+    `downloadable_ids()` lists what is known to be on the web.
     """
 
     PREFIXES: tuple[str, ...]  # the part of an id before the first / or :
@@ -83,6 +91,30 @@ def fetchable_ids() -> list[str]:
     """Ids of datasets that `load` can fetch."""
     found = (getattr(reader, "fetchable_ids", list)() for reader in readers().values())
     return sorted(dataset_id for ids in found for dataset_id in ids)
+
+
+def downloadable_ids() -> list[str]:
+    """Ids of datasets that `download` is known to get. Minari's are not among them, because its server has the list."""
+    found = (getattr(reader, "downloadable_ids", list)() for reader in readers().values())
+    return sorted(dataset_id for ids in found for dataset_id in ids)
+
+
+def download(ids: Sequence[str], url_root: str = "") -> Iterator[str]:
+    """Downloads datasets, one after the other. Gives a line for each. A medium-expert of the papers is two datasets.
+
+    `url_root` takes the place of the source's address. Datasets that are here are checked. Raises ValueError for an unknown id,
+    before anything is downloaded, and for what the user can mend. Raises ConnectionError for what the network or a server did.
+    """
+    ways = {}
+    for dataset_id in dict.fromkeys(part for given in ids for part in parts(given)):
+        reader: Any = readers().get(re.split("[/:]", dataset_id, maxsplit=1)[0])
+        if reader is None:
+            raise unknown_name("dataset", dataset_id, downloadable_ids(), "the list of downloads")
+        if not hasattr(reader, "download"):
+            raise ValueError(f"{dataset_id} is not on the web. `dmm data collect {dataset_id}` makes it here")
+        ways[dataset_id] = reader.download(dataset_id, url_root.rstrip("/"))
+    for dataset_id, way in ways.items():
+        yield f"{dataset_id}: {way()}"
 
 
 def is_present(dataset_id: str) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dmm import data
-from dmm.data import cache
+from dmm.base.errors import raise_interrupt
+from dmm.data import addresses, cache
+from dmm.data.http import check_record, part_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,30 @@ class InventoryRow:
     source: str  # the file, or why there are no numbers
 
 
+@dataclass(frozen=True)
+class RemoteRow:
+    """A dataset on the web."""
+
+    id: str
+    here: str  # "yes", or the megabytes of a download that is not finished, or ""
+    address: str
+
+
+def remote_datasets() -> list[RemoteRow]:
+    """A row for each dataset that `dmm data download` is known to get. Minari's server has its own list."""
+    files = {dataset_id: f"{addresses.D4RL}/{file}" for dataset_id, file in addresses.d4rl_files().items()}
+    files |= {f"dqn/{game}": f"{addresses.DQN}/{game}/1/replay_logs" for game in addresses.GAMES}
+    return [RemoteRow(dataset_id, here(dataset_id), files[dataset_id]) for dataset_id in data.downloadable_ids()]
+
+
+def here(dataset_id: str) -> str:
+    """How much of a dataset is on this machine."""
+    reader = data.find_reader(dataset_id)
+    path = getattr(reader, "download_path", reader.path)(dataset_id)
+    part = part_of(path)
+    return "yes" if path.is_file() else f"{part.stat().st_size / 1e6:,.0f} MB of it" if part.is_file() else ""
+
+
 def inventory() -> list[InventoryRow]:
     """A row for each dataset that is here, was read before or can be fetched. A dataset that was never read is read now."""
     cached = {manifest.ids[0] for manifest in cache.manifests() if len(manifest.ids) == 1}
@@ -31,13 +57,15 @@ def inventory() -> list[InventoryRow]:
 
 
 def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
-    """The row of one dataset."""
-    if not data.is_present(dataset_id):
-        return InventoryRow(id=dataset_id, source="collected on first use" if dataset_id in fetchable else "gone")
+    """The row of one dataset. A dataset that cannot be read has the error in the place of its source."""
     try:
+        if not data.is_present(dataset_id):
+            return InventoryRow(id=dataset_id, source="collected on first use" if dataset_id in fetchable else "gone")
         found = data.load((dataset_id,))
-    except ValueError as error:
-        return InventoryRow(id=dataset_id, source=str(error))
+    except Exception as error:  # whatever is wrong with one dataset, the others are listed
+        raise_interrupt(error)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return InventoryRow(id=dataset_id, source=f"{kind}{error}")
     returns = found.episode_returns
     return InventoryRow(
         id=dataset_id,
@@ -54,8 +82,20 @@ def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
 
 
 def verify(say: Callable[[str], None]) -> bool:
-    """Reads every cached file and compares its checksum. Rebuilds what is damaged. False if something could not be rebuilt."""
+    """Reads every cached and every downloaded file, and compares its checksum. Rebuilds a damaged cache.
+
+    False if a cache could not be rebuilt, or if a downloaded file has another sha256 than the recorded one.
+    """
     good = True
+    folders = {data.find_reader(dataset_id).path(dataset_id).parent for dataset_id in data.local_ids()}
+    for record in sorted(record for folder in folders for record in folder.glob("*.sha256")):
+        if (path := record.with_suffix("")).is_file():
+            try:
+                check_record(path)
+                say(f"{path}: has its recorded sha256")
+            except (ValueError, OSError) as error:
+                say(str(error))
+                good = False
     for folder in cache.folders():
         try:
             manifest = cache.read_manifest(folder)

@@ -14,6 +14,7 @@ from dmm.batch import Spaces
 from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
 from dmm.tasks import Task
+from dmm.tasks.view import MARK, split_id
 
 OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
 STILL = 1e-6  # a state dimension with a smaller standard deviation counts as constant
@@ -39,6 +40,11 @@ class Trajectories:
     num_actions: int = 0  # V, the number of discrete actions. 0: actions are in a box
     frames: UInt8[np.ndarray, "F height width"] | None = None  # dmm/data/frames.py
     frame_starts: Int64[np.ndarray, " E"] | None = None  # the row of the first black frame before each episode
+
+    @property
+    def discrete(self) -> bool:
+        """Whether `actions` is one column, with the number of a discrete action."""
+        return self.num_actions > 0
 
     @property
     def state_dim(self) -> int:
@@ -164,7 +170,7 @@ def assemble(
     states, actions, rewards, offsets, terminated = arrays
     assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
     table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
-    table[:-1, :-2] = np.concatenate([states, actions, rewards[:, None]], 1)
+    table[:-1, : states.shape[1]], table[:-1, states.shape[1] : -3], table[:-1, -3] = states, actions, rewards
     with np.errstate(over="ignore"):
         for start, end in pairwise(offsets):
             table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
@@ -208,9 +214,10 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
 
     Raises ValueError for datasets of different dimensions.
     """
-    dims = {part.id: (part.state_shape, part.num_actions or (part.action_dim,)) for part in parts}
+    dims = {part.id: (part.state_shape, part.discrete or (part.action_dim,)) for part in parts}
     if len(set(dims.values())) > 1:
-        found = "; ".join(f"{name} has states {s} and actions {a}" for name, (s, a) in dims.items())
+        kinds = {name: (s, "discrete actions" if a is True else f"actions {a}") for name, (s, a) in dims.items()}
+        found = "; ".join(f"{name} has states {s} and {a}" for name, (s, a) in kinds.items())
         raise ValueError(f"datasets of different dimensions cannot be read as one: {found}")
     return assemble(
         " + ".join(part.id for part in parts),
@@ -220,7 +227,7 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
         np.cumsum(np.concatenate([[0], *(part.lengths for part in parts)])),
         np.concatenate([part.terminated for part in parts]),
         join_frames(parts),
-        parts[0].num_actions,
+        max(part.num_actions for part in parts),
     )
 
 
@@ -237,14 +244,22 @@ def join_frames(parts: Sequence[Trajectories]) -> Frames | None:
 
 
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
-    """Raises ValueError if data have other spaces than the task, or returns that overflow float32 in its scale.
+    """Raises ValueError if data have another view, other dimensions or other actions than the task, or too large returns.
+
+    A return is too large if it overflows float32 in the task's scale.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
     spaces, where = task.spaces, f"task {task.name} ({task.environment})"
-    discrete = trajectories.num_actions, spaces.actions if spaces.discrete else 0
-    if discrete[0] != discrete[1]:
-        said = [f"{count} discrete actions" if count else "a box of actions" for count in discrete]
+    for dataset_id in trajectories.id.split(" + "):
+        if (view := split_id(dataset_id)[1]) != task.view:
+            raise ValueError(
+                f"{dataset_id} has the view {view!r}; {where} has {task.view!r}. A view says which keys of observations make "
+                f"the state. That of a dataset is at the end of its id, as in {MARK}observation+desired_goal"
+            )
+    counts = trajectories.num_actions, spaces.actions if spaces.discrete else 0
+    if counts[0] != counts[1]:
+        said = [f"{count} discrete actions" if count else "a box of actions" for count in counts]
         raise ValueError(f"{trajectories.id} has {said[0]}; {where} has {said[1]}")
     shapes = {"observations": (trajectories.state_shape, spaces.states)}
     if not spaces.discrete:
@@ -279,10 +294,10 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
     if len(shape) == 2 and np.issubdtype(dtype, np.floating):
         return
     reason = "they have no vector a step"
-    if len(shape) > 2:
+    if len(shape) > 2 or dtype.kind == "O":  # an object is a compressed frame
         reason = "arrays like pixels come later"
     elif len(shape) == 1 and dtype.kind in "iu":
-        reason = "discrete ones come later"
+        reason = "discrete ones are read from Minari's datasets only"
     elif len(shape) == 2 and dtype.kind in "biu":
         reason = "convert these whole numbers to float32"
     raise ValueError(
@@ -293,8 +308,9 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
 def check_finite(where: str, key: str, values: np.ndarray) -> None:
     """Raises ValueError with the first place of a value that is not finite in float32."""
     with np.errstate(over="ignore"):
-        places = np.argwhere(~np.isfinite(values.astype(np.float32)))
-    if len(places):
+        finite = np.isfinite(values.astype(np.float32, copy=False))
+    if not finite.all():
+        places = np.argwhere(~finite)
         row, *column = map(int, places[0])
         where_in = f"row {row}" + (f", column {column[0]}" if column else "")
         raise ValueError(f"{where}: {key!r} is not finite at {where_in}: {values[tuple(places[0])]}")

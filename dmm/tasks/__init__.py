@@ -1,6 +1,7 @@
 """Tasks by name. Each family of tasks has a file here.
 
 target.py      Target: the return that an evaluation asks for
+view.py        the state vector of observations that are dictionaries
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     the spaces of AntMaze. It has no environment yet

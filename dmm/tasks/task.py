@@ -8,6 +8,7 @@ import numpy as np
 from dmm.base.errors import raise_interrupt
 from dmm.base.fields import check_fields, check_least, check_value, kind_of, shown
 from dmm.batch import Spaces
+from dmm.tasks import view
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -27,6 +28,7 @@ class Task:
     ref_max_score: float  # the return of score 100
     source: str  # of target and reference scores
     options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
+    view: str = ""  # the state vector of observations that are dictionaries: dmm/tasks/view.py
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -49,6 +51,7 @@ class Task:
 
         try:
             env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+            env = view.wrap(env, self.view)
         except Exception as error:  # environments are code from outside, and each fails in its own way
             raise_interrupt(error)
             given = f" with the options {dict(self.options)}" if self.options else ""

@@ -2,11 +2,17 @@
 
 The arrays are flat. An episode ends where a step is terminal or timed out. An unfinished episode at the end is dropped.
 Old files have no `timeouts`. With `@horizon=1000` at the end of the id, an episode of such a file ends after 1000 steps.
+In antmaze-umaze the ant plays on at its goal, and each step there is terminal. So the papers' scripts cut it into thousands of
+episodes of one step. With `@ends=timeouts` at the end of the id, only timeouts end an episode.
 Some files also have next_observations, infos and metadata. These are not read.
+D4RL's own files can be downloaded: dmm/data/addresses.py. A downloaded file is read only if it has its recorded sha256.
 """
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +21,9 @@ import numpy as np
 
 from dmm.base.errors import unknown_name
 from dmm.base.paths import home
+from dmm.data import addresses
 from dmm.data.hdf5 import faults, open_contained
+from dmm.data.http import RemoteFile, check_record, fetch_all
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 
 if TYPE_CHECKING:
@@ -23,9 +31,8 @@ if TYPE_CHECKING:
 
 PREFIXES = ("d4rl",)
 VECTORS, SCALARS = ("observations", "actions"), ("rewards", "terminals", "timeouts")  # of a step
-OFFICIAL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/{}_{}-v2.hdf5"
-VERSIONED = re.compile(r"d4rl/(hopper|walker2d|halfcheetah)-([a-z-]+)-v2")
-HORIZON = "@horizon="  # at the end of an id
+FIRST_BYTES = b"\x89HDF\r\n\x1a\n"
+HORIZON, TIMEOUTS_ONLY = "@horizon=", "@ends=timeouts"  # at the end of an id
 
 
 def folder() -> Path:
@@ -33,17 +40,28 @@ def folder() -> Path:
     return Path(os.environ.get("DMM_D4RL", home() / "d4rl")).expanduser().resolve()
 
 
-def parse(dataset_id: str) -> tuple[str, int | None]:
-    """The id without its horizon, and the horizon in steps. Raises ValueError if the horizon is not a number of steps."""
+@dataclass(frozen=True)
+class FileId:
+    """The parts of an id."""
+
+    name: str  # d4rl/NAME or d4rl:PATH
+    horizon: int | None = None  # steps after which an episode ends, in a file without timeouts
+    timeouts_only: bool = False  # terminal steps end no episode
+
+
+def parse(dataset_id: str) -> FileId:
+    """The parts of an id. Raises ValueError if the horizon is not a number of steps."""
     name, mark, given = dataset_id.partition(HORIZON)
-    if mark and not re.fullmatch(r"[1-9]\d{0,8}", given):
+    if not mark:
+        return FileId(name.removesuffix(TIMEOUTS_ONLY), timeouts_only=name.endswith(TIMEOUTS_ONLY))
+    if not re.fullmatch(r"[1-9]\d{0,8}", given):
         raise ValueError(f"{dataset_id}: the horizon is {given!r}; it takes a number of steps, as in {HORIZON}1000")
-    return name, int(given) if mark else None
+    return FileId(name, int(given))
 
 
 def path(dataset_id: str) -> Path:
     """The file of a dataset."""
-    name, _ = parse(dataset_id)
+    name = parse(dataset_id).name
     if name.startswith("d4rl:"):
         return Path(name.removeprefix("d4rl:")).expanduser().resolve()
     return folder() / f"{name.removeprefix('d4rl/')}.hdf5"
@@ -59,27 +77,62 @@ def absent(dataset_id: str) -> ValueError:
     if dataset_id.startswith("d4rl:"):
         file = path(dataset_id)
         return ValueError(f"{dataset_id}: {file} is {'a folder, not a file' if isdir(file) else 'not there'}")
-    message = unknown_name("dataset", dataset_id, local_ids(), str(folder()))
-    where = (
-        f" D4RL's own is {OFFICIAL.format(found[1], found[2].replace('-', '_'))}."
-        if (found := VERSIONED.fullmatch(dataset_id))
-        else ""
-    )
-    return ValueError(f"{message}{where} A file elsewhere is d4rl:PATH; DMM_D4RL names another folder.")
+    elsewhere = "A file elsewhere is d4rl:PATH; DMM_D4RL names another folder."
+    name = parse(dataset_id).name
+    if name in addresses.d4rl_files():
+        address = f"{addresses.D4RL}/{addresses.d4rl_files()[name]}"
+        return ValueError(
+            f"{name} is not in {folder()}, which has {', '.join(local_ids()) or 'none'}. "
+            f"`dmm data download {name}` gets it from {address}. {elsewhere}"
+        )
+    return ValueError(f"{unknown_name('dataset', dataset_id, local_ids(), str(folder()))} {elsewhere}")
+
+
+def downloadable_ids() -> list[str]:
+    """Ids of D4RL's files on the web."""
+    return list(addresses.d4rl_files())
+
+
+def download(dataset_id: str, url_root: str) -> Callable[[], str]:
+    """A function that downloads one of D4RL's files: `fetch_all`. Raises ValueError for an unknown id."""
+    name = parse(dataset_id).name
+    if name not in addresses.d4rl_files():
+        raise unknown_name("dataset", dataset_id, addresses.d4rl_files(), "the list of downloads")
+    address = f"{url_root or addresses.D4RL}/{addresses.d4rl_files()[name]}"
+    return partial(fetch_all, name, [RemoteFile(address, path(name), FIRST_BYTES, check_whole)])
+
+
+def check_whole(file: Path) -> None:
+    """Raises ValueError if a file is not HDF5, or if its arrays that make episodes have several lengths. Reads no values."""
+    import h5py
+
+    with open_contained(file) as opened, faults(str(file)):
+        found = {key: opened.get(key) for key in (*VECTORS, *SCALARS)}
+        lengths = {key: len(array) for key, array in found.items() if isinstance(array, h5py.Dataset)}
+    check_lengths(file, lengths)
+
+
+def check_lengths(file: Path, lengths: dict[str, int]) -> None:
+    """Raises ValueError if arrays have several lengths, or if there are none."""
+    if not lengths:
+        raise ValueError(f"{file} has none of {', '.join((*VECTORS, *SCALARS))}")
+    longest = max(lengths, key=lambda key: lengths[key])
+    for key, length in lengths.items():
+        if length < lengths[longest]:
+            raise ValueError(f"{file}: {key!r} ends at row {length}; {longest!r} has {lengths[longest]} rows")
 
 
 def read(dataset_id: str) -> Trajectories:
     """Reads a file's whole episodes. Raises ValueError for damaged files and bad arrays, with key and row."""
-    _, horizon = parse(dataset_id)
-    file = path(dataset_id)
+    file, horizon, timeouts_only = path(dataset_id), parse(dataset_id).horizon, parse(dataset_id).timeouts_only
+    check_record(file)
     arrays = read_arrays(file, horizon)
-    longest = max(arrays, key=lambda key: len(arrays[key]))
+    check_lengths(file, {key: len(value) for key, value in arrays.items()})
     for key, value in arrays.items():
-        if len(value) < len(arrays[longest]):
-            raise ValueError(f"{file}: {key!r} ends at row {len(value)}; {longest!r} has {len(arrays[longest])} rows")
         check_finite(str(file), key, value)
     terminals = arrays["terminals"].astype(bool)
     timeouts = reached(terminals, horizon) if horizon else arrays["timeouts"].astype(bool)
+    terminals &= not timeouts_only
     ends = np.flatnonzero(terminals | timeouts) + 1
     if not len(ends):
         cut = f"no episode has {horizon} steps" if horizon else "'timeouts' is false"

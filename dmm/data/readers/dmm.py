@@ -16,8 +16,10 @@ from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields, check_least
 from dmm.base.progress_bar import ProgressBar
 from dmm.data import collect
+from dmm.data.addresses import d4rl_files
 from dmm.data.readers import minari
 from dmm.data.trajectories import Trajectories
+from dmm.tasks.view import split_id
 
 PREFIXES = ("dmm",)
 STEPS, SEED = 100_000, 0  # of an id that names neither
@@ -54,7 +56,7 @@ class Collection:
 
 def parse(dataset_id: str) -> Collection:
     """Reads an id. Raises ValueError if there is no policy for it."""
-    if match := ID.fullmatch(dataset_id):
+    if match := ID.fullmatch(split_id(dataset_id)[0]):
         part = match.groupdict()
         found = Collection(part["task"], part["policy"], int(part["steps"] or STEPS), int(part["seed"] or SEED))
         if found.policy_name in collect.policies():
@@ -67,9 +69,10 @@ def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
 
     Raises ValueError for an id of another source, whose data cannot be collected.
     """
-    if dataset_id.startswith(("minari/", "d4rl/", "d4rl:")):
-        name = dataset_id.removeprefix("minari/")
-        how = f"`{shlex.join(['minari', 'download', name])}` gets it" if name != dataset_id else "it is a file of yours"
+    if dataset_id.startswith(("minari/", "d4rl/", "d4rl:", "dqn/")):
+        on_the_web = dataset_id.startswith(("minari/", "dqn/")) or dataset_id in d4rl_files()
+        command = shlex.join(["dmm", "data", "download", dataset_id])
+        how = f"`{command}` gets it" if on_the_web else "it is a file of yours"
         raise ValueError(f"{dataset_id!r} is not collected, because {how}. Collected are dmm/TASK/POLICY-v0")
     changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
     return replace(parse(dataset_id), **changes).id if changes else dataset_id
@@ -122,4 +125,4 @@ def fetch(dataset_id: str) -> None:
         steps=collection.steps,
         episodes_per_batch=EPISODES_PER_BATCH,
     )
-    collect.write(dataset_id, episodes[:enough], card, origin)
+    collect.write(collection.id, episodes[:enough], card, origin)

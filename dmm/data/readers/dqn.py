@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from dmm.base.errors import unknown_name
 from dmm.base.paths import expand, home
+from dmm.data import dqn_download
 from dmm.data.frames import STACK, FrameWriter
 from dmm.data.gzip_arrays import ArrayStream
 from dmm.data.trajectories import Trajectories, assemble, check_finite
@@ -93,9 +94,24 @@ def absent(dataset_id: str) -> ValueError:
     """The error for a game that has no folder."""
     message = unknown_name("dataset", dataset_id, local_ids(), str(folder()))
     return ValueError(
-        f"{message} {path(dataset_id)} is not there. To get it: gsutil -m cp -R gs://atari-replay-datasets/dqn/"
-        f"{parse(dataset_id).game} FOLDER. DMM_DQN names the folder"
+        f"{message} {path(dataset_id)} is not there. To get it: dmm data download dqn/{parse(dataset_id).game}. DMM_DQN names "
+        "the folder"
     )
+
+
+def downloadable_ids() -> list[str]:
+    """Ids of the first runs of all games."""
+    return dqn_download.downloadable_ids()
+
+
+def download_path(dataset_id: str) -> Path:
+    """The first file of a run, which stands for all."""
+    return dqn_download.first_file(dataset_id, folder())
+
+
+def download(dataset_id: str, url_root: str) -> Callable[[], str]:
+    """A function that downloads the files of a run. Raises ValueError for an unknown game."""
+    return dqn_download.download(dataset_id, folder(), url_root)
 
 
 def numbers(logs: Path) -> list[int]:

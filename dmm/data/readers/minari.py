@@ -1,20 +1,31 @@
 """Minari's datasets. `minari/NAME` is the dataset NAME in Minari's own folder (MINARI_DATASETS_PATH).
 
-Nothing is downloaded.
+Observations that are dictionaries become vectors by a view at the end of the id: `minari/NAME@view=observation+desired_goal`.
+Without one, all leaves count, sorted by their keys. Discrete actions are one column of numbers.
+Episodes are read one by one. Infos are not read, and no environment is made. Minari's own storage does both, and it needs the
+spaces that some metadata lack.
 """
 
 import json
 import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dmm.base.errors import unknown_name
-from dmm.base.paths import expand
+from dmm.base.errors import raise_interrupt, unknown_name
+from dmm.base.paths import delete, expand
 from dmm.data.hdf5 import faults, open_contained
+from dmm.data.http import cause
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+from dmm.tasks.view import flatten, split_id
 
 PREFIXES = ("minari",)
+KEYS = ("observations", "actions", "rewards", "terminations", "truncations")  # of an episode
+STAGING = ".downloads"  # the folder in Minari's own that a dataset is downloaded to
 
 
 def root() -> Path:
@@ -22,9 +33,14 @@ def root() -> Path:
     return expand(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets"))
 
 
+def name_of(dataset_id: str) -> str:
+    """Minari's name of a dataset. The id is `minari/NAME`, or a NAME as Minari has it."""
+    return split_id(dataset_id)[0].removeprefix("minari/")
+
+
 def folder(dataset_id: str) -> Path:
-    """The folder of a dataset. It may not exist. The id is `minari/NAME`, or a NAME as Minari has it."""
-    return root() / dataset_id.removeprefix("minari/")
+    """The folder of a dataset. It may not exist."""
+    return root() / name_of(dataset_id)
 
 
 def path(dataset_id: str) -> Path:
@@ -47,55 +63,241 @@ def local_ids() -> list[str]:
 def absent(dataset_id: str) -> ValueError:
     """The error for a dataset that is not in Minari's folder."""
     message = unknown_name("dataset", dataset_id, local_ids(), str(root()))
-    return ValueError(f"{message} To get it: minari download {dataset_id.removeprefix('minari/')}")
+    return ValueError(f"{message} To get it: dmm data download minari/{name_of(dataset_id)}")
+
+
+def download(dataset_id: str, url_root: str) -> Callable[[], str]:
+    """A function that downloads a dataset: `download_now`. Raises ValueError for another address than that of Minari."""
+    if url_root:
+        raise ValueError(f"--url-root is not for {dataset_id}. MINARI_REMOTE or HF_ENDPOINT names Minari's server")
+    return partial(download_now, dataset_id)
+
+
+def download_now(dataset_id: str) -> str:
+    """Downloads a dataset with Minari's own downloader. Gives a line with its place.
+
+    It is checked beside Minari's folder, and moved there when it is whole. Raises ConnectionError for what the server or the
+    network did, and ValueError for a name that the server does not have.
+    """
+    import minari
+    from minari.storage.remotes import DEFAULT_REMOTE
+
+    if folder(dataset_id).is_dir():
+        try:
+            check_whole(folder(dataset_id))
+        except ValueError as error:
+            raise ValueError(f"{error}. To download it again, delete {folder(dataset_id)}") from None
+        return f"{folder(dataset_id)}, which was here"
+    staging, before = root() / STAGING, os.environ.get("MINARI_DATASETS_PATH")
+    hint = f"Or put the dataset's folder at {folder(dataset_id)}"
+    staging.mkdir(parents=True, exist_ok=True)
+    os.environ["MINARI_DATASETS_PATH"] = str(staging)
+    try:
+        minari.download_dataset(name_of(dataset_id), force_download=True)
+    except Exception as error:  # of Minari, of Hugging Face or of the network
+        raise_interrupt(error)
+        server = os.environ.get("MINARI_REMOTE", DEFAULT_REMOTE)
+        if isinstance(error, ValueError):
+            raise ValueError(f"{dataset_id} cannot be downloaded from {server}: {error} {hint}") from None
+        raise ConnectionError(f"{dataset_id} cannot be downloaded from {server}: {cause(error)}. {hint}") from None
+    finally:
+        os.environ.pop("MINARI_DATASETS_PATH")
+        if before is not None:
+            os.environ["MINARI_DATASETS_PATH"] = before
+    for metadata in sorted(staging.glob("**/data/metadata.json")):
+        found = metadata.parent.parent
+        place = root() / found.relative_to(staging)
+        try:
+            check_whole(found)
+        except ValueError as error:
+            delete(found)
+            raise ConnectionError(
+                f"Minari's downloader gave a dataset that is not whole, so it was deleted: {error}"
+            ) from None
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            found.rename(place)
+    for namespace in staging.glob("**/namespace_metadata.json"):
+        place = root() / namespace.relative_to(staging)
+        if not place.exists():
+            namespace.rename(place)
+    delete(staging)
+    if not folder(dataset_id).is_dir():
+        raise ConnectionError(f"Minari's downloader ended without {name_of(dataset_id)}")
+    return str(folder(dataset_id))
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode in Minari's layout."""
+
+    file: Path
+    name: str
+    arrays: dict[str, Any]  # of KEYS. Observations may be arrays in dictionaries in dictionaries
+
+    def place(self, key: str) -> str:
+        """An array's place, for errors."""
+        return f"{self.file}: '{self.name}/{key}'"
+
+    def check_lengths(self) -> None:
+        """Raises ValueError if an array has another length than the rewards."""
+        steps = len(self.arrays["rewards"])
+        for key in KEYS:
+            expected = steps + (key == "observations")
+            found = {len(leaf) if leaf.ndim else 0 for leaf in leaves(self.arrays[key])}
+            if found != {expected}:
+                rows = " and ".join(map(str, sorted(found))) or "no"
+                raise ValueError(f"{self.place(key)} has {rows} rows; with {steps} rewards it takes {expected}")
+
+
+def check_whole(place: Path) -> None:
+    """Reads the folder of a dataset. Raises ValueError if an episode is missing or damaged, or has wrong lengths."""
+    for episode in episodes(place):
+        episode.check_lengths()
+
+
+def leaves(value: Any) -> list[np.ndarray]:
+    """The arrays in dictionaries in dictionaries."""
+    return [leaf for inner in value.values() for leaf in leaves(inner)] if isinstance(value, dict) else [value]
+
+
+def in_memory(value: Any) -> Any:
+    """The values of an HDF5 array, or of those in groups in groups."""
+    return {key: in_memory(inner) for key, inner in value.items()} if isinstance(value, Mapping) else np.asarray(value)
+
+
+def episodes(place: Path) -> Iterator[Episode]:
+    """The episodes of a dataset's folder, one by one. Raises ValueError for metadata or files that cannot be read."""
+    with faults(str(place / "data" / "metadata.json")):
+        metadata = json.loads((place / "data" / "metadata.json").read_bytes())
+        kind, count = metadata.get("data_format", "hdf5"), int(metadata["total_episodes"])
+    if kind not in STORAGES:
+        raise unknown_name("data_format", str(kind), STORAGES, str(place))
+    yield from STORAGES[kind](place / "data", count)
+
+
+def named_actions(place: Path) -> int:
+    """The number of discrete actions by the metadata. 0 if they do not have it."""
+    with faults(str(place / "data" / "metadata.json")):
+        metadata = json.loads((place / "data" / "metadata.json").read_bytes())
+        space = json.loads(metadata.get("action_space") or "{}")
+        return int(space["n"]) if space.get("type") == "Discrete" else 0
+
+
+def hdf5_episodes(place: Path, count: int) -> Iterator[Episode]:
+    """The episodes of main_data.hdf5."""
+    file = place / "main_data.hdf5"
+    with open_contained(file) as opened:
+        with faults(str(file)):
+            found = sum(str(name).startswith("episode_") for name in opened)
+        if found != count:
+            raise ValueError(
+                f"{file} has {found} episodes, and metadata.json says {count}; one of the two is not whole"
+            )
+        for number in range(count):
+            name = f"episode_{number}"
+            with faults(f"{file}: {name!r}"):
+                group: Any = opened[name]
+                arrays = {key: in_memory(group[key]) for key in KEYS}
+            yield Episode(file, name, arrays)
+
+
+def arrow_episodes(place: Path, count: int, kind: str = "arrow") -> Iterator[Episode]:
+    """The episodes of a dataset with one folder for each episode. Flattened arrays are vectors here."""
+    import pyarrow as pa
+    import pyarrow.dataset
+
+    def decoded(column: Any) -> Any:
+        if pa.types.is_struct(column.type):
+            return {column.type.field(i).name: decoded(part) for i, part in enumerate(column.flatten())}
+        if pa.types.is_fixed_size_list(column.type):
+            return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+        return column.to_numpy(zero_copy_only=False)
+
+    found = sum(folder.name.isdecimal() for folder in place.iterdir())
+    if found != count:
+        raise ValueError(f"{place} has {found} episodes, and metadata.json says {count}; one of the two is not whole")
+    for number in range(count):
+        with faults(str(place / str(number))):
+            source = pyarrow.dataset.dataset(
+                str(place / str(number)), format=kind, ignore_prefixes=["_", ".", "metadata.json"]
+            )
+            table = source.to_table(columns=list(KEYS)).combine_chunks()
+            arrays = {key: decoded(table[key].combine_chunks()) for key in KEYS}
+            # all columns have the rows of the observations, and the last row of the others is a pad
+            shorter = {key: cut(arrays[key]) for key in KEYS[1:]}
+        yield Episode(place, str(number), arrays | shorter)
+
+
+def cut(value: Any) -> Any:
+    """All rows but the last one, also of arrays in dictionaries."""
+    return {key: cut(inner) for key, inner in value.items()} if isinstance(value, dict) else value[:-1]
+
+
+def parquet_episodes(place: Path, count: int) -> Iterator[Episode]:
+    """`arrow_episodes` in the format parquet."""
+    return arrow_episodes(place, count, "parquet")
+
+
+STORAGES: dict[str, Callable[[Path, int], Iterator[Episode]]] = {
+    "arrow": arrow_episodes,
+    "hdf5": hdf5_episodes,
+    "parquet": parquet_episodes,
+}
 
 
 def read(dataset_id: str) -> Trajectories:
     """Reads a dataset's whole episodes. An episode that neither terminated nor was truncated is dropped.
 
-    Raises ValueError for damaged files, and for data that are not vectors of finite floats.
+    Raises ValueError for damaged files, and for data that are not vectors of finite floats or discrete actions.
     """
-    from minari.dataset.minari_storage import MinariStorage
-
-    where, file = f"{dataset_id}: {path(dataset_id)}", path(dataset_id)
-    if file.suffix == ".hdf5":
-        open_contained(file).close()
-    with faults(where):
-        metadata = json.loads((folder(dataset_id) / "data" / "metadata.json").read_bytes())
-        lost = [key for key in ("observation_space", "action_space") if key not in metadata]
-    if lost and not metadata.get("env_spec"):
-        raise ValueError(f"{where} cannot be read. Its metadata.json has no {lost[0]}, and no env_spec in its place")
-    with faults(where):
-        storage = MinariStorage.read(folder(dataset_id) / "data")
-        steps, spaces = storage.total_steps, (storage.observation_space, storage.action_space)
-    for key, space in zip(("observations", "actions"), spaces, strict=True):
-        shape, kind = (steps, *(space.shape or ())), np.dtype(space.dtype or object)
-        check_vectors(f"{dataset_id} ({type(space).__name__})", key, shape, kind)
-    with faults(where):
-        episodes = list(storage.get_episodes(range(storage.total_episodes)))
-    kept = [whole for episode in episodes if (whole := check_episode(dataset_id, episode)) is not None]
+    view, kept = split_id(dataset_id)[1], []
+    try:
+        for episode in episodes(folder(dataset_id)):
+            found = read_episode(episode, view)
+            kept += [found] if found is not None else []
+    except ValueError as error:
+        raise ValueError(f"{dataset_id}: {error}") from None
     if not kept:
         raise ValueError(f"{dataset_id}: no complete episode in {path(dataset_id)}")
     states, actions, rewards, terminated = zip(*kept, strict=True)
-    lengths = [len(piece) for piece in rewards]
-    states, actions, rewards = (np.concatenate(pieces) for pieces in (states, actions, rewards))
-    return assemble(dataset_id, states, actions, rewards, np.cumsum([0, *lengths]), np.array(terminated))
+    for key, pieces in {"observations": states, "actions": actions}.items():
+        if len(shapes := {piece.shape[1:] for piece in pieces}) > 1:
+            raise ValueError(
+                f"{dataset_id}: {key!r} of its episodes have several shapes: {', '.join(map(str, shapes))}"
+            )
+    offsets, discrete = (
+        np.cumsum([0, *(len(piece) for piece in rewards)]),
+        any(piece.dtype.kind in "iu" for piece in actions),
+    )
+    states, actions, rewards = (
+        np.concatenate(pieces, dtype=np.float32, casting="unsafe") for pieces in (states, actions, rewards)
+    )
+    num_actions = (named_actions(folder(dataset_id)) or int(actions.max()) + 1) if discrete else 0
+    return assemble(dataset_id, states, actions, rewards, offsets, np.array(terminated), num_actions=num_actions)
 
 
-def check_episode(dataset_id: str, episode: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
-    """Checks an episode in Minari's layout. Gives its states [T, S], actions [T, A], rewards [T] and `terminated`.
+def read_episode(episode: Episode, view: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
+    """The states [T, S], actions [T, A], rewards [T] and `terminated` of an episode. States and rewards are float32.
 
-    None if the episode is unfinished. Raises ValueError for a wrong length and for values that are not finite.
+    None if the episode is unfinished. Raises ValueError for wrong lengths, shapes, types and values.
     """
-    steps = len(episode["rewards"])
-    expected = {"observations": steps + 1, "actions": steps, "terminations": steps, "truncations": steps}
-    for key, rows in expected.items():
-        if len(episode[key]) != rows:
-            where = f"{path(dataset_id)}: 'episode_{episode['id']}/{key}'"
-            raise ValueError(f"{where} has {len(episode[key])} rows; with {steps} rewards it takes {rows}")
-    for key in ("observations", "actions", "rewards"):
-        check_finite(str(path(dataset_id)), f"episode_{episode['id']}/{key}", episode[key])
-    terminated = bool(steps and episode["terminations"][-1])
-    if not (terminated or (steps and episode["truncations"][-1])):
+    episode.check_lengths()
+    observations, actions, rewards, terminations, truncations = (episode.arrays[key] for key in KEYS)
+    if not len(rewards) or not (terminations[-1] or truncations[-1]):
         return None
-    return episode["observations"][:-1], episode["actions"], episode["rewards"], terminated
+    states = flatten(observations, view, episode.place("observations"))
+    if isinstance(actions, dict):
+        raise ValueError(
+            f"{episode.place('actions')} are dictionaries; vectors of floats and discrete actions can be read"
+        )
+    if actions.dtype.kind in "iu" and actions.ndim == 1:
+        actions = actions[:, None]
+    else:
+        check_vectors(str(episode.file), f"{episode.name}/actions", actions.shape, actions.dtype)
+    check_vectors(str(episode.file), f"{episode.name}/observations", states.shape, states.dtype)
+    for key, values in {"observations": states, "actions": actions, "rewards": rewards}.items():
+        check_finite(str(episode.file), f"{episode.name}/{key}", values)
+    if actions.dtype.kind == "f":
+        actions = actions.astype(np.float32)
+    return states[:-1].astype(np.float32), actions, rewards.astype(np.float32), bool(terminations[-1])
