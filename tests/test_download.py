@@ -1,9 +1,7 @@
 """`dmm data download`: a local server that cuts, lies and refuses. Nothing half-written is ever taken as whole."""
 
 import errno
-import gzip
 import io
-import json
 import os
 import shutil
 from collections import namedtuple
@@ -19,7 +17,7 @@ from typer.testing import CliRunner
 from dmm import data
 from dmm.base.paths import home
 from dmm.cli import app, completion, main
-from dmm.data import addresses, dqn_download, http
+from dmm.data import addresses, http
 from dmm.data.inventory import inventory, remote_datasets, verify
 
 NAME = "d4rl/hopper-medium-v2"
@@ -286,103 +284,6 @@ def test_the_folder_of_d4rl_is_where_the_reader_looks(server, content, tmp_path,
     server.files[ADDRESS] = content
     download(server)
     assert (tmp_path / "mine/hopper-medium-v2.hdf5").is_file() and data.is_present(NAME)
-
-
-# the DQN replay
-
-
-def gzipped(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return gzip.compress(file.getvalue(), 1)
-
-
-def test_a_game_of_the_dqn_replay_is_downloaded(server, monkeypatch):
-    monkeypatch.setattr(dqn_download, "CHECKPOINTS", 2)
-    rows = {"observation": np.zeros((7, 4, 4), np.uint8), "action": np.zeros(7, np.int32), "reward": np.zeros(7, np.float32),
-            "terminal": np.zeros(7, np.uint8)}  # fmt: skip
-    for number in (0, 1):
-        for store, array in rows.items():
-            server.files[f"/Pong/1/replay_logs/$store$_{store}_ckpt.{number}.gz"] = gzipped(array)
-        server.files[f"/Pong/1/replay_logs/add_count_ckpt.{number}.gz"] = gzipped(np.array(7))
-        server.files[f"/Pong/1/replay_logs/invalid_range_ckpt.{number}.gz"] = gzipped(np.arange(5))
-    short = "/Pong/1/replay_logs/$store$_reward_ckpt.1.gz"
-    right, server.files[short] = server.files[short], gzipped(np.zeros(6, np.float32))
-    with pytest.raises(ConnectionError, match="not whole.* has 6 rows; .* has 7"):
-        download(server, "dqn/Pong")
-    server.files[short] = right
-    before = len(server.asked)
-    (said,) = download(server, "dqn/Pong")
-    assert "12 files" in said and len(server.asked) == before + 4  # eight were here
-    assert data.local_ids() == ["dqn/Pong-all"] and data.is_present("dqn/Pong-all")
-
-
-def test_files_of_the_sample_are_whole():
-    if "DMM_TEST_DATA" not in os.environ:
-        pytest.skip("DMM_TEST_DATA names no folder of real files")
-    files = list(Path(os.environ["DMM_TEST_DATA"]).glob("dqn_replay*/*/1/replay_logs/*.gz"))
-    assert files
-    for file in files:
-        dqn_download.check_whole(file)
-
-
-# Minari
-
-
-@pytest.fixture
-def minari_server(monkeypatch):
-    """Minari's downloader, but its files come from nowhere."""
-    import minari
-
-    broken = set()
-
-    def download_dataset(name: str, force_download: bool = False) -> None:
-        if name == "toy/unknown-v0":
-            raise ValueError("Couldn't find any version for dataset toy/unknown in the remote Farama server.")
-        if name == "toy/far-v0":
-            raise RuntimeError("outer") from OSError(errno.ENETUNREACH, "Network is unreachable")
-        make_minari(name)
-        if name in broken:
-            file = Path(os.environ["MINARI_DATASETS_PATH"]) / name / "data/metadata.json"
-            file.write_text(json.dumps(json.loads(file.read_text()) | {"total_episodes": 4}))
-
-    monkeypatch.setattr(minari, "download_dataset", download_dataset)
-    return broken
-
-
-def test_minari_downloads_by_its_own_means(minari_server):
-    folder = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/medium-v0"
-    assert list(data.download(["minari/toy/medium-v0"])) == [f"minari/toy/medium-v0: {folder}"]
-    assert data.load(("minari/toy/medium-v0",)).episodes == 2
-    (again,) = data.download(["minari/toy/medium-v0"])
-    assert "which was here" in again
-
-
-def test_a_minari_dataset_that_is_not_whole_is_not_moved_into_its_folder(minari_server):
-    minari_server.add("toy/medium-v0")
-    with pytest.raises(ConnectionError, match="not whole.* has 3 episodes, and metadata.json says 4"):
-        list(data.download(["minari/toy/medium-v0"]))
-    assert data.local_ids() == [] and not data.is_present("minari/toy/medium-v0")
-    minari_server.clear()
-    list(data.download(["minari/toy/medium-v0"]))
-    assert data.local_ids() == ["minari/toy/medium-v0"]
-
-
-def test_what_minari_says_is_one_line(minari_server, monkeypatch):
-    monkeypatch.delenv("MINARI_REMOTE", raising=False)
-    place = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/far-v0"
-    with pytest.raises(
-        ValueError, match="toy/unknown-v0 cannot be downloaded from hf://farama-minari: Couldn't find any"
-    ):
-        list(data.download(["minari/toy/unknown-v0"]))
-    with pytest.raises(
-        ConnectionError,
-        match=f"from hf://farama-minari: Network is unreachable. Or put the dataset's folder at {place}$",
-    ):
-        list(data.download(["minari/toy/far-v0"]))
-
-
-# the command
 
 
 def test_the_table_of_addresses_has_what_the_tables_name():

@@ -361,3 +361,14 @@ def test_results_are_found_in_their_folder(tmp_path):
     for result in handmade.results()[:3]:
         handmade.write(result, home() / "trials")
     assert handmade.load_summaries(handmade.TABLE) == summaries(handmade.results()[:3])
+
+
+def test_printed_numbers_of_parameters_need_no_trial(tmp_path):
+    """They stand beside the counts of the models, as in the papers' tables of parameters."""
+    dt, dmm = handmade.TABLE.rows
+    table = replace(handmade.TABLE, rows=(replace(dt, published_parameters={"hopper-medium": 200_000}), dmm))
+    text = report(tmp_path, table, {})
+    (counted,) = [line for line in lines(text, "DT") if line[1] == "hopper-medium"]
+    assert counted == ["DT", "hopper-medium", "216,399 (215,555 live)", "200,000", "-"]
+    assert "- DMM on hopper-medium, seeds 0, 1\n" in text
+    assert "efficiency.png" not in text and not (tmp_path / "scores.csv").exists()

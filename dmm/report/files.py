@@ -67,7 +67,8 @@ def report_files(
         files["table.md"] = markdown(content, found, figures if "png" in formats else ())
     if "csv" in formats:
         files["table.csv"] = csv_text(score_rows(content))
-        files["scores.csv"] = scores_csv(content.table, content.summaries)
+        if any(summary.curve for summary in content.summaries.values()):
+            files["scores.csv"] = scores_csv(content.table, content.summaries)
         files["cost.csv"] = csv_text(cost_rows(content.cells))
     if "tex" in formats:
         files["table.tex"] = latex(content, found)

@@ -1,13 +1,12 @@
 """What is said around the numbers of a report: the protocol, the face, readings, departures, trials that are missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dmm.base.text_tables import counted
 from dmm.config import Evaluation, Table
 from dmm.results.score import Cell, failure_reason, status_of
 from dmm.results.statistics import FEW
-from dmm.schema import TrialSummary
 
 
 def face(table: Table) -> list[str]:
@@ -111,17 +110,23 @@ def changes(overrides: Mapping[str, Any]) -> str:
 
 def failed_trials(cells: list[Cell]) -> list[str]:
     """The failed trials, each with its reason."""
-    return [f"{name}: {failure_reason(summary.error)}" for name, summary in trials_with(cells, "failed") if summary]
+    return [
+        f"{cell.name}, seed {trial.seed}: {failure_reason(summary.error)}"
+        for cell in cells
+        for trial, summary in zip(cell.trials, cell.summaries)
+        if summary and summary.status == "failed"
+    ]
 
 
 def unfinished_trials(cells: list[Cell]) -> list[str]:
-    """The trials that have not ended yet, or not begun."""
-    return [name for name, _ in trials_with(cells, "pending", "running", "stopped")]
-
-
-def trials_with(cells: list[Cell], *statuses: str) -> Iterator[tuple[str, TrialSummary | None]]:
-    """The names and summaries of the trials with one of these statuses."""
+    """The trials that have not ended yet, or not begun. One line for each cell."""
+    lines = []
     for cell in cells:
-        for trial, summary in zip(cell.trials, cell.summaries):
-            if status_of(summary) in statuses:
-                yield f"{cell.name}, seed {trial.seed}", summary
+        seeds = [
+            str(trial.seed)
+            for trial, summary in zip(cell.trials, cell.summaries)
+            if status_of(summary) in ("pending", "running", "stopped")
+        ]
+        if seeds:
+            lines.append(f"{cell.name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+    return lines
