@@ -266,3 +266,8 @@ def test_a_file_that_is_no_database_and_a_place_that_cannot_be_written(tmp_path)
 def test_the_environment_names_the_store(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert Recorder().uri == Recorder(None).uri == uri
+
+
+def test_a_report_does_not_say_where_dmm_home_is():
+    source = Recorder().source(handmade.TABLE)
+    assert source.uri == "sqlite:///DMM_HOME/mlflow.db"

@@ -250,9 +250,9 @@ class Recorder:
         return (f"tags.`{row_tag(table)}` != '' and " if table else "") + "tags.`dmm.returns_id` != ''"
 
     def source(self, table: Table) -> ReportSource:
-        """Where a report is read from, and by which code."""
+        """Where a report is read from, and by which code. DMM_HOME stands for its place, which is nobody else's business."""
         return ReportSource(
-            uri=self.uri,
+            uri=self.uri.replace(f"{home()}/", "DMM_HOME/"),
             experiment=EXPERIMENT,
             query=self.query(table.name),
             commit=provenance.commit(),
