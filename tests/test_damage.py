@@ -94,7 +94,7 @@ def few_or_many(few: int, many: int):
     return pytest.mark.parametrize("flips", [few, pytest.param(many, marks=pytest.mark.faults)])
 
 
-@few_or_many(100, 1000)
+@few_or_many(50, 1000)
 def test_a_flipped_bit_of_a_finished_trial_changes_no_table(table, flips):
     assert count_same(table, end_of(table), flips) == flips
 
@@ -103,7 +103,7 @@ class Killed(BaseException):
     pass
 
 
-@few_or_many(20, 150)
+@few_or_many(10, 150)
 def test_a_flipped_bit_of_a_trial_that_was_stopped_changes_no_table(table, flips):
     def die(found):
         if found.update == 4:

@@ -11,6 +11,7 @@ from dmm.api.episodes import Episodes
 from dmm.batch import Batch
 from dmm.bench.baselines import PeerMixer
 from dmm.data.goals import goal_steps
+from dmm.environments.atari import AtariLanes
 from dmm.kernels import scan
 from dmm.layers import attention_bias
 from dmm.models.metamamba import LinearMixer
@@ -41,6 +42,7 @@ WRONG = {  # package or module -> a call with a wrong shape
     "batch": batch_of_two_lengths,
     "bench": lambda: PeerMixer(LinearMixer(4, 3, 1))(torch.zeros(2, 4)),
     "data": lambda: goal_steps(np.zeros((2, 3), np.float32)),
+    "environments": lambda: AtariLanes.keep(AtariLanes.__new__(AtariLanes), np.ones((2, 2), bool)),
     "kernels": scan_with_two_widths,
     "layers": lambda: attention_bias(torch.ones(2, 3, dtype=torch.bool), torch.zeros(1, 3, 4)),
     "models": lambda: LinearMixer(4, 3, 1)(torch.zeros(2, 4)),
