@@ -1,5 +1,6 @@
 """Downloads of DQN-replay's games, and of Minari's datasets by Minari's own means."""
 
+import errno
 import gzip
 import io
 import json
