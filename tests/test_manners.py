@@ -307,7 +307,7 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock, monkeypatch):
         ("run no-such-table ", []),
         ("data collect dmm/hopper/m", ["dmm/hopper/medium-v0"]),
         ("check metam", ["metamamba"]),
-        ("report quickstart --from reports/", []),
+        ("report quickstart --from reports/q", ["reports/quickstart"]),
         ("report quickstart --format m", ["md"]),
         ("report quickstart --format md,c", ["md,csv"]),
         ("report quickstart --baseline D", [r"DMM\ v2", "DT"]),
