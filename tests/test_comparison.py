@@ -16,7 +16,6 @@ from dmm.results.comparison import (
     compare_column,
     compare_with,
     difference,
-    inflations,
     paired_difference,
 )
 from dmm.results.score import gather_cells, summarise
@@ -117,13 +116,12 @@ def test_a_base_row_can_be_any():
 def test_readings_of_the_same_trials_add_to_the_headline():
     (cell,) = cells_by_hand.cells({"a": A})  # the best evaluation of each trial is 10 above the last
     mean = Reading(name="all targets", target="mean")
-    last, best, highest, targets = inflations(cell, [LAST, BEST, PAPER_MAX, mean])
-    assert last.added.interval.value == 0 and not last.added.told_apart
-    assert best.number.value == pytest.approx(70) and best.added.interval.value == pytest.approx(10)
-    assert best.added.interval.low == pytest.approx(10) and best.added.told_apart
-    assert highest.added.interval.value == pytest.approx(30) and highest.added.why_unknown
-    assert targets.added.interval.value == pytest.approx(-15)
-    assert inflations(cell, [LAST], headline=BEST)[0].added.interval.value == pytest.approx(-10)
+    last, best, highest, targets = (difference(cell, reading, cell, LAST) for reading in (LAST, BEST, PAPER_MAX, mean))
+    assert last.interval.value == 0 and not last.told_apart
+    assert best.interval.value == pytest.approx(10) == best.interval.low and best.told_apart
+    assert highest.interval.value == pytest.approx(30) and highest.why_unknown
+    assert targets.interval.value == pytest.approx(-15)
+    assert difference(cell, LAST, cell, BEST).interval.value == pytest.approx(-10)
 
 
 def test_a_reading_that_the_runs_cannot_give_is_an_error():
@@ -169,7 +167,7 @@ def test_only_complete_rows_are_aggregated():
 def test_a_baseline_that_is_no_row_with_trials_is_an_error(baseline):
     table, cells = two_columns()
     with pytest.raises(
-        ValueError, match=f"unknown baseline {baseline!r}; rows with trials of table handmade has a, b, c"
+        ValueError, match=f"unknown baseline {baseline!r}; table handmade has a, b, c"
     ):
         aggregate_rows(table, cells, LAST, baseline)
 
@@ -198,7 +196,7 @@ def test_the_miss_counts_targets_inside_the_datas_range():
     found = mean_miss(cell)
     assert found.targets == ("x0.5",) and (found.low, found.high, found.low_is_mean) == (10.0, 3200.0, False)
     assert found.interval.value == pytest.approx(sum(misses) / 2) and found.interval.n == 2
-    high, low = target_returns(cell)
+    high, low = target_returns([cell])[0]
     assert (high.target, high.asked, high.inside) == ("x1", 3600.0, False) and low.inside
     assert high.got.value == pytest.approx(handmade.raw(55)) and high.got.known
 
@@ -212,5 +210,5 @@ def test_the_miss_says_where_its_range_begins():
 
 def test_a_cell_without_finished_trials_has_no_miss():
     cell = replace(asked_cell(low=None), summaries=[None, None])
-    assert data_range(cell) is None and mean_miss(cell) is None and target_returns(cell) == []
+    assert data_range(cell) is None and mean_miss(cell) is None and target_returns([cell])[0] == []
     assert math.isnan(cell_interval(cell, LAST).value)

@@ -34,7 +34,7 @@ def gzipped(array) -> bytes:
 
 
 def test_a_game_of_the_dqn_replay_is_downloaded(server, monkeypatch):
-    monkeypatch.setattr(dqn_download, "CHECKPOINTS", 2)
+    monkeypatch.setattr(dqn_download, "FILES", 2)
     rows = {"observation": np.zeros((7, 4, 4), np.uint8), "action": np.zeros(7, np.int32), "reward": np.zeros(7, np.float32),
             "terminal": np.zeros(7, np.uint8)}  # fmt: skip
     for number in (0, 1):

@@ -86,6 +86,15 @@ def test_the_same_results_give_the_same_bytes_and_come_back_whole(tmp_path):
     assert found.episodes(found.summaries(TABLE).values()) == {result.id: result.evaluations for result in results[:2]}
 
 
+def test_a_kept_report_is_replaced_as_a_whole_or_not_at_all(dmm, report, tmp_path):
+    before = {path.name: path.read_bytes() for path in report.iterdir()}
+    words = ("report", FILE, "--from", str(home()), "--out", str(tmp_path))
+    code, _, error = dmm(*words, "--format", "md")
+    assert code == 2 and f"{report} is a kept report, and its runs.jsonl.gz would not be that of the new files" in error
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == before
+    assert dmm(*words, "--keep")[0] == 0
+
+
 def edited(lines: list[bytes]) -> list[bytes]:
     return [*lines[:2], lines[2].replace(b"1/4", b"1/3").replace(b"100", b"101", 1), *lines[3:]]
 
@@ -159,7 +168,7 @@ def test_a_report_that_is_not_that_of_its_results_fails_the_check_with_a_diff(re
 
 
 def test_a_kept_report_is_checked_with_the_formats_and_the_baseline_that_it_was_made_with(report, dmm, tmp_path):
-    words = ["report", FILE, "--from", str(report), "--out", str(tmp_path)]
+    words = ["report", FILE, "--from", str(report), "--out", str(tmp_path), "--keep"]
     code, out, _ = dmm(*words, "--format", "csv,md", "--baseline", "DT")
     assert code == 0 and "## Minus DT, last" in out and "table.tex" not in out
     check = ["report", FILE, "--check", "--out", str(tmp_path)]

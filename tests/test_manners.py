@@ -13,12 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 import typer
+from helpers.command_line import command
 
 from dmm import __version__
 from dmm.base import progress_bar
 from dmm.base.paths import home
 from dmm.base.progress_bar import ProgressBar, spell_duration
-from dmm.cli import app, main
+from dmm.cli import app
 from dmm.tables import find_table
 from dmm.trials import progress
 from dmm.trials.storage import load_result
@@ -36,15 +37,7 @@ TABLE = replace(QUICKSTART, name="mine", rows=grid(Row(label="DT", arch="dt"), c
 @pytest.fixture
 def dmm(capsys, monkeypatch):
     """Runs the command line in this process. Returns its exit code, standard output and standard error."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dmm", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return command(capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -307,7 +300,7 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock, monkeypatch):
         ("run no-such-table ", []),
         ("data collect dmm/hopper/m", ["dmm/hopper/medium-v0"]),
         ("check metam", ["metamamba"]),
-        ("report quickstart --from reports/q", ["reports/quickstart"]),
+        ("report quickstart --from reports/f", ["reports/five_seeds"]),
         ("report quickstart --format m", ["md"]),
         ("report quickstart --format md,c", ["md,csv"]),
         ("report quickstart --baseline D", [r"DMM\ v2", "DT"]),

@@ -11,7 +11,7 @@ from helpers import handmade_results as handmade
 
 from dmm.base.paths import home
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
-from dmm.results.episodes import arm_scores, check_episodes, stored_episodes
+from dmm.results.episodes import arm_scores, check_episodes, episodes_here
 from dmm.results.online_budget import (
     bandit_curve,
     evaluation_scores,
@@ -154,9 +154,10 @@ def test_episodes_are_read_from_the_files_of_trials_and_only_when_asked():
     results = handmade.results()
     for result in results[:3]:
         handmade.write(result, home() / "trials")
-    found = stored_episodes(handmade.TABLE.trials())
+    summaries = {result.id: summarise(result) for result in results}
+    found = episodes_here(summaries, handmade.TABLE.trials())
     assert found == {result.id: result.evaluations for result in results[:3]}
-    dt, _ = gather_cells(handmade.TABLE, {result.id: summarise(result) for result in results})
+    dt, _ = gather_cells(handmade.TABLE, summaries)
     arms = arm_scores(dt, found)
     assert arms.shape == (2 * 2 * 3, 2)
     # episodes are 5 below and 5 above the mean, in units of return

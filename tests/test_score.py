@@ -9,7 +9,7 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
-from dmm.results.score import cell_score, gather_cells, parameters_per_score, summarise, trial_score
+from dmm.results.score import finished, gather_cells, over_seeds, parameters_per_score, summarise, trial_score
 from dmm.results.statistics import iqm
 from dmm.schema import Seconds, TrialSummary, from_json, to_json
 
@@ -17,6 +17,13 @@ TRIALS = handmade.TABLE.trials()
 SEED_0 = {1.0: [10.0, 40.0, 30.0], 0.5: [20.0, 5.0, 60.0]}  # scores of three evaluations, by target
 SEED_1 = {1.0: [0.0, 10.0, 20.0], 0.5: [2.0, 4.0, 6.0]}
 BELOW = {1.0: [-3.0, -2.0, -1.0], 0.5: [-9.0, -9.0, -9.0]}
+
+
+def cell_score(summaries, reading, task):
+    """The number of trials that are not in a cell."""
+    return over_seeds(
+        tuple(trial_score(found, reading, task) for found in finished(summaries)), reading, len(summaries)
+    )
 
 
 def summary(scores: dict, **changes) -> TrialSummary:

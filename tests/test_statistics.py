@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dmm.results.power import detectable_difference, paired_power, seeds_needed
+from dmm.results.power import paired_power, seeds_needed
 from dmm.results.statistics import (
     AGGREGATES,
     aggregate,
@@ -192,16 +192,6 @@ def test_seeds_needed_at_the_edges():
         seeds_needed(1.0, -1.0)
     with pytest.raises(ValueError, match="two or more seeds; there is 1"):
         paired_power(1.0, 1)
-
-
-def test_a_detectable_difference_is_told_apart_in_80_of_100_repetitions():
-    for seeds in (2, 3, 5, 10, 100):
-        assert paired_power(detectable_difference(1.0, seeds), seeds) == pytest.approx(0.8)
-    assert detectable_difference(20.0, 5) == pytest.approx(20 * detectable_difference(1.0, 5))
-    assert seeds_needed(detectable_difference(20.0, 34), 20.0) == 34
-    assert detectable_difference(0.0, 5) == 0
-    with pytest.raises(ValueError, match="0 or more"):
-        detectable_difference(math.nan, 5)
 
 
 def test_the_power_is_the_share_of_simulated_experiments():

@@ -74,7 +74,7 @@ def report(
         return check_kept(found, folder)
 
     from dmm.report.files import FORMATS, write_report
-    from dmm.results.kept import NotKept, keep_runs
+    from dmm.results.kept import RUNS, NotKept, check_whole, keep_runs
     from dmm.results.score import NoFinishedTrial
     from dmm.results.sources import episodes_at_hand, is_uri, whole_results
     from dmm.tracking.places import open_results, store_report
@@ -82,6 +82,13 @@ def report(
     chosen = [name.strip() for name in formats.split(",")] if formats else FORMATS
     results = open_results(place)
     summaries = results.summaries(found)
+    if (folder / RUNS).is_file():
+        if not keep:
+            raise ValueError(
+                f"{folder} is a kept report, and its {RUNS} would not be that of the new files; --keep replaces all of them, "
+                "and --out names another folder"
+            )
+        check_whole(found, whole_results(results, found), summaries)
     try:
         episodes = episodes_at_hand(results, found, summaries) if "html" in chosen else None
         paths = write_report(found, summaries, folder, results.source(found), chosen, baseline, episodes)

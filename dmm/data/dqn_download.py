@@ -1,20 +1,18 @@
 """Download of DQN-replay's runs: `dqn/GAME` is run 1 of a game, `dqn/GAME/2` is run 2. The reader is readers/dqn.py."""
 
-import gzip
 import re
 from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 from dmm.base.errors import unknown_name
 from dmm.data import addresses
+from dmm.data.gzip_arrays import ArrayStream
 from dmm.data.http import RemoteFile, fetch_all
 
 ID = re.compile(r"dqn/(\w+?)(?:/([1-5])|-all|-[\d.]+pct-s\d+)?")  # of a run, or of a part of run 1
-CHECKPOINTS = 50  # of a run
+FILES = 50  # of each array of a run
 STORES = ("observation", "action", "reward", "terminal")  # arrays with a row for each step
 COUNTS = ("add_count", "invalid_range")
 FIRST_BYTES = b"\x1f\x8b"  # of gzip
@@ -35,16 +33,20 @@ def downloadable_ids() -> list[str]:
 
 def first_file(dataset_id: str, root: Path) -> Path:
     """The first file of a run in a folder of games."""
-    return root / run_of(dataset_id) / "replay_logs" / "$store$_observation_ckpt.0.gz"
+    return array_path(root / run_of(dataset_id) / "replay_logs", "observation", 0)
+
+
+def array_path(logs: Path, key: str, number: int) -> Path:
+    """The file of an array in the folder of a run. File N has the N-th million of rows."""
+    return logs / f"{'' if key in COUNTS else '$store$_'}{key}_ckpt.{number}.gz"
 
 
 def download(dataset_id: str, root: Path, url_root: str) -> Callable[[], str]:
     """A function that downloads a run into a folder of games: `fetch_all`. Raises ValueError for an unknown game."""
-    arrays = (*(f"$store$_{store}" for store in STORES), *COUNTS)
-    names = [f"{array}_ckpt.{number}.gz" for number, array in product(range(CHECKPOINTS), arrays)]
     address = f"{url_root or addresses.DQN}/{run_of(dataset_id)}/replay_logs"
-    place = first_file(dataset_id, root).parent
-    files = [RemoteFile(f"{address}/{name}", place / name, FIRST_BYTES, check_whole) for name in names]
+    logs = first_file(dataset_id, root).parent
+    paths = [array_path(logs, key, number) for number, key in product(range(FILES), (*STORES, *COUNTS))]
+    files = [RemoteFile(f"{address}/{path.name}", path, FIRST_BYTES, check_whole) for path in paths]
     return partial(fetch_all, dataset_id, files)
 
 
@@ -63,10 +65,5 @@ def check_whole(file: Path) -> None:
 
 def rows_of(file: Path) -> int:
     """The rows of a gzipped array, or 0 for a single number. Raises ValueError for another file."""
-    try:
-        with gzip.open(file) as opened:
-            np.lib.format.read_magic(opened)
-            shape, _, _ = np.lib.format.read_array_header_1_0(opened)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{file} is no gzip of a NumPy array: {error}") from None
-    return shape[0] if shape else 0
+    with ArrayStream(file) as stream:
+        return stream.shape[0] if stream.shape else 0

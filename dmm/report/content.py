@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from dmm.base.errors import unknown_name
 from dmm.catalogue import ParameterCount
 from dmm.config import Column, Reading, Row, Table
-from dmm.results.aggregates import RowAggregates, aggregate_rows
-from dmm.results.asked import TargetReturn, all_target_returns
+from dmm.results.aggregates import RowAggregates, aggregate_rows, check_baseline
+from dmm.results.asked import TargetReturn, target_returns
 from dmm.results.comparison import (
     ColumnComparison,
     Difference,
@@ -45,9 +44,7 @@ class ReportContent:
 
     def __post_init__(self) -> None:
         """Raises what `gather_cells` raises, and ValueError for a baseline that is no row with trials."""
-        labels = [row.label for row in self.table.rows if not row.cited]
-        if self.baseline and self.baseline not in labels:
-            raise unknown_name("baseline", self.baseline, labels, f"rows with trials of table {self.table.name}")
+        check_baseline(self.table, self.baseline)
         self.cells  # noqa: B018  the errors come now
 
     @cached_property
@@ -76,9 +73,9 @@ class ReportContent:
 
     def added(self, cell: Cell, reading: Reading) -> Difference:
         """What a reading adds to the headline, on the same trials."""
-        pairs = [(entry, entry) for entry in self.cells]
         found = self._keep(
-            ("added", reading.name), lambda: by_cell(self.cells, differences(pairs, reading, self.headline))
+            ("added", reading.name),
+            lambda: by_cell(self.cells, differences([(c, c) for c in self.cells], reading, self.headline)),
         )
         return found[id(cell)]
 
@@ -113,7 +110,7 @@ class ReportContent:
 
     def asked(self, cell: Cell) -> list[TargetReturn]:
         """What a cell was asked for and got at each target."""
-        return self._keep(("asked",), lambda: by_cell(self.cells, all_target_returns(self.cells)))[id(cell)]
+        return self._keep(("asked",), lambda: by_cell(self.cells, target_returns(self.cells)))[id(cell)]
 
     def published(self, cell: Cell, reading: Reading) -> Published | None:
         """The paper's number for a cell, beside ours under a reading. None if the paper has none."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from dmm.report.document import Section, TextTable
-from dmm.results.score import Cell, status_of
-from dmm.schema import TrialSummary
+from dmm.results.score import Cell, ms_per_action, status_of, updates_per_second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +53,6 @@ def cost_rows(cells: list[Cell]) -> list[CostRow]:
                 )
             )
     return rows
-
-
-def updates_per_second(summary: TrialSummary) -> float | None:
-    """Updates in a wall second of training. None if there was no training."""
-    return summary.update / summary.seconds.train if summary.seconds.train else None
-
-
-def ms_per_action(summary: TrialSummary) -> float | None:
-    """Wall milliseconds of a rollout's step, environment included. None if steps were not counted."""
-    return 1000 * summary.seconds.rollout / summary.steps if summary.steps else None
 
 
 def cost_section(cells: list[Cell]) -> Section:

@@ -18,7 +18,6 @@ from dmm.report.cost import cost_section
 from dmm.report.document import Picture, Section
 from dmm.report.inline_svg import inline_svg
 from dmm.report.origins import provenance_section
-from dmm.report.sections import interval_text
 from dmm.report.trial_views import trial_views
 from dmm.results.episodes import Episodes
 from dmm.results.score import Cell
@@ -45,7 +44,7 @@ def html(
     }  # anchors are numbers, because labels are any text
 
     def numbers(cell: Cell) -> list[tuple[str, str]]:
-        return [(reading.name, interval_text(content.number(cell, reading))) for reading in table.readings]
+        return [(reading.name, content.number(cell, reading).text()) for reading in table.readings]
 
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=shown

@@ -83,8 +83,8 @@ def aggregates(content: ReportContent) -> list[Section]:
     with_baseline = any(row.improvement for row in found)
     header = ["architecture", *AGGREGATES, "mean rank", *[f"P(better than {content.baseline})"] * with_baseline]
     lines = [
-        [row.row.label, *map(interval_text, row.values.values()), interval_text(row.rank)]
-        + [interval_text(row.improvement, 2) if row.improvement else NOTHING] * with_baseline
+        [row.row.label, *map(Interval.text, row.values.values()), row.rank.text()]
+        + [row.improvement.text(2) if row.improvement else NOTHING] * with_baseline
         for row in found
     ]
     text = (
@@ -102,7 +102,7 @@ def beside_baseline(content: ReportContent) -> list[Section]:
     for row in content.table.rows:
         found = [content.beside_baseline(cell, content.headline) for cell in content.row(row)]
         if any(found):
-            lines.append([row.label, *(difference_text(entry) if entry else NOTHING for entry in found)])
+            lines.append([row.label, *(entry.interval.text(sign="+") if entry else NOTHING for entry in found)])
     header = ["architecture", *(column.label for column in content.table.columns)]
     text = "Mean paired difference over common seeds [95 % interval], in points of score."
     return [Section(f"Minus {content.baseline}, {content.headline.name}", [text, TextTable(header, lines)])]
@@ -145,9 +145,9 @@ def difference_texts(found: Difference | None) -> list[str]:
     if found is None:
         return [NOTHING, NOTHING]
     if found.why_unknown:
-        return [difference_text(found), NOTHING]
+        return [found.interval.text(sign="+"), NOTHING]
     seeds = seeds_needed(found.interval.value, found.std)
-    return [difference_text(found), f"{seeds:,}" if seeds else "more than 10,000"]
+    return [found.interval.text(sign="+"), f"{seeds:,}" if seeds else "more than 10,000"]
 
 
 def grids(content: ReportContent) -> list[Section]:
@@ -155,7 +155,7 @@ def grids(content: ReportContent) -> list[Section]:
     table, headline, found = content.table, content.headline, []
     for pivot in pivots(table, content.cells, headline):
         lines = [
-            [axis_text(down), *(interval_text(pivot.numbers[down, across]) if (down, across) in pivot.numbers else NOTHING
+            [axis_text(down), *(pivot.numbers[down, across].text() if (down, across) in pivot.numbers else NOTHING
                                 for across in pivot.across_values)]
             for down in pivot.down_values
         ]  # fmt: skip
@@ -171,7 +171,7 @@ def grids(content: ReportContent) -> list[Section]:
         lines = [
             [
                 curve.family,
-                *(interval_text(curve.points[value]) if value in curve.points else NOTHING for value in values),
+                *(curve.points[value].text() if value in curve.points else NOTHING for value in values),
             ]
             for curve in of_axis
         ]
@@ -228,12 +228,12 @@ def asked(content: ReportContent) -> list[Section]:
         for entry in entries:
             inside = "" if entry.inside else "outside"
             lines.append(
-                [cell.row.label, cell.column.label, entry.target, f"{entry.asked:g}", interval_text(entry.got), inside]
+                [cell.row.label, cell.column.label, entry.target, f"{entry.asked:g}", entry.got.text(), inside]
             )
         if (miss := mean_miss(cell)) and miss.targets:
             low = "their mean return" if miss.low_is_mean else "their lowest return"
             misses.append(
-                [cell.row.label, cell.column.label, ", ".join(miss.targets), interval_text(miss.interval),
+                [cell.row.label, cell.column.label, ", ".join(miss.targets), miss.interval.text(),
                  f"{miss.low:.0f} ({low}) to {miss.high:.0f}"]
             )  # fmt: skip
     header = ["architecture", "data", "target", "asked", "got", "of the data's returns"]
@@ -275,7 +275,7 @@ def score_entry(content: ReportContent, cell: Cell, reading: Reading) -> Entry:
     number = content.number(cell, reading)
     seeds = f"{number.n}" if number.n == total else f"{number.n} of {total}"
     level = " ≈" if content.is_level(cell, reading) else ""
-    return Entry(f"{interval_text(number)} ({seeds}){level}", content.is_best(cell, reading), cell)
+    return Entry(f"{number.text()} ({seeds}){level}", content.is_best(cell, reading), cell)
 
 
 def reading_text(content: ReportContent, cell: Cell, reading: Reading) -> Entry:
@@ -283,7 +283,9 @@ def reading_text(content: ReportContent, cell: Cell, reading: Reading) -> Entry:
     if not cell.finished:
         return Entry(NOTHING)
     value = decimal(content.number(cell, reading).value)
-    return Entry(f"{value} ({difference_text(content.added(cell, reading))})", content.is_best(cell, reading), cell)
+    return Entry(
+        f"{value} ({content.added(cell, reading).interval.text(sign='+')})", content.is_best(cell, reading), cell
+    )
 
 
 def published_text(content: ReportContent, cell: Cell, reading: Reading | None, footnotes: Footnotes) -> str:
@@ -300,19 +302,6 @@ def published_text(content: ReportContent, cell: Cell, reading: Reading | None, 
         f"not comparable: {found.why_not}" if found.why_not else "" if reading else f"comparable with {found.reading}"
     )
     return f"{found.value:g}{std}" + (f" {footnotes.mark(note)}" if note else "")
-
-
-def difference_text(found: Difference) -> str:
-    """+8.0 [2.1, 13.9]"""
-    return interval_text(found.interval, sign="+")
-
-
-def interval_text(found: Interval, digits: int = 1, sign: str = "-") -> str:
-    """72.1 [60.3, 83.9], or the number alone where there is no interval."""
-    if math.isnan(found.value):
-        return NOTHING
-    bounds = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found.known else ""
-    return f"{found.value:{sign}.{digits}f}{bounds}"
 
 
 def decimal(value: float) -> str:

@@ -1,5 +1,6 @@
 """The trials of a cell as the page shows them: scores, a learning curve, episode returns, and where they were made."""
 
+import math
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -9,7 +10,7 @@ from dmm.report.content import ReportContent
 from dmm.report.inline_svg import Point, sparkline
 from dmm.report.sections import NOTHING, decimal
 from dmm.results.episodes import Episodes, check_episodes
-from dmm.results.score import Cell, failure_reason, status_of, trial_score
+from dmm.results.score import Cell, failure_reason, status_of
 from dmm.schema import TrialSummary
 
 
@@ -53,7 +54,7 @@ def trial_views(content: ReportContent, cell: Cell, episodes: Episodes) -> list[
                 status=status_of(summary),
                 error=failure_reason(summary.error) if summary and summary.status == "failed" else "",
                 updates=f"{summary.update:,}" if summary else "0",
-                scores=[decimal(trial_score(done, reading, task)) if done else NOTHING for reading in readings],
+                scores=[decimal(cell.seed_scores(reading).get(trial.seed, math.nan)) for reading in readings],
                 curve=Markup(sparkline(curve, trial.training.updates, min(scores), max(scores))) if curve else NOTHING,
                 target=target,
                 mean=f"{done.curve[target][-1].mean_return:.1f}" if done else NOTHING,

@@ -23,6 +23,13 @@ class RowAggregates:
     improvement: Interval | None  # probability of improvement against the baseline. None without one
 
 
+def check_baseline(table: Table, baseline: str) -> None:
+    """Raises ValueError for a baseline that is no row with trials."""
+    labels = [row.label for row in table.rows if not row.cited]
+    if baseline and baseline not in labels:
+        raise unknown_name("baseline", baseline, labels, f"table {table.name}")
+
+
 def complete_rows(table: Table, cells: Sequence[Cell]) -> list[Row]:
     """The rows whose trials are all finished, in the table's order. Cited rows have no trials."""
     return [row for row in table.rows if all(is_complete(cell) for cell in cells if cell.row is row)]
@@ -42,9 +49,7 @@ def aggregate_rows(table: Table, cells: Sequence[Cell], reading: Reading, baseli
     """
     if reading.seeds == "max":
         raise ValueError(f"reading {reading.name!r} is a maximum over seeds; aggregates need a score for each seed")
-    labels = [row.label for row in table.rows if not row.cited]
-    if baseline and baseline not in labels:
-        raise unknown_name("baseline", baseline, labels, f"rows with trials of table {table.name}")
+    check_baseline(table, baseline)
     rows = complete_rows(table, cells)
     if not rows:
         return []

@@ -42,13 +42,8 @@ def data_range(cell: Cell) -> tuple[float, float, bool] | None:
     return low, data.return_max, data.return_min is None
 
 
-def target_returns(cell: Cell) -> list[TargetReturn]:
-    """What was asked for and got at each target, in the evaluation's order. Empty without a finished trial."""
-    return all_target_returns([cell])[0]
-
-
-def all_target_returns(cells: Sequence[Cell]) -> list[list[TargetReturn]]:
-    """`target_returns` of each cell, which is faster for many."""
+def target_returns(cells: Sequence[Cell]) -> list[list[TargetReturn]]:
+    """What each cell was asked for and got at each target, in the evaluation's order. Empty without a finished trial."""
     asked = [cell.finished[0].asked if cell.finished else {} for cell in cells]
     groups = [
         [summary.curve[target][-1].mean_return for summary in cell.finished]

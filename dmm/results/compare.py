@@ -13,7 +13,7 @@ from dmm.base.text_tables import csv_text, markdown_list, markdown_table, markdo
 from dmm.config import RESULTS_VERSION, Reading, Table
 from dmm.results.comparison import Difference, paired_difference
 from dmm.results.kept import KeptResults
-from dmm.results.score import cell_score, finished, trial_score
+from dmm.results.score import Score, finished, over_seeds, trial_score
 from dmm.results.statistics import no_interval
 from dmm.schema import TrialSummary
 
@@ -94,39 +94,34 @@ def compare_cell(
 ) -> CellComparison:
     """A cell of both sides. Raises ValueError, with the cell, if its trials were not evaluated as the reading wants."""
     try:
-        (first, n_first), (second, n_second) = number(a, reading), number(b, reading)
-        scores = seed_scores(a, reading), seed_scores(b, reading)
+        (first, a_scores), (second, b_scores) = read_cell(a, reading), read_cell(b, reading)
     except ValueError as error:
         raise ValueError(f"{' on '.join(labels)}: {error}") from error
     not_compared = other_origin([*a, *b])
     if not_compared:
         difference = Difference(no_interval(math.nan, 0), math.nan, not_compared)
     elif reading.seeds == "max":
-        difference = Difference(no_interval(second - first, 0), math.nan, f"{reading.name!r} is a maximum over seeds")
+        why = f"{reading.name!r} is a maximum over seeds"
+        difference = Difference(no_interval(second.value - first.value, 0), math.nan, why)
     else:
-        difference = paired_difference(scores[1], scores[0])
+        difference = paired_difference(b_scores, a_scores)
     return CellComparison(
         row=labels[0],
         column=labels[1],
-        a=first,
-        a_seeds=n_first,
-        b=second,
-        b_seeds=n_second,
+        a=first.value,
+        a_seeds=first.n,
+        b=second.value,
+        b_seeds=second.n,
         difference=difference,
         not_compared=not_compared,
     )
 
 
-def number(summaries: Sequence[TrialSummary], reading: Reading) -> tuple[float, int]:
-    """The number of a cell, and its finished seeds. nan without one."""
+def read_cell(summaries: Sequence[TrialSummary], reading: Reading) -> tuple[Score, dict[int, float]]:
+    """The number of a cell, and the score of each finished trial by its seed."""
     done = finished(summaries)
-    score = cell_score(done, reading, done[0].task) if done else None
-    return (score.value, score.n) if score else (math.nan, 0)
-
-
-def seed_scores(summaries: Sequence[TrialSummary], reading: Reading) -> dict[int, float]:
-    """The score of each finished trial by its seed."""
-    return {one.trial.weights.seed: trial_score(one, reading, one.task) for one in finished(summaries)}
+    scores = {one.trial.weights.seed: trial_score(one, reading, one.task) for one in done}
+    return over_seeds(tuple(scores.values()), reading, len(summaries)), scores
 
 
 def other_origin(summaries: Sequence[TrialSummary]) -> str:
@@ -176,7 +171,7 @@ def comparison_markdown(a: Side, b: Side, reading: Reading, cells: Sequence[Cell
             cell.column,
             with_seeds(cell.a, cell.a_seeds),
             with_seeds(cell.b, cell.b_seeds),
-            with_interval(cell.difference),
+            cell.difference.interval.text(sign="+"),
             str(cell.difference.interval.n),
             told_apart(cell),
         ]
@@ -225,11 +220,3 @@ def comparison_csv(cells: Sequence[CellComparison]) -> str:
 def with_seeds(value: float, seeds: int) -> str:
     """45.2 (2), or - without a finished seed."""
     return f"{value:.1f} ({seeds})" if seeds else "-"
-
-
-def with_interval(difference: Difference) -> str:
-    """+5.0 [+1.2, +8.8], or the difference alone, or -."""
-    found = difference.interval
-    if math.isnan(found.value):
-        return "-"
-    return f"{found.value:+.1f}" + (f" [{found.low:+.1f}, {found.high:+.1f}]" if found.known else "")

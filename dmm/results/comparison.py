@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from dmm.config import LAST, Reading
+from dmm.config import Reading
 from dmm.results.score import Cell
 from dmm.results.statistics import Interval, mean_intervals, no_interval
 
@@ -40,15 +40,6 @@ class ColumnComparison:
     def not_told_apart(self) -> list[str]:
         """The labels of the rows whose interval has 0. Rows without an interval are not among them."""
         return [label for label, found in self.differences.items() if not found.why_unknown and not found.told_apart]
-
-
-@dataclass(frozen=True)
-class Inflation:
-    """What a reading of a cell adds to the headline reading of the same trials."""
-
-    reading: Reading
-    number: Interval
-    added: Difference  # reading minus headline
 
 
 def cell_interval(cell: Cell, reading: Reading) -> Interval:
@@ -133,15 +124,3 @@ def compare_column(cells: Sequence[Cell], reading: Reading) -> ColumnComparison 
 def is_complete(cell: Cell) -> bool:
     """Whether a cell has trials, and all of them are finished."""
     return bool(cell.trials) and len(cell.finished) == len(cell.trials)
-
-
-def inflations(cell: Cell, readings: Sequence[Reading], headline: Reading = LAST) -> list[Inflation]:
-    """The number of a cell under each reading, and what it adds to the headline: last evaluation, first target.
-
-    The difference is paired: both readings read the same trials. A maximum over seeds adds a number without an interval.
-    Raises ValueError like `cell_interval`.
-    """
-    return [
-        Inflation(reading, cell_interval(cell, reading), difference(cell, reading, cell, headline))
-        for reading in readings
-    ]

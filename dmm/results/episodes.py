@@ -19,15 +19,6 @@ from dmm.trials.storage import load_returns
 Episodes = Mapping[str, list[EvaluationResult]]  # by second id
 
 
-def stored_episodes(trials: Iterable[Trial]) -> dict[str, list[EvaluationResult]]:
-    """The evaluations of trials by second id, with every episode, from DMM_HOME. A trial that has not begun has none.
-
-    Raises ValueError if a file is damaged.
-    """
-    found = {trial.returns_id: load_returns(trial) for trial in trials}
-    return {id_: returns.evaluations for id_, returns in found.items() if returns}
-
-
 def episodes_here(summaries: Mapping[str, TrialSummary], trials: Iterable[Trial]) -> dict[str, list[EvaluationResult]]:
     """The evaluations of finished trials that lie in this machine's DMM_HOME, by second id. Nothing is downloaded.
 

@@ -48,21 +48,3 @@ def seeds_needed(difference: float, std: float) -> int | None:
         middle = (low + high) // 2
         low, high = (middle, high) if paired_power(effect, middle) < POWER else (low, middle)
     return high
-
-
-def detectable_difference(std: float, seeds: int) -> float:
-    """The smallest true mean difference that so many seeds tell from 0 in 80 of 100 repetitions, in the unit of `std`.
-
-    It does not use the observed difference, so it is the fair question after the runs. Raises ValueError for fewer than two
-    seeds, or if `std` is negative or not finite.
-    """
-    from scipy import optimize
-
-    if not math.isfinite(std) or std < 0:
-        raise ValueError(f"the standard deviation is {std}; it must be finite and 0 or more")
-    paired_power(0.0, seeds)  # checks the seeds
-    most = 20 / math.sqrt(seeds - 1)  # an effect with a power near 1
-    found = optimize.root_scalar(
-        lambda effect: paired_power(effect, seeds) - POWER, bracket=(0.0, most), method="brentq"
-    )
-    return std * float(found.root)

@@ -104,13 +104,6 @@ def trial_score(summary: TrialSummary, reading: Reading, task: Task) -> float:
     return value if reading.floor is None else max(value, reading.floor)
 
 
-def cell_score(summaries: Sequence[TrialSummary | None], reading: Reading, task: Task) -> Score:
-    """A cell's number from its trials, one for each seed. None is a trial that has not begun."""
-    return over_seeds(
-        tuple(trial_score(found, reading, task) for found in finished(summaries)), reading, len(summaries)
-    )
-
-
 def over_seeds(values: tuple[float, ...], reading: Reading, of: int) -> Score:
     """The number of the scores of finished trials, of so many trials in all."""
     value = std = math.nan
@@ -129,6 +122,16 @@ def finished(summaries: Sequence[TrialSummary | None]) -> list[TrialSummary]:
 def parameters_per_score(parameters: int, score: float) -> float:
     """Parameters per normalised point, as in Table 5 of the Decision MetaMamba paper. nan unless the score is positive."""
     return parameters / score if score > 0 else math.nan
+
+
+def updates_per_second(summary: TrialSummary) -> float | None:
+    """Updates in a wall second of training. None if there was no training."""
+    return summary.update / summary.seconds.train if summary.seconds.train else None
+
+
+def ms_per_action(summary: TrialSummary) -> float | None:
+    """Wall milliseconds of a rollout's step, environment included. None if steps were not counted."""
+    return 1000 * summary.seconds.rollout / summary.steps if summary.steps else None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,13 @@ class Interval:
     n: int  # seeds
     method: str  # of the interval, in words. "" if there is none
 
+    def text(self, digits: int = 1, sign: str = "-") -> str:
+        """72.1 [60.3, 83.9], the number alone where there is no interval, or - without a seed. `sign` "+" shows a plus."""
+        if math.isnan(self.value):
+            return "-"
+        bounds = f" [{self.low:.{digits}f}, {self.high:.{digits}f}]" if self.known else ""
+        return f"{self.value:{sign}.{digits}f}{bounds}"
+
     @property
     def known(self) -> bool:
         """Whether there is an interval."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dmm.base.checksums import json_sha256
 from dmm.config import BEST, LAST, Table
-from dmm.results.score import trial_score
+from dmm.results.score import ms_per_action, trial_score, updates_per_second
 from dmm.schema import TrialRecord, TrialResult, TrialSummary, from_json, to_json
 
 TAG_LENGTH = 4500  # characters. MLflow cuts a longer tag silently, at 5,000 or 8,000 characters by version
@@ -71,12 +71,12 @@ def final_metrics(summary: TrialSummary) -> list[Point]:
         Point("time/train_s", summary.seconds.train, 0),
         Point("time/rollout_s", summary.seconds.rollout, 0),
     ]
-    if summary.seconds.train:
-        found.append(Point("cost/updates_per_s", summary.update / summary.seconds.train, 0))
-    if summary.steps:
-        found.append(Point("cost/ms_per_action", summary.seconds.rollout * 1000 / summary.steps, 0))
-    if summary.peak_memory:
-        found.append(Point("cost/peak_memory_mib", summary.peak_memory, 0))
+    costs = {
+        "cost/updates_per_s": updates_per_second(summary),
+        "cost/ms_per_action": ms_per_action(summary),
+        "cost/peak_memory_mib": summary.peak_memory or None,
+    }
+    found += [Point(name, value, 0) for name, value in costs.items() if value is not None]
     for reading in (LAST, BEST):
         found.append(Point(f"score/{reading.name}", trial_score(summary, reading, summary.task), 0))
     return found

@@ -1,7 +1,7 @@
 """MLflow's inputs of a run: the data that a trial learnt from, and the table that a report is of."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
@@ -22,8 +22,9 @@ def data_input(data: DataRecord) -> DatasetInput:
     return described("training", "+".join(data.ids), data.sha256, {"ids": data.ids}, facts)
 
 
-def report_inputs(table: Table, ids: Collection[str], summaries: Iterable[TrialSummary]) -> list[DatasetInput]:
+def report_inputs(table: Table, summaries: Iterable[TrialSummary]) -> list[DatasetInput]:
     """The identity of a table, which has the second ids of its trials, and the data of the trials, each once."""
+    ids = [trial.returns_id for trial in table.trials()]
     facts = {"budget": table.budget or PAPER, "trials": len(ids), "ids_sha256": json_sha256(sorted(ids))}
     if table.data_source:
         facts["data_source"] = table.data_source

@@ -79,8 +79,6 @@ class Recorder:
         self.uri, self._say = masked(uri), say
         self._runs: dict[str, StoredRun] | None = None
         self._of_table: dict[str, dict[str, StoredRun]] = {}  # the runs that `summaries` found
-        self._table: Table | None = None  # whose ids are known
-        self._table_ids: list[str] = []
         self.unwritable = ""
         is_remote = uri.startswith(("http://", "https://", "databricks"))
         with self._errors(HINT):
@@ -188,7 +186,7 @@ class Recorder:
 
     def keep_only(self, table: Table) -> None:
         """Takes the table's tag from the runs of trials that are not in the table any more."""
-        key, ids = row_tag(table.name), set(self._ids(table))
+        key, ids = row_tag(table.name), {trial.returns_id for trial in table.trials()}
         with self._errors():
             for id_, stored in (self._of_table.get(table.name) or self._stored()).items():
                 if key in stored.tags and id_ not in ids and not table.part:
@@ -202,7 +200,7 @@ class Recorder:
         """
         with self._errors():
             runs = self._of_table[table.name] = self._search(self.query(table.name))
-            wanted = self._ids(table)
+            wanted = [trial.returns_id for trial in table.trials()]
             trash = self._search(self.query(table.name), ViewType.DELETED_ONLY) if set(wanted) - set(runs) else {}
         for id_ in wanted:
             if id_ in trash and id_ not in runs:
@@ -265,7 +263,7 @@ class Recorder:
         The run of an earlier report is kept if it is of the same table and data, and if all its files are replaced.
         Otherwise a new run takes its place, because MLflow cannot take an input or a file from a run.
         """
-        inputs = report_inputs(table, self._ids(table), summaries.values())
+        inputs = report_inputs(table, summaries.values())
         files = {path.name for path in folder.iterdir()}
         with self._errors():
             found = self._client.search_runs([self.experiment], f"tags.`dmm.report` = '{table.name}'")
@@ -293,7 +291,7 @@ class Recorder:
         """Stores the view of a table's runs. Returns how to open it."""
         key = f"table-{table.name}"
         with self._errors():
-            view = table_view(table, self.query(table.name), len(self._ids(table)))
+            view = table_view(table, self.query(table.name), len(table.trials()))
             self._client.set_experiment_tag(self.experiment, f"mlflow.sharedViewState.{key}", json.dumps(view))
         page = f"/#/experiments/{self.experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART"
         page += "&workflowType=machine_learning"
@@ -313,12 +311,6 @@ class Recorder:
             cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
             hint = way_out(self.uri, cause) or hint
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
-
-    def _ids(self, table: Table) -> list[str]:
-        """The second ids of a table's trials. A trial takes a millisecond, so those of the last table are kept."""
-        if self._table is not table:
-            self._table, self._table_ids = table, [trial.returns_id for trial in table.trials()]
-        return self._table_ids
 
     def _stored(self) -> dict[str, StoredRun]:
         """The runs of all trials. They are looked up once."""

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float32, Int64
 from dmm.base.errors import unknown_name
 from dmm.base.paths import expand, home
 from dmm.data import dqn_download
+from dmm.data.dqn_download import FILES, array_path
 from dmm.data.frames import STACK, FrameWriter
 from dmm.data.gzip_arrays import ArrayStream
 from dmm.data.trajectories import Trajectories, assemble, check_finite
@@ -34,7 +35,7 @@ from dmm.tasks.atari import FRAMES, GAMES
 PREFIXES, IS_FOLDER = ("dqn",), True
 NAME = re.compile(r"(?P<game>\w+)-(all|(?P<percent>\d+(\.\d+)?)pct-s(?P<seed>0|[1-9]\d{0,8}))")
 PAPER_SEEDS = (123, 231, 312)
-FILES, ROWS_PER_PERCENT = 50, 500_000  # of a run
+ROWS_PER_PERCENT = 500_000  # of a run
 SEARCHED = 100_000  # rows at the beginning of a file. The papers select from them
 VISIT = 11  # episodes' ends that a visit to a file takes. The papers say 10; their code counts one more
 PADS, FRAME = STACK - 1, FRAMES[1:]
@@ -118,11 +119,6 @@ def numbers(logs: Path) -> list[int]:
     """The numbers of the files that have frames."""
     found = (re.fullmatch(r"\$store\$_observation_ckpt\.(\d+)\.gz", file.name) for file in logs.glob("*.gz"))
     return sorted(int(match[1]) for match in found if match)
-
-
-def array_path(logs: Path, key: str, number: int) -> Path:
-    """The file of a column."""
-    return logs / f"{'' if key == 'add_count' else '$store$_'}{key}_ckpt.{number}.gz"
 
 
 @dataclass(frozen=True)
