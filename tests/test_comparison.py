@@ -166,9 +166,7 @@ def test_only_complete_rows_are_aggregated():
 @pytest.mark.parametrize("baseline", ["aa", "cited"])
 def test_a_baseline_that_is_no_row_with_trials_is_an_error(baseline):
     table, cells = two_columns()
-    with pytest.raises(
-        ValueError, match=f"unknown baseline {baseline!r}; table handmade has a, b, c"
-    ):
+    with pytest.raises(ValueError, match=f"unknown baseline {baseline!r}; table handmade has a, b, c"):
         aggregate_rows(table, cells, LAST, baseline)
 
 
