@@ -55,7 +55,7 @@ def atari_trial(quick: bool) -> Trial:
     )  # fmt: skip
 
 
-def frames(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+def training(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """A batch of windows, then a whole update of DT."""
     data, trial = synthetic_frames(500 if budget.quick else 5_000), atari_trial(budget.quick)
     k, size = trial.training.context_length, trial.training.batch_size
