@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,9 @@ def synthetic_frames(steps: int) -> Trajectories:
 
 def atari_trial(quick: bool) -> Trial:
     """DT as in the papers."""
-    sizes = {"context_length": 4, "batch_size": 2} if quick else {"context_length": 30, "batch_size": 128}
+    sizes: dict[str, Any] = (
+        {"context_length": 4, "batch_size": 2} if quick else {"context_length": 30, "batch_size": 128}
+    )
     training = Training(
         **sizes, updates=100_000, warmup=0, learning_rate=6e-4, weight_decay=0.1, betas=(0.9, 0.95), decay="matrices",
         grad_clip_norm=1.0, sampling="passes", window_anchor="shifted", padding="right", schedule="cosine",

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,7 +149,7 @@ def steps_equal_the_full_history(subject: Subject) -> str:
             if step == LENGTH // 2:
                 state.drop_finished(torch.tensor([1, 2]))
                 rows = slice(1, 3)
-            values = {name: value[rows, step : step + 1] for name, value in data.tensors().items()}
+            values: dict[str, Any] = {name: value[rows, step : step + 1] for name, value in data.tensors().items()}
             values["states"] = data.states[rows, step : step + 1 + frames]
             values["actions"] = torch.zeros_like(values["actions"])
             found = model.step(Batch(**values), state)

@@ -121,7 +121,7 @@ def by_step(x: Float[Tensor, "B T H"], filters: int) -> Float[Tensor, "B steps f
 def convolve_stacks(
     frames: UInt8[Tensor, "B frames height width"],
     weight: Float[Tensor, "output C rows columns"],
-    bias: Float[Tensor, " output"],
+    bias: Float[Tensor, " output"] | None,
     stride: int,
 ) -> Float[Tensor, "stacks output height_out width_out"]:
     """A convolution of the B * K stacks of C frames that follow one another, K = frames - C + 1. No stack is made.

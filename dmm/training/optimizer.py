@@ -1,6 +1,7 @@
 """AdamW, the parameters that it decays, and the learning rate of each update."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ def init_optimizer(model: DecisionModel, training: Training) -> torch.optim.Opti
         for name, parameter in module.named_parameters(recurse=False)
         if parameter.requires_grad
     ]
-    groups = [{"params": [parameter for decays, parameter in named if decays]}]
+    groups: list[dict[str, Any]] = [{"params": [parameter for decays, parameter in named if decays]}]
     if others := [parameter for decays, parameter in named if not decays]:
         groups.append({"params": others, "weight_decay": 0.0})
     return torch.optim.AdamW(

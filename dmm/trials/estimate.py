@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -39,7 +40,7 @@ def random_batch(trial: Trial, rows: int) -> Batch:
     """A batch of the trial's shapes, full of random numbers."""
     k, spaces = trial.training.context_length, trial.task.spaces
     scalars, actions = (rows, k), (rows, k, spaces.actions)
-    common = {
+    common: dict[str, Any] = {
         "returns_to_go": torch.rand(scalars),
         "steps": torch.arange(k).expand(rows, k),
         "mask": torch.ones(scalars, dtype=torch.bool),
