@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from einops import reduce
 from torch import Tensor
 
 from dmm.base.errors import unknown_name
@@ -26,6 +27,7 @@ from dmm.contract.subject import (
     moved_actions,
     random_batch,
 )
+from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
 
 ENTRY = {  # field of Batch -> its entry of one step, in words
@@ -187,16 +189,22 @@ def influence(subject: Subject, training: bool = False) -> dict[str, Tensor]:
 
     The mask of the last step stays True, because a padded step there makes another window.
     """
-    model, data = subject.build_perturbed().train(training), subject.batch(rows=3, padding="none")
-    before, found = answers(model, data)["forward"][0], {}
+    model, data = subject.build_perturbed().train(training), subject.batch(rows=3 * K, padding="none")
+    changing = torch.eye(K, dtype=torch.bool).repeat_interleave(3, dim=0)  # three rows for the entry of each step
+
+    def predicted(data: Batch) -> Tensor:
+        with keyed_dropout(data), torch.no_grad():
+            return as_tuple(model(data))[0]
+
+    before, found = predicted(data), {}
     for field in (*ENTRY, *MARKS):
-        change, seen = moved_actions if field == "actions" else moved, torch.zeros(K, K)
-        for step in range(K - (field == "mask")):
-            if (value := getattr(data, field)) is not None:
-                value = change(value, torch.arange(K).expand(3, K) == step)
-                after = answers(model, replace(data, **{field: value}))["forward"][0]
-                seen[step] = (after - before).abs().amax((0, 2)).detach()
-        found[field] = seen
+        found[field] = torch.zeros(K, K)
+        if (value := getattr(data, field)) is None:
+            continue
+        change, where = moved_actions if field == "actions" else moved, changing.clone()
+        where[:, -1] &= field != "mask"
+        after = predicted(replace(data, **{field: change(value, where)}))
+        found[field] = reduce((after - before).abs(), "(j rows) k size -> j k", "max", j=K)
     return found
 
 
