@@ -127,7 +127,7 @@ class Batch:
     uniform_samples: Float[Tensor, "B K"] | None = (
         None  # uniform in [0, 1), for a model that acts at random; new at each step
     )
-    # of frames, from `DecisionModel.embed_states`. A rollout fills them. Where they are given, nothing reads `states`
+    # of frames, from `DecisionModel.embed_frames`. A rollout fills them. Where they are given, nothing reads `states`
     state_embeddings: Float[Tensor, "B K H"] | None = None
     dropout_key: Int64[Tensor, ""] | None = None  # of the update. The masks of dropout depend on it
     first_row: int = 0  # index of the first row in the whole batch of all workers

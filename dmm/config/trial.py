@@ -47,10 +47,10 @@ class Trial:
         settle_evaluation(self)
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
         self.updates  # noqa: B018  raises if the evaluations do not divide the updates
-        if self.evaluation.rollout == "recurrent" and not self.model.recurrent:
-            able = ", ".join(name for name in list_models() if find_model(name).recurrent)
+        if self.evaluation.rollout == "recurrent" and not self.model.can_recur(self.config):
+            able = ", ".join(name for name in list_models() if find_model(name).can_recur(make_config(name, {})))
             raise ValueError(
-                f"{self.arch} has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
+                f"{self.arch} of this Config has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
             )
 
     def __getstate__(self) -> dict[str, Any]:

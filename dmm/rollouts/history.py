@@ -113,9 +113,9 @@ class WindowedHistory:
         """Embeds the newest frames, and returns the embeddings of the last K steps. The pad is that of black frames."""
         frames = torch.from_numpy(self.frames).to(next(model.parameters()).device)
         if self.embeddings is None:
-            black = model.embed_states(torch.zeros_like(frames[:1]))
+            black = model.embed_frames(torch.zeros_like(frames[:1]))
             self.embeddings = black.repeat(len(frames), self.ring + 1, 1)
-        self.embeddings[:, self.row] = model.embed_states(frames)
+        self.embeddings[:, self.row] = model.embed_frames(frames)
         return self.embeddings[:, self.slots_now().rows[0]]
 
     def record_rewards(self, rewards: Float[np.ndarray, " B"]) -> None:
