@@ -5,15 +5,15 @@ view.py        the state vector of observations that are dictionaries
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     the spaces of AntMaze. It has no environment yet
-atari.py       the games of ALE. No model reads frames yet
+atari.py       the games of ALE
 """
 
 from dmm.base.errors import unknown_name
-from dmm.tasks import locomotion
+from dmm.tasks import atari, locomotion
 from dmm.tasks.target import Target as Target
 from dmm.tasks.task import Task as Task
 
-FAMILIES = (locomotion,)
+FAMILIES = (locomotion, atari)
 TASKS = {task.name: task for family in FAMILIES for task in family.TASKS}
 
 
