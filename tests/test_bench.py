@@ -174,7 +174,7 @@ def test_two_processes_make_updates_at_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["scan", "train", "rollout", "trials", "growth"])
+@pytest.mark.parametrize("what", ["scan", "train", "rollout", "atari", "trials", "growth"])
 def test_every_table_runs(what, tmp_path):
     if what in ("train", "rollout"):
         pytest.importorskip("transformers")
