@@ -47,7 +47,7 @@ def rollouts(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
         model, lanes = init_model(trial).to(device).eval(), make_lanes(trial.task, 1)
         peers: dict[str, nn.Module] = {"one at a time, our model": model}
         if arch == "dt" and "transformers" not in missing:
-            peers["one at a time, transformers"] = PeerModel(128, 6, 8, K).to(device).eval()
+            peers["one at a time, transformers"] = PeerModel(128, 6, 8, K, trial.task.spaces.actions).to(device).eval()
 
         def roll(mode: str, trial: Trial = trial, model: DecisionModel = model) -> int:
             trial = replace(trial, evaluation=replace(trial.evaluation, rollout=mode))
