@@ -63,6 +63,7 @@ class WindowedHistory:
         end = torch.arange(1, self.context_length + self.ring + 1)
         start, first = (end - self.context_length).clamp(min=0), torch.zeros_like(end)
         slots = fill_slots(start, end, torch.arange(self.context_length), padding, -1, first).numpy()
+        assert slots.earlier is not None
         rows, earlier = (np.where(steps < 0, self.ring, steps % self.ring) for steps in (slots.rows, slots.earlier))
         return replace(slots, rows=rows, earlier=earlier)
 
