@@ -141,6 +141,11 @@ class Batch:
         """The entry of the last real step of each row."""
         return values[torch.arange(len(values), device=values.device), self.last_step]
 
+    def take_rows(self, rows: slice) -> "Batch":
+        """Some consecutive rows, for example those of one of several workers."""
+        taken = {name: value[rows] for name, value in self.tensors().items() if value.ndim}
+        return replace(self, **taken, first_row=self.first_row + rows.start)
+
     def to(self, device) -> "Batch":
         """The same batch on a device."""
         return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})

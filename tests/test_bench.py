@@ -11,7 +11,7 @@ import torch
 from helpers.reacher import REACHER
 from torch.testing import assert_close
 
-from dmm.bench import atari, baselines, bench, cases, concurrent
+from dmm.bench import baselines, bench, cases, concurrent, frames
 from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial
 from dmm.bench.timing import BenchmarkCase, TimingBudget, compare, interleaved
 from dmm.data.windows import read_windows
@@ -169,9 +169,9 @@ def test_trials_that_share_a_device_are_counted_together(monkeypatch):
 
 
 def test_windows_of_frames_by_the_loop_are_ours():
-    data, training = atari.synthetic_frames(500), atari.atari_trial(quick=True).training
+    data, training = frames.synthetic_frames(500), frames.atari_trial(quick=True).training
     rows = torch.tensor([0, 48, 49, 50, 333, 499])
-    ours, (stacks, actions, returns) = atari.windows(data, rows, training), atari.peer_windows(data, rows, 4)
+    ours, (stacks, actions, returns) = frames.windows(data, rows, training), frames.peer_windows(data, rows, 4)
     stacked = ours.states.unfold(1, 4, 1).permute(0, 1, 4, 2, 3)
     assert torch.equal((stacks * 255).round().byte().view_as(stacked), stacked)
     assert torch.equal(actions, ours.actions) and torch.equal(returns, ours.returns_to_go)
@@ -183,8 +183,8 @@ def test_two_processes_make_updates_at_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["scan", "train", "rollout", "atari", "trials", "growth"])
+@pytest.mark.parametrize("what", ["scan", "train", "rollout", "frames", "atari", "trials", "growth"])
 def test_every_table_runs(what, tmp_path):
-    if what in ("train", "rollout", "atari"):
+    if what in ("train", "rollout", "frames", "atari"):
         pytest.importorskip("transformers")
     assert all(path.stat().st_size for path in bench(what, tmp_path, "cpu", True, print))

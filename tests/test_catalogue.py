@@ -21,7 +21,7 @@ def test_every_file_says_what_it_is(arch):
 
 def test_sizes_are_those_of_the_papers():
     """Hopper's counts of DMM's Table 5, Ota's code and DMM v2's code."""
-    assert catalogue.parameters("dt")["dt"].counted == 727_695
+    assert catalogue.parameters("dt")["DT"].counted == 727_695
     assert catalogue.parameters("decision_mamba")["DMamba RC"] == (481_411, 481_411)
     found = {preset: count.counted for preset, count in catalogue.parameters("metamamba").items()}
     assert (found["DMM-C"], found["DMM-DL, as published"], found["DMM v2"]) == (358_403, 1_204_291, 123_587)

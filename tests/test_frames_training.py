@@ -33,8 +33,8 @@ TASK = replace(REACHER, name="frames", spaces=FRAMES, return_scale=1.0)
 
 def trial(arch: str = "dt", preset: str = "DT, Atari", **changes) -> Trial:
     settings = parts(
-        context_length=5, batch_size=4, updates=12, num_evaluations=3, schedule="cosine", warmup=0, sampling="passes",
-        window_anchor="shifted", padding="right", decay="matrices", **changes,
+        context_length=5, batch_size=4, schedule="cosine", warmup=0, sampling="passes", window_anchor="shifted",
+        padding="right", decay="matrices", **{"updates": 12, "num_evaluations": 3, **changes},
     )  # fmt: skip
     overrides = {**find_model(arch).presets[preset], "width": 8, "layers": 1}
     return Trial(arch=arch, task=TASK, dataset=("contract",), seed=0, overrides=tuple(overrides.items()), **settings)
@@ -142,6 +142,18 @@ def test_a_run_on_frames_learns_and_resumes_with_the_same_bits(arch, preset):
     losses = [point.loss for point in whole.progress.loss]
     assert losses == [point.loss for point in resumed.progress.loss]
     assert losses[0] == pytest.approx(math.log(3), abs=0.4)
+
+
+def test_micro_batches_add_up_to_the_batch():
+    """The masks of dropout are those of the whole batch, and the parts have different numbers of real steps."""
+    whole, made = trial(updates=1, num_evaluations=1), episodes(FRAMES)
+    parted = replace(whole, training=replace(whole.training, micro_batch_size=3))
+    (one, first), (other, second) = (fit(each, made) for each in (whole, parted))
+    assert second.progress.loss[0].loss == pytest.approx(first.progress.loss[0].loss, rel=1e-6)
+    for name, value in one.named_parameters():
+        if value.grad is not None:
+            torch.testing.assert_close(other.get_parameter(name).grad, value.grad, rtol=1e-4, atol=1e-6)
+    assert whole.weights_id != parted.weights_id and "micro_batch_size" not in to_json(whole.training)
 
 
 def test_rewards_are_clipped_to_the_limit_of_the_task():

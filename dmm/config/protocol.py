@@ -21,6 +21,8 @@ class Training:
     context_length: int = 20  # K, in environment steps
     # optimisation: AdamW
     batch_size: int = 64  # windows
+    # windows of one forward pass. Gradients are summed over the passes of a batch. Fewer windows need less memory. 0: all
+    micro_batch_size: int = later(0)
     updates: int = 100_000
     learning_rate: float = 1e-4
     # constant: a linear warm-up, then learning_rate. cosine: by the actions seen, as in kzl's Atari scripts
@@ -60,7 +62,9 @@ class Training:
         for name in ("learning_rate", "grad_clip_norm", "epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Training.{name} is {getattr(self, name)}; it must be above 0")
-        check_least(self, 0, "warmup", "weight_decay", "std_offset", "warmup_actions", "cosine_passes")
+        check_least(
+            self, 0, "warmup", "weight_decay", "std_offset", "warmup_actions", "cosine_passes", "micro_batch_size"
+        )
         if self.schedule == "constant":
             for name, default in (("warmup_actions", 0), ("cosine_passes", 0.0), ("rate_floor", 0.1)):
                 if getattr(self, name) != default:

@@ -17,7 +17,6 @@ from dmm.contract.subject import (
     differs,
     moved,
     moved_actions,
-    take_rows,
     words,
 )
 from dmm.layers.dropout import keyed_dropout
@@ -110,7 +109,7 @@ def windows_and_batches_may_have_any_size(subject: Subject) -> str:
                         f"shape {shape}. Look for a standard deviation over one row, and for squeeze() without an axis."
                     )
         for row in (0, rows - 1):
-            alone = answers(model, take_rows(data, slice(row, row + 1)))
+            alone = answers(model, data.take_rows(slice(row, row + 1)))
             for what in ("forward", "act"):
                 if any(differs(one[0], many[row], SEEN) for one, many in zip(alone[what], found[what], strict=True)):
                     raise RuleBroken(

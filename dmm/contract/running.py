@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.config import Evaluation, Training, Trial
-from dmm.contract.subject import SPACES, A, K, RuleBroken, S, Subject, as_tuple, random_batch, take_rows, words
+from dmm.contract.subject import SPACES, A, K, RuleBroken, S, Subject, as_tuple, random_batch, words
 from dmm.data.frames import STACK, frame_starts
 from dmm.data.trajectories import Trajectories, assemble
 from dmm.layers.dropout import keyed_dropout
@@ -94,7 +94,7 @@ def workers_share_a_batch(subject: Subject) -> str:
             return model.loss(predicted, part) * part.mask.sum()
 
         real, whole = data.mask.sum(), loss(data)
-        parts = loss(take_rows(data, slice(0, 1))) + loss(take_rows(data, slice(1, 4)))
+        parts = loss(data.take_rows(slice(0, 1))) + loss(data.take_rows(slice(1, 4)))
         if (parts - whole).abs() > 1e-5 * whole.abs() + 1e-5:
             raise RuleBroken(
                 f"{'In' if training else 'Out of'} training the loss of a batch is {(whole / real).item():.6g}, and that of "

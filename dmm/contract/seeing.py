@@ -25,7 +25,6 @@ from dmm.contract.subject import (
     moved,
     moved_actions,
     random_batch,
-    take_rows,
 )
 from dmm.models import DecisionModel
 
@@ -173,7 +172,7 @@ def rows_do_not_mix(subject: Subject) -> str:
         model = subject.build_perturbed().train(training)
         together = answers(model, data)["forward"][0]
         for row in range(len(together)):
-            alone = answers(model, take_rows(data, slice(row, row + 1)))["forward"][0]
+            alone = answers(model, data.take_rows(slice(row, row + 1)))["forward"][0]
             if differs(alone[0], together[row], SEEN):
                 raise RuleBroken(
                     f"The prediction for row {row} changes when the other rows of the batch are left out. Look for a layer "

@@ -164,12 +164,6 @@ def moved_actions(value: Tensor, where: Tensor) -> Tensor:
     return moved(value, where) if value.is_floating_point() else moved(value, where) % A
 
 
-def take_rows(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch, as one of several workers has them."""
-    taken = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
-    return replace(batch, **taken, first_row=rows.start)
-
-
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """The output of `forward` or `act` as a tuple, actions first."""
     return value if isinstance(value, tuple) else (value,)

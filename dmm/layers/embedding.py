@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
@@ -59,8 +58,8 @@ class PixelEncoder(nn.Module):
 
     def forward(self, frames: UInt8[Tensor, "B frames height width"]) -> Float[Tensor, "B K H"]:
         """The embeddings of K = frames - C + 1 stacks, the oldest first. Pixels are divided by 255."""
-        x = F.relu(convolve_stacks(frames, self.first.weight / 255, self.first.bias, self.first.stride[0]))
-        x = F.relu(self.third(F.relu(self.second(x))))
+        x = convolve_stacks(frames, self.first.weight / 255, self.first.bias, self.first.stride[0]).relu_()
+        x = self.third(self.second(x).relu_()).relu_()
         return self.linear(rearrange(x, "(b k) c h w -> b k (c h w)", b=len(frames)))
 
 

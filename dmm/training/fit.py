@@ -59,15 +59,18 @@ def make_update(
         else:
             batch = read_windows(trajectories, rows, *settings, model.needs)
         batch, share = ddp.local_rows(replace(batch.to(device), dropout_key=dropout_key))
-        with autocast, keyed_dropout(batch):
-            predicted = network(batch)
-        error = model.loss(predicted, batch) * share
         optimizer.zero_grad()
-        error.backward()
+        loss.zero_()
+        for part, weight in ddp.micro_batches(batch, training.micro_batch_size):
+            with autocast, keyed_dropout(part):
+                predicted = network(part)
+            error = model.loss(predicted, part) * share * weight
+            error.backward()
+            loss.add_(error.detach())
         for group in model.gradient_clip_groups():
             nn.utils.clip_grad_norm_(group.parameters(), training.grad_clip_norm)
         optimizer.step()
-        loss.copy_(ddp.mean_over_workers(error.detach()))
+        ddp.mean_over_workers(loss)
 
     captured_rate = None  # the learning rate as a tensor, where a CUDA graph reads it
     if device.type == "cuda" and ddp.workers() == 1:
