@@ -10,8 +10,8 @@ from torch import nn
 
 from dmm.architectures import find_model
 from dmm.batch import Batch
-from dmm.bench.frames import PeerModel
 from dmm.bench.baselines import optional_package
+from dmm.bench.frames import PeerModel
 from dmm.bench.timing import BenchmarkCase, TimingBudget
 from dmm.config import Evaluation, Training, Trial
 from dmm.environments.lanes import Lanes, make_lanes
