@@ -213,7 +213,7 @@ def test_the_mode_of_a_rollout_can_be_chosen_where_the_model_has_it(trained):
     model = dmm.load(trained.returns_id)
     assert "windowed" in repr(model.policy()) and "recurrent" in repr(model.policy(rollout="recurrent"))
     bc = dmm.train("bc", trained.dataset[0], task=REACHER, **SETTINGS)
-    with pytest.raises(ValueError, match="bc has no recurrent rollout"):
+    with pytest.raises(ValueError, match="bc of this Config has no recurrent rollout"):
         bc.policy(rollout="recurrent")
 
 

@@ -66,5 +66,5 @@ def test_a_lane_that_ends_leaves_the_others_their_state():
 
 
 def test_a_model_without_recurrence_says_so(tiny_trial):
-    with pytest.raises(ValueError, match="bc has no recurrent rollout.*dt"):
+    with pytest.raises(ValueError, match="bc of this Config has no recurrent rollout.*dt"):
         replace(tiny_trial, arch="bc", overrides=(), **parts(rollout="recurrent"))

@@ -2,5 +2,6 @@
 
 vector_env.py  many environments that are stepped as one
 antmaze.py     AntMaze: D4RL's, and gymnasium-robotics'
-atari.py       episodes of Atari games side by side
+atari.py       lanes of Atari games
+lanes.py       lanes: episodes of any task side by side
 """
