@@ -7,6 +7,7 @@ goals.py         goals of hierarchical models
 addresses.py     where datasets are on the web
 dqn_download.py  the download of DQN-replay's runs
 http.py          files over HTTP: resumed, whole, and of the recorded sha256
+images.py        images of Atari games, converted to frames
 hdf5.py          safe reading of HDF5 files from outside
 gzip_arrays.py   reading of large .npy.gz files as a stream
 cache.py         each dataset once, as memory-mapped files

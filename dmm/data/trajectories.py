@@ -26,7 +26,8 @@ class Trajectories:
     """N steps of E whole episodes, one after the other: step t of episode e is row offsets[e] + t.
 
     Actions are in the environment's units. Models see them scaled: dmm/data/windows.py. A discrete action is its number.
-    States are vectors in the table, or stacks of frames. With frames S is 0.
+    States are vectors in the table, or stacks of frames. With frames S is 0, and returns-to-go are of rewards clipped to
+    [-1, 1], as in the papers on Atari. Rewards and the returns of episodes are not clipped.
     """
 
     id: str
@@ -99,7 +100,9 @@ class Trajectories:
     @property
     def episode_returns(self) -> Float32[np.ndarray, " E"]:
         """Return of each episode, undiscounted."""
-        return self.returns_to_go[self.offsets[:-1]]
+        if self.frames is None:
+            return self.returns_to_go[self.offsets[:-1]]
+        return np.add.reduceat(self.rewards, self.offsets[:-1], dtype=np.float64).astype(np.float32)
 
     @cached_property
     def goals(self) -> Int64[np.ndarray, " rows"]:
@@ -171,9 +174,10 @@ def assemble(
     assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
     table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
     table[:-1, : states.shape[1]], table[:-1, states.shape[1] : -3], table[:-1, -3] = states, actions, rewards
+    counted = rewards if frames is None else rewards.clip(-1, 1)
     with np.errstate(over="ignore"):
         for start, end in pairwise(offsets):
-            table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
+            table[start:end, -2] = np.cumsum(counted[start:end][::-1], dtype=np.float64)[::-1]
             table[start:end, -1] = np.arange(end - start)
     if not (finite := np.isfinite(table[:, -2])).all():
         row = int(np.argmin(finite))
@@ -295,7 +299,7 @@ def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype)
         return
     reason = "they have no vector a step"
     if len(shape) > 2 or dtype.kind == "O":  # an object is a compressed frame
-        reason = "arrays like pixels come later"
+        reason = "images are read from Minari's datasets of Atari only"
     elif len(shape) == 1 and dtype.kind in "iu":
         reason = "discrete ones are read from Minari's datasets only"
     elif len(shape) == 2 and dtype.kind in "biu":

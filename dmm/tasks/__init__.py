@@ -5,7 +5,7 @@ view.py        the state vector of observations that are dictionaries
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     the spaces of AntMaze. It has no environment yet
-atari.py       the games of ALE. No model reads frames yet
+atari.py       the games of ALE, and the tasks of eight
 """
 
 from dmm.base.errors import unknown_name
