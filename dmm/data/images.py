@@ -2,8 +2,8 @@
 
 Grey is the luma, which is ALE's own grey in every pixel (six games). A pixel of the small frame is the mean over its area, as
 in OpenCV's INTER_AREA: of 21 million pixels 243 differ, by 1 (three games).
-JPEG loses more. Its luma is decoded without its colours, because that is nearest: then 5 to 19 % of a frame's pixels differ from
-those of the raw image, by 0.3 on average and 10 at most.
+JPEG loses more. Its luma is decoded without its colours, because that is nearest. Then 5 to 19 % of a frame's pixels differ
+from those of the raw image, by 0.3 on average and 10 at most.
 """
 
 from collections.abc import Iterator

@@ -107,7 +107,9 @@ OPTIONS = (
 MINARI_OPTIONS = tuple({**dict(OPTIONS), "maxpool": False, "noop_max": 0}.items())
 
 
-def make_task(game: str, target_return: float, suffix: str = "", options: tuple[tuple[str, Any], ...] = OPTIONS) -> Task:
+def make_task(
+    game: str, target_return: float, suffix: str = "", options: tuple[tuple[str, Any], ...] = OPTIONS
+) -> Task:
     """The task of a game that has reference scores."""
     name, actions, random, human, _ = GAMES[game]
     assert random is not None and human is not None, game
