@@ -12,10 +12,11 @@ hdf5.py          safe reading of HDF5 files from outside
 gzip_arrays.py   reading of large .npy.gz files as a stream
 cache.py         each dataset once, as memory-mapped files
 inventory.py     the rows of `dmm data list`, and `dmm data verify`
-collect.py       behaviour policies rolled out into Minari datasets
+collect.py       behaviours, which are policies and scripts, rolled out into Minari datasets
 behaviour.py     behaviour policies trained with SAC
 readers/         one file for each source of data
 policies/        the behaviour policies that ship with dmm, with their cards
+scripts/         behaviours that are code
 
 A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/ is a reader: `Reader` describes it.
 """
