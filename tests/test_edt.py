@@ -200,7 +200,7 @@ def test_act_is_the_official_search(padding, stride, inverse_temperature):
             history.observe(seen)
             states[alive, t] = torch.tensor(seen, dtype=torch.float32)
             returns[alive, t] = torch.tensor(left[alive], dtype=torch.float32)
-            acted = history.act(model)
+            acted = history.choose(history.predict(model))
             for row, lane in enumerate(alive):
                 pads = max(K - 1 - t, 0) if padding == "left" else 0
                 uniforms = np.random.default_rng((5 + int(lane), 1)).random((REACHER.horizon, K), np.float32)[t, pads:]

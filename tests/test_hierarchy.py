@@ -120,11 +120,11 @@ def test_rollouts_are_the_published_procedure(name):
             live = [0, 2]
         history.observe(states[live, t])
         with torch.inference_mode():
-            actions = history.act(model)
+            actions = history.choose(history.predict(model))
         history.record_rewards(np.ones(len(live)))
         for place, lane in enumerate(live):
             np.testing.assert_allclose(actions[place], expected[lane][t][0], atol=1e-4)
-            np.testing.assert_allclose(history.goals[place, t], expected[lane][t][1], atol=1e-4)
+            np.testing.assert_allclose(history.goals[place, history.row], expected[lane][t][1], atol=1e-4)
     assert np.std([action for action, _ in expected[0]]) > 0.1
 
 

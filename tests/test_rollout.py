@@ -1,6 +1,5 @@
 """Rollouts: the history equals a training window, episodes do not mix, and a plain gym loop gives the same returns."""
 
-from collections import defaultdict
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -75,7 +74,7 @@ def test_history_equals_training_window(padding, pad_state):
             if field.name in ("actions", "goals"):
                 chosen = want[0, now].clone()
                 want[0, now] = 0  # not chosen yet
-                getattr(history, field.name)[:, t] = chosen
+                getattr(history, field.name)[:, history.row] = chosen
             if want is not None:
                 torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5, check_dtype=True)
         history.record_rewards(rewards[t : t + 1])
@@ -149,7 +148,7 @@ class Starts(gym.Wrapper):
 @pytest.fixture
 def starts(monkeypatch):
     """A function that evaluates a trial after some updates. It returns seeds and initial states, episode by episode."""
-    monkeypatch.setattr(rollout_module, "SUB_ENVS", defaultdict(list))
+    monkeypatch.setattr(rollout_module, "LANES", {})
     make = Task.make
     monkeypatch.setattr(Task, "make", lambda task: Starts(make(task)))
 

@@ -207,9 +207,9 @@ def test_rollout_windows_equal_a_plain_loop(changed, needs, episodes, horizon, s
             generator.normal(size=(len(seen), A)).astype(F),
             generator.normal(size=(len(seen), S)).astype(F),
         )
-        history.actions[:, t] = actions
+        history.actions[:, history.row] = actions
         if needs & {"goals", "previous_goals"}:
-            history.goals[:, t] = goals
+            history.goals[:, history.row] = goals
         for past, action, goal in zip(seen, actions, goals, strict=True):
             past["actions"].append(action)
             past["goals"].append(goal)

@@ -1,7 +1,7 @@
 """rollout: episodes of a policy, as in an evaluation of dmm."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -69,11 +69,8 @@ def rollout(
         for first in range(0, episodes, size):
             part = seeds[first : first + size]
             asked = [policy.asked] * len(part)
-            if film and first == 0:
-                watched = replace(trial, task=film.task)
-                rolled = roll(policy.model, watched, policy.statistics, asked, part, film.watch)
-            else:
-                rolled = roll(policy.model, trial, policy.statistics, asked, part)
+            drawn = {"lanes": film.lanes, "watch": film.watch} if film and first == 0 else {}
+            rolled = roll(policy.model, trial, policy.statistics, asked, part, **drawn)
             returns += rolled.returns
             lengths += rolled.lengths
     return Episodes(

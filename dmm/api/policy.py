@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 
 from dmm.base.fields import shown
 from dmm.config import Target, Trial
@@ -96,8 +96,6 @@ class Policy:
             raise ValueError(f"target is {shown(target)}; it takes a number or a dmm.config.Target")
         self.target = target if isinstance(target, Target) else multiple(target, trial.task)
         self.asked = self.target.resolve(trial.task, highest_return)  # undiscounted, in the environment's units
-        # with NEXT_STEP an episode that was cut is observed once more
-        self._trial = replace(trial, task=replace(trial.task, horizon=trial.task.horizon + 1))
         self.reset()
 
     def with_target(self, target: Target | float) -> "Policy":
@@ -134,42 +132,59 @@ class Policy:
 
     def __call__(
         self,
-        observation: Float[np.ndarray, "*B S"] | Sequence,
+        observation: Shaped[np.ndarray, "..."] | Sequence,
         reward: Float[np.ndarray, " B"] | Sequence[float] | float | None = None,
-    ) -> Float[np.ndarray, "*B A"]:
-        """The action for an observation [S], or the actions for B observations [B S]. Actions have the environment's units.
+    ) -> Float[np.ndarray, "*B A"] | Int64[np.ndarray, "*B"]:
+        """The action for an observation, or the actions for B observations. Actions have the environment's units.
 
-        The reward is the one that the action of the last call gave. At the first step of an episode it is ignored. Raises
-        ValueError for other shapes, for what is no finite number, for a missing reward where the model reads returns-to-go,
-        and for an episode that is longer than the task's horizon.
+        An observation is a vector [S], or a stack of frames [C, height, width] of uint8. B observations have an axis more in
+        front. An action is a vector [A], or the number of a discrete action. The reward is the one that the action of the
+        last call gave. At the first step of an episode it is ignored.
+        Raises ValueError for other shapes, for what is no finite number, for a missing reward where the model reads
+        returns-to-go, and for an episode that is longer than the task's horizon.
         """
-        observations = finite("an observation", observation)
-        size = self.trial.task.spaces.state_dim
-        if observations.ndim not in (1, 2) or observations.shape[-1] != size or not observations.size:
-            raise ValueError(
-                f"an observation of {self.trial.task.environment} is [{size}], or [B, {size}] for B environments; it was "
-                f"given {list(observations.shape)}"
-            )
-        states = np.atleast_2d(observations)
+        states, several = self._read_observations(observation)
         if self._count not in (0, len(states)):
             raise ValueError(
                 f"the policy was given {self._count} observations before and {len(states)} now; policy.reset() begins anew"
             )
         rewards = self._read_rewards(reward, len(states))
         self._begin(len(states))
-        if any(lanes.history.length == self._trial.task.horizon for lanes in self._lanes):
+        # with NEXT_STEP an episode that was cut is observed once more
+        if any(lanes.history.length > self.trial.task.horizon for lanes in self._lanes):
             raise ValueError(
                 f"an episode of task {self.trial.task.name} ends after {self.trial.task.horizon:,} steps; policy.reset() "
                 "begins a new one"
             )
-        actions = np.empty((len(states), self.trial.task.spaces.action_dim), np.float32)
+        spaces = self.trial.task.spaces
+        count = len(states)
+        actions = np.empty(count, np.int64) if spaces.discrete else np.empty((count, spaces.actions), np.float32)
         with torch.inference_mode(), one_thread():
             for lanes in self._lanes:
                 if lanes.history.length:
                     lanes.history.record_rewards(rewards[lanes.indices])
                 lanes.history.observe(states[lanes.indices])
-                actions[lanes.indices] = lanes.history.act(self.model)
-        return actions.reshape(*observations.shape[:-1], -1)
+                actions[lanes.indices] = lanes.history.choose(lanes.history.predict(self.model))
+        return actions if several else actions[0]
+
+    def _read_observations(self, observation: object) -> tuple[np.ndarray, bool]:
+        """The observations of B environments, and whether they were given with that axis."""
+        spaces = self.trial.task.spaces
+        if spaces.has_frames:
+            observations = np.asarray(observation)
+            if observations.dtype != np.uint8:
+                raise ValueError(f"frames are uint8, from 0 to 255; the observation was given as {observations.dtype}")
+        else:
+            observations = finite("an observation", observation)
+        shape, known = observations.shape, len(spaces.states)
+        if len(shape) not in (known, known + 1) or shape[-known:] != spaces.states or not observations.size:
+            size = ", ".join(map(str, spaces.states))
+            raise ValueError(
+                f"an observation of {self.trial.task.environment} is [{size}], or [B, {size}] for B environments; it was "
+                f"given {list(shape)}"
+            )
+        several = len(shape) > known
+        return observations if several else observations[None], several
 
     def _read_rewards(self, reward: object, count: int) -> Float[np.ndarray, " B"]:
         """The rewards of the step before, one for each environment."""
@@ -198,13 +213,12 @@ class Policy:
         if not len(new):
             return
         targets = [self.asked] * len(new)
+        drawn = new + self._seed if self._seed is not None else np.random.default_rng().integers(2**32, size=len(new))
+        seeds = drawn.tolist()
         if self.trial.evaluation.rollout == "recurrent":
-            history = RecurrentHistory(self.trial.task, self.statistics, targets)
+            history = RecurrentHistory(self.trial, self.statistics, targets, seeds)
         else:
-            seeds = (
-                new + self._seed if self._seed is not None else np.random.default_rng().integers(2**32, size=len(new))
-            )
-            history = WindowedHistory(self._trial, self.statistics, targets, self.model.needs, seeds.tolist())
+            history = WindowedHistory(self.trial, self.statistics, targets, self.model.needs, seeds)
         self._lanes.append(Lanes(history, new))
         self._seed = None
 

@@ -120,8 +120,9 @@ def train(
     `width=64, learning_rate=1e-3`.
 
     The default protocol is that of the DT family's gym scripts. By default it runs at budget "short": 2 % of the updates and
-    of the warm-up, 4 evaluations of 20 episodes. With `updates` there is no budget. Then the warm-up is scaled by the same
-    factor as the updates. Arguments that set `warmup`, `num_evaluations` or `episodes_per_evaluation` are never scaled.
+    of the warm-up, 4 evaluations of 20 episodes, each of at most 3,000 steps. With `updates` there is no budget. Then the
+    warm-up is scaled by the same factor as the updates. Arguments that set `warmup`, `num_evaluations`,
+    `episodes_per_evaluation` or `max_steps` are never scaled.
 
     The files are in DMM_HOME, under the trial's ids. After an interrupt the same call continues. If weights are not kept
     any more, the trial is trained again only with `retrain`.
@@ -172,7 +173,7 @@ def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]
         return protocol.with_overrides({"warmup": round(full.warmup * updates / full.updates), **given})
     if (name := budget or "short") not in BUDGETS:
         raise unknown_name("budget", name, BUDGETS)
-    own = {name: given[name] for name in ("num_evaluations", "episodes_per_evaluation") if name in given}
+    own = {name: given[name] for name in ("num_evaluations", "episodes_per_evaluation", "max_steps") if name in given}
     unscaled = {name: given[name] for name in ("warmup",) if name in given}
     rest = {name: value for name, value in given.items() if name not in unscaled}
     return replace(BUDGETS[name], **own).apply(protocol.with_overrides(rest)).with_overrides(unscaled)

@@ -1,27 +1,18 @@
 """A video of one episode: GIF, or MP4 with the extra `video`."""
 
 import os
-import sys
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dmm.base.paths import check_writable
-from dmm.rollouts.rollout import SUB_ENVS
+from dmm.environments.lanes import Lanes, make_lanes
 from dmm.tasks import Task
-
-if TYPE_CHECKING:
-    import gymnasium as gym
 
 FRAMES_PER_SECOND = 25  # at most. If an environment has more steps per second, only some are drawn
 SUFFIXES = (".gif", ".mp4")
-HELP = (
-    "on a machine without a screen, set the variable MUJOCO_GL=egl (Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri) or "
-    "MUJOCO_GL=osmesa (apt install libosmesa6) before anything is drawn"
-)
 
 
 class Video:
@@ -40,30 +31,22 @@ class Video:
             )
         check_writable(path.parent, "a video")
         self.path, self.suffix = path, suffix
-        self.task = replace(task, options=(*task.options, ("render_mode", "rgb_array")))
+        self.lanes = make_lanes(task, 1, pictures=True)
+        self.every = max(round(self.lanes.steps_per_second / FRAMES_PER_SECOND), 1)  # steps from picture to picture
         self.frames: list[np.ndarray] = []  # [height, width, 3] uint8
         self.steps = 0
 
-    def watch(self, env: "gym.Env") -> None:
-        """Draws the environment, if it is time for a picture. Raises ValueError if it cannot be drawn."""
-        if self.steps == 0:
-            prepare(env)
-        rate = env.metadata.get("render_fps", FRAMES_PER_SECOND)
-        every = max(round(rate / FRAMES_PER_SECOND), 1)
-        self.frames_per_second = rate / every
-        if self.steps % every == 0:
-            try:
-                self.frames.append(np.asarray(env.render()))
-            except Exception as error:  # each backend of OpenGL raises its own types
-                raise ValueError(f"{self.task.environment} cannot be drawn ({error}); {HELP}") from error
+    def watch(self, lanes: Lanes) -> None:
+        """Draws the first lane, if it is time for a picture. Raises ValueError if it cannot be drawn."""
+        if self.steps % self.every == 0:
+            self.frames.append(lanes.draw())
         self.steps += 1
 
     def __enter__(self) -> "Video":
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
-        for sub_env in SUB_ENVS.pop(self.task, []):
-            sub_env.env.close()
+        self.lanes.close()
         if kind is None:
             self.write()
 
@@ -71,26 +54,13 @@ class Video:
         """Writes the file, whole or not at all."""
         import imageio.v3 as iio
 
-        settings: dict[str, Any] = {"fps": self.frames_per_second}
+        rate = self.lanes.steps_per_second / self.every
+        settings: dict[str, Any] = {"fps": rate}
         if self.suffix == ".gif":
-            settings = {"duration": 1000 / self.frames_per_second, "loop": 0}  # milliseconds of a frame; forever
+            settings = {"duration": 1000 / rate, "loop": 0}  # milliseconds of a frame; forever
         building = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.suffix}")
         try:
             iio.imwrite(building, np.stack(self.frames), **settings)
             os.replace(building, self.path)
         finally:
             building.unlink(missing_ok=True)
-
-
-def prepare(env: "gym.Env") -> None:
-    """Chooses how a MuJoCo environment is drawn. It must be called before the first picture."""
-    bare: Any = env.unwrapped
-    if not hasattr(bare, "mujoco_renderer"):
-        return
-    from mujoco import mj_name2id, mjtObj
-
-    if sys.platform == "linux" and not {"MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
-        # without a screen. MuJoCo would try GLFW, fail, and end the process when something is drawn after that
-        os.environ["MUJOCO_GL"] = "egl"
-    # the body's own camera, or -1 if the model has none. Gymnasium's camera stays where the episode began
-    bare.mujoco_renderer.camera_id = mj_name2id(bare.model, mjtObj.mjOBJ_CAMERA, "track")

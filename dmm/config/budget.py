@@ -15,6 +15,7 @@ class Budget:
     num_evaluations: int
     episodes_per_evaluation: int  # for each target
     seeds: int  # the number of the table's seeds, from the first on
+    max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -25,12 +26,14 @@ class Budget:
     def apply(self, protocol: Protocol) -> Protocol:
         """The protocol at this budget. The updates are rounded to whole intervals between evaluations, of at least one."""
         count, wanted = self.num_evaluations, protocol.training.updates * self.factor
+        limits = [limit for limit in (self.max_steps, protocol.evaluation.max_steps) if limit is not None]
         updates = count * max(round(wanted / count), 1)
         return protocol.with_overrides(
             updates=updates,
             warmup=min(round(protocol.training.warmup * self.factor), updates),
             num_evaluations=count,
             episodes_per_evaluation=self.episodes_per_evaluation,
+            max_steps=min(limits, default=None),
         )
 
     def describe(self) -> str:
@@ -43,7 +46,7 @@ class Budget:
 
 PAPER = "paper"  # the budget of a table as its file has it
 BUDGETS = {
-    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1),
-    "short": Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=20, seeds=2),
+    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1, max_steps=1000),
+    "short": Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=20, seeds=2, max_steps=3000),
     "medium": Budget(factor=0.2, num_evaluations=5, episodes_per_evaluation=50, seeds=3),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_fields, check_least, check_value
+from dmm.base.fields import check_fields, check_least, check_value, later
 from dmm.tasks import Target
 
 
@@ -75,6 +75,11 @@ class Evaluation:
     rollout_pad_action: float = 0.0
     # windowed: the model reads the last K steps anew at each step. recurrent: it keeps a state from step to step
     rollout: Literal["windowed", "recurrent"] = "windowed"
+    # mode: the most likely of discrete actions. sampled: one of the softmax, by draws of the episode's own
+    actions: Literal["mode", "sampled"] = later("mode")
+    max_steps: int | None = later(
+        None
+    )  # an episode is stopped after so many. Without effect from the task's horizon on
 
     def __post_init__(self) -> None:
         given = check_value("Evaluation.targets", self.targets, Target | float | tuple[Target | float, ...])
@@ -83,6 +88,8 @@ class Evaluation:
         object.__setattr__(self, "targets", targets)
         check_fields(self)
         check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "rollout_batch_size")
+        if self.max_steps is not None:
+            check_least(self, 1, "max_steps")
         labels = [target.label for target in self.targets]
         if not labels or len(set(labels)) < len(labels):
             raise ValueError(

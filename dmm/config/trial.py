@@ -7,7 +7,7 @@ all that can move a return. So tables share weights and returns, and nothing is 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,12 +44,13 @@ class Trial:
         check_least(self, 0, "seed")
         if not self.dataset:
             raise ValueError("Trial.dataset is empty; it takes one id, or several that are read as one")
+        settle_evaluation(self)
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
         self.updates  # noqa: B018  raises if the evaluations do not divide the updates
-        if self.evaluation.rollout == "recurrent" and not self.model.recurrent:
-            able = ", ".join(name for name in list_models() if find_model(name).recurrent)
+        if self.evaluation.rollout == "recurrent" and not self.model.can_recur(self.config):
+            able = ", ".join(name for name in list_models() if find_model(name).can_recur(make_config(name, {})))
             raise ValueError(
-                f"{self.arch} has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
+                f"{self.arch} of this Config has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,6 +76,11 @@ class Trial:
     def updates(self) -> tuple[int, ...]:
         """The numbers of updates after which the weights are evaluated."""
         return self.evaluation.updates(self.training)
+
+    @property
+    def horizon(self) -> int:
+        """Steps after which an episode of the evaluation is cut."""
+        return self.evaluation.max_steps or self.task.horizon
 
     @property
     def kind(self) -> tuple:
@@ -140,6 +146,26 @@ def settle_arch(value: Any) -> None:
             raise ValueError(
                 f"the Config of {value.arch} has a field {name!r}, and {kind} has one of that name; give it another name"
             )
+
+
+def settle_evaluation(trial: Trial) -> None:
+    """Leaves out a `max_steps` that the task's horizon reaches first, so that ids do not depend on it.
+
+    Raises ValueError for settings of discrete actions where actions are in a box, and the reverse.
+    """
+    evaluation, task = trial.evaluation, trial.task
+    if evaluation.max_steps is not None and evaluation.max_steps >= task.horizon:
+        object.__setattr__(trial, "evaluation", replace(evaluation, max_steps=None))
+    if evaluation.actions == "sampled" and not task.spaces.discrete:
+        raise ValueError(
+            f"Evaluation.actions is 'sampled', and the actions of task {task.name} are in a box; only discrete actions are "
+            "sampled. Leave it at 'mode'"
+        )
+    if evaluation.rollout_pad_action and task.spaces.discrete:
+        raise ValueError(
+            f"Evaluation.rollout_pad_action is {evaluation.rollout_pad_action}, and the actions of task {task.name} are "
+            "discrete; their pad is action 0. Leave it at 0"
+        )
 
 
 def edited_code(trials: Iterable[Trial]) -> str:

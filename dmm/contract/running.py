@@ -193,7 +193,7 @@ def it_acts_in_rollouts(subject: Subject) -> str:
         WindowedHistory(make_trial(subject), norm, targets, model.needs, seeds=[1, 2, 3])
     ]
     if model.recurrent:
-        histories.append(RecurrentHistory(TASK, norm, targets))
+        histories.append(RecurrentHistory(make_trial(subject), norm, targets))
     for history in histories:
         for step in range(TASK.horizon):
             if step == K:
@@ -201,7 +201,7 @@ def it_acts_in_rollouts(subject: Subject) -> str:
             count = 3 if step < K else 2
             history.observe(np.sin(step + np.arange(count * S).reshape(count, S)))
             with torch.inference_mode():
-                actions = history.act(model)
+                actions = history.choose(history.predict(model))
             if not np.isfinite(actions).all() or np.abs(actions).max() > 1:
                 kind = "windowed" if isinstance(history, WindowedHistory) else "recurrent"
                 raise RuleBroken(

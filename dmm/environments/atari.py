@@ -7,7 +7,7 @@ Frames are those of Gymnasium's AtariPreprocessing, bit for bit on x86-64. Rewar
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
@@ -20,20 +20,32 @@ if TYPE_CHECKING:
     from ale_py.vector_env import AtariVectorEnv
 
 SEEDS = 2**31  # ALE takes seeds below it
+FRAMES_PER_SECOND = 60  # of the console
+COLOURS = {"stack_num": 1, "img_height": 210, "img_width": 160, "grayscale": False}  # the whole screen
 
 
 class AtariLanes:
-    """One episode of a task in each of so many lanes. `keep` drops the lanes that are over."""
+    """One episode of a task in each lane. `keep` drops the lanes that are over.
 
-    def __init__(self, task: Task, lanes: int) -> None:
+    With `pictures` the first lane has a twin: the same game with the same seed and actions, whose frames have colours.
+    """
+
+    def __init__(self, task: Task, lanes: int, pictures: bool = False) -> None:
         self.task, self.env = task, make(task, lanes)
         self.live = np.arange(lanes)  # the lanes that are still asked
+        self.twin = make_env(task, 1, COLOURS) if pictures else None
+        self.steps_per_second = FRAMES_PER_SECOND / dict(task.options).get("frameskip", 4)
 
     def reset(self, seeds: Sequence[int]) -> UInt8[np.ndarray, "B C height width"]:
         """Begins an episode in every lane, and returns its first state. A lane's seed alone decides its course."""
-        self.live = np.arange(self.env.num_envs)
-        states, _ = self.env.reset(seed=np.array(seeds, np.int64) % SEEDS)
-        return states
+        if len(seeds) != self.env.num_envs:
+            self.env.close()
+            self.env = make(self.task, len(seeds))
+        self.live = np.arange(len(seeds))
+        given = np.array(seeds, np.int64) % SEEDS
+        if self.twin:
+            self.picture = self.twin.reset(seed=given[:1])[0][0, 0]
+        return self.env.reset(seed=given)[0]
 
     def step(self, actions: Int64[np.ndarray, " B"]) -> VectorStep:
         """Takes an action in each live lane. Raises ValueError for an action that the game has not.
@@ -48,6 +60,8 @@ class AtariLanes:
         given = np.zeros(self.env.num_envs, np.int64)
         given[self.live] = actions
         states, rewards, terminated, truncated, _ = self.env.step(given)
+        if self.twin and 0 in self.live:
+            self.picture = self.twin.step(given[:1])[0][0, 0]
         return VectorStep(
             states[self.live], rewards[self.live].astype(float), (terminated | truncated)[self.live].astype(bool)
         )
@@ -56,15 +70,36 @@ class AtariLanes:
         """Keeps the live lanes where `running` is true. The others are not asked again before the next reset."""
         self.live = self.live[running]
 
+    def draw(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The newest frame of the first lane, in colours. The lanes were made with `pictures`."""
+        return self.picture
+
     def close(self) -> None:
         """Ends the emulators."""
-        self.env.close()
+        for env in (self.env, self.twin):
+            if env:
+                env.close()
 
 
 def make(task: Task, lanes: int) -> "AtariVectorEnv":
-    """ALE's vector environment of a task. The task's options are its arguments.
+    """The environment of a task's lanes. Raises ValueError as `make_env`, and for other spaces than the task's."""
+    stack, height, width = task.spaces.states if task.spaces.has_frames else (0, 0, 0)
+    env = make_env(task, lanes, {"stack_num": stack, "img_height": height, "img_width": width})
+    found = env.single_observation_space.shape, int(getattr(env.single_action_space, "n", 0))
+    if found != (task.spaces.states, task.spaces.actions) or not task.spaces.discrete:
+        env.close()
+        kind = "discrete actions" if task.spaces.discrete else "dimensions of actions"
+        raise ValueError(
+            f"task {task.name} ({task.environment}) expects states {task.spaces.states} and {task.spaces.actions} {kind}; ALE "
+            f"has {found[0]} and {found[1]} discrete actions"
+        )
+    return env
 
-    Raises ValueError without the extra, for a game that ALE has not, for wrong options, and for other spaces than the task's.
+
+def make_env(task: Task, lanes: int, frames: dict[str, Any]) -> "AtariVectorEnv":
+    """ALE's vector environment of a task, with frames of a size. The task's options are its arguments.
+
+    Raises ValueError without the extra, for a game that ALE has not, and for wrong options.
     """
     where = f"task {task.name} ({task.environment})"
     try:
@@ -79,20 +114,9 @@ def make(task: Task, lanes: int) -> "AtariVectorEnv":
     if task.environment not in games:
         raise unknown_name(f"game of task {task.name}", task.environment, games, "ALE")
     options = dict(task.options)
-    stack, height, width = task.spaces.states if len(task.spaces.states) == 3 else (0, 0, 0)
-    sizes = {"stack_num": stack, "img_height": height, "img_width": width}
     rules = {"reward_clipping": False, "use_fire_reset": False, "num_threads": 1}  # one thread: lanes stay in order
     try:
-        env = AtariVectorEnv(games[task.environment], lanes, **options, **sizes, **rules)
+        return AtariVectorEnv(games[task.environment], lanes, **options, **frames, **rules)
     except Exception as error:  # code from outside, which fails in its own way
         raise_interrupt(error)
         raise ValueError(f"{where} cannot be made with the options {options}: {error}") from error
-    found = env.single_observation_space.shape, int(getattr(env.single_action_space, "n", 0))
-    if found != (task.spaces.states, task.spaces.actions) or not task.spaces.discrete:
-        env.close()
-        kind = "discrete actions" if task.spaces.discrete else "dimensions of actions"
-        raise ValueError(
-            f"{where} expects states {task.spaces.states} and {task.spaces.actions} {kind}; ALE has {found[0]} and {found[1]} "
-            "discrete actions"
-        )
-    return env

@@ -20,17 +20,22 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dmm.base.fields import later
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import (
+    ATARI,
     MLP,
     ActionHead,
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
+    TokenSettings,
     Trunk,
     check_at_least_one,
     initialise,
+    initialise_ends,
     trim,
+    word_table,
 )
 from dmm.models import DecisionModel
 
@@ -41,28 +46,44 @@ class DecisionMamba(DecisionModel):
     recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TokenSettings):
         width: int = 128
         layers: int = 3
         mlp: bool = True
         dt_init: Literal["published", "stock"] = "published"
         dropout: float = 0.1  # of tokens and MLPs
+        unused_table: bool = later(False)
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             check_at_least_one(self, "width", "layers")
 
-    presets = {"DMamba": {}, "DMamba RC": {"mlp": False}, "DMamba RC x2": {"mlp": False, "layers": 6}}
+    presets = {
+        "DMamba": {},
+        "DMamba RC": {"mlp": False},
+        "DMamba RC x2": {"mlp": False, "layers": 6},
+        "DMamba, Atari": {**ATARI, "unused_table": True},
+    }
 
     def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
         super().__init__(config, spaces, context_length)
-        self.embed = TokenEmbedding(spaces, config.width, config.dropout, time_table=True)
+        self.embed = TokenEmbedding(spaces, config.width, config.dropout, config, context_length)
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = ActionHead(config.width, spaces)
+        if config.unused_table:
+            self.word_table = word_table(spaces, config.width)
         initialise(self.blocks, config.dt_init)
+        initialise_ends(self.embed, self.head, config.init)
+
+    def unused_parameters(self) -> tuple[str, ...]:
+        return ("word_table",) if self.config.unused_table else ()
 
     def forward(self, batch: Batch, state: RecurrentState | None = None) -> Float[Tensor, "B K A"]:
         x = self.embed(batch, state)  # B T H, T = 3 K - 1
         return self.head(self.blocks(x, state, read=self.embed.state_tokens(state)))
+
+    def act(self, batch: Batch) -> Float[Tensor, "B A"]:
+        return super().act(self.embed.when_acting(batch))
 
 
 class Block(nn.Module):

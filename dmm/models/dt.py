@@ -21,14 +21,18 @@ from torch import Tensor, nn
 
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.layers import (
+    ATARI,
     ActionHead,
     TokenEmbedding,
+    TokenSettings,
     TransformerBlock,
     Trunk,
     attention_bias,
     check_at_least_one,
     check_divides,
     initialise,
+    initialise_ends,
+    word_table,
 )
 from dmm.models import DecisionModel
 
@@ -39,7 +43,7 @@ class DecisionTransformer(DecisionModel):
     recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TokenSettings):
         width: int = 128
         layers: int = 3
         heads: int = 1
@@ -49,12 +53,18 @@ class DecisionTransformer(DecisionModel):
         unused_table: bool = True
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             check_at_least_one(self, "width", "layers", "heads")
             check_divides(self, "heads", "width")
 
+    presets = {
+        "DT": {},
+        "DT, Atari": {**ATARI, "heads": 8, "activation": "gelu", "unused_heads": False},
+    }
+
     def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
         super().__init__(config, spaces, context_length)
-        self.embed = TokenEmbedding(spaces, config.width, config.dropout, time_table=True)
+        self.embed = TokenEmbedding(spaces, config.width, config.dropout, config, context_length)
         self.blocks = Trunk(
             TransformerBlock(config.width, config.heads, config.dropout, config.activation)
             for _ in range(config.layers)
@@ -64,8 +74,9 @@ class DecisionTransformer(DecisionModel):
             self.state_head = nn.Linear(config.width, spaces.state_dim)
             self.return_head = nn.Linear(config.width, 1)
         if config.unused_table:
-            self.word_table = nn.Embedding(1, config.width)
+            self.word_table = word_table(spaces, config.width)
         initialise(self.blocks)
+        initialise_ends(self.embed, self.head, config.init)
 
     def unused_parameters(self) -> tuple[str, ...]:
         return tuple(name for name in ("state_head", "return_head", "word_table") if hasattr(self, name))
@@ -78,3 +89,6 @@ class DecisionTransformer(DecisionModel):
             bias = None
             state.attention_span = 3 * self.context_length - 1  # tokens of a window of K steps, up to its last state
         return self.head(self.blocks(x, bias, state, read=self.embed.state_tokens(state)))
+
+    def act(self, batch: Batch) -> Float[Tensor, "B A"]:
+        return super().act(self.embed.when_acting(batch))

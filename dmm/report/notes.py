@@ -33,8 +33,18 @@ def describe(table: Table) -> str:
         f"Protocol {protocol.name}: {context}{training.updates:,} updates of {training.batch_size} "
         f"windows, learning rate {training.learning_rate:g} after {training.warmup:,} updates of warm-up, "
         f"{counted(evaluation.num_evaluations, 'evaluation')} of {counted(evaluation.episodes_per_evaluation, 'episode')} "
-        f"a target, targets {targets}; seeds {', '.join(map(str, table.seeds))}."
+        f"a target, targets {targets}; seeds {', '.join(map(str, table.seeds))}.{acting(table, evaluation)}"
     )
+
+
+def acting(table: Table, evaluation: Evaluation) -> str:
+    """How discrete actions are chosen, and where episodes are stopped before a task's horizon."""
+    said, limit = "", evaluation.max_steps
+    if any(column.task.spaces.discrete for column in table.columns):
+        said += " Actions are sampled." if evaluation.actions == "sampled" else " Actions are the most likely ones."
+    if limit is not None and any(column.task.horizon > limit for column in table.columns):
+        said += f" Episodes are stopped after {limit:,} steps."
+    return said
 
 
 def how_to_read(table: Table) -> list[str]:

@@ -5,26 +5,22 @@ The numbers do not depend on the process that rolls a batch, because the composi
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dmm.base.seeds import derive_seed
 from dmm.config import Trial
-from dmm.environments.vector_env import SubEnv, step_all
+from dmm.environments.lanes import Lanes, make_lanes
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
 from dmm.schema import EvaluationResult
 from dmm.tasks import Task
 
-if TYPE_CHECKING:
-    import gymnasium as gym
-
-SUB_ENVS: defaultdict[Task, list[SubEnv]] = defaultdict(list)  # of this process. Made once, reset for every episode
+LANES: dict[Task, Lanes] = {}  # of this process
 
 
 class EpisodeSpec(NamedTuple):
@@ -59,31 +55,31 @@ def rollout(
     statistics: StateStatistics,
     targets: Sequence[float],
     seeds: Sequence[int],
-    watch: Callable[["gym.Env"], object] = lambda env: None,
+    lanes: Lanes | None = None,
+    watch: Callable[[Lanes], object] = lambda lanes: None,
 ) -> RolloutResult:
     """Rolls one episode for each target and seed. Targets are undiscounted returns in the environment's units.
 
     Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
-    task's horizon at the latest. The model keeps its mode (training or evaluation). `watch` is called with the environment
-    of the first episode, when the episode begins and after each step.
-    Raises ValueError for a state, an action or a reward that is not finite.
+    trial's horizon at the latest. The model keeps its mode (training or evaluation). `lanes` are by default those of this
+    process. `watch` is called with them when the first episode begins and after each of its steps.
+    Raises ValueError for a state, a prediction or a reward that is not finite.
     """
     task = trial.task
-    made = SUB_ENVS[task]
-    made.extend(SubEnv(task.make(), task.horizon) for _ in range(len(seeds) - len(made)))
-    sub_envs = made[: len(seeds)]
+    if lanes is None:
+        lanes = LANES[task] = LANES.get(task) or make_lanes(task, len(seeds))
     history = (
         WindowedHistory(trial, statistics, targets, model.needs, seeds)
         if trial.evaluation.rollout == "windowed"
-        else RecurrentHistory(task, statistics, targets)
+        else RecurrentHistory(trial, statistics, targets, seeds)
     )
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
     episodes = np.arange(len(seeds))  # those that are running
-    states = np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(sub_envs, seeds, strict=True)])
-    watch(sub_envs[0].env)
+    states = lanes.reset(seeds)
+    watch(lanes)
 
     def check_finite(what: str, values: np.ndarray) -> None:
-        if not (finite := np.isfinite(values)).all():
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
             first = int(np.argmin(finite.reshape(len(values), -1).all(1)))
             raise ValueError(
                 f"task {task.name} ({task.environment}): {what} of step {step} is {values[first]} in the episode with seed "
@@ -93,24 +89,24 @@ def rollout(
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for step in range(task.horizon):
+        for step in range(trial.horizon):
             check_finite("the state", states)
             history.observe(states)
-            actions = history.act(model)
-            check_finite("the model's action", actions)
-            states, rewards, finished = step_all(sub_envs, actions)
+            predicted = history.predict(model)
+            check_finite("the model's prediction", predicted)
+            states, rewards, finished = lanes.step(history.choose(predicted))
             check_finite("the reward", rewards)
             returns[episodes] += rewards
             lengths[episodes] += 1
             history.record_rewards(rewards)
             if episodes[0] == 0:
-                watch(sub_envs[0].env)
-            if finished.all() or step == task.horizon - 1:
+                watch(lanes)
+            if finished.all() or step == trial.horizon - 1:
                 break
             if finished.any():
                 running = ~finished
                 episodes, states = episodes[running], states[running]
-                sub_envs = [sub_env for sub_env, runs in zip(sub_envs, running, strict=True) if runs]
+                lanes.keep(running)
                 history.drop_finished(running)
     model.train(training)
     return RolloutResult(returns.tolist(), lengths.tolist())

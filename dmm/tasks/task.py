@@ -54,12 +54,19 @@ class Task:
             env = view.wrap(env, self.view)
         except ValueError as error:
             raise self.unmakeable(error) from error
-        states, actions, spaces = env.observation_space.shape, env.action_space, self.spaces
-        if states != spaces.states or not isinstance(actions, gym.spaces.Box) or actions.shape != (spaces.action_dim,):
+        actions: Any = env.action_space
+        states, spaces = env.observation_space.shape, self.spaces
+        if spaces.discrete:
+            fits = isinstance(actions, gym.spaces.Discrete) and (actions.start, actions.n) == (0, spaces.actions)
+        else:
+            fits = isinstance(actions, gym.spaces.Box) and actions.shape == (spaces.actions,)
+        if states != spaces.states or not fits:
+            kind = f"{spaces.actions} discrete actions" if spaces.discrete else f"a box of {spaces.actions} actions"
             raise ValueError(
-                f"task {self.name} expects states {spaces.states} and a box of {spaces.action_dim} actions; "
-                f"{self.environment} has {states} and {actions}"
+                f"task {self.name} expects states {spaces.states} and {kind}; {self.environment} has {states} and {actions}"
             )
+        if spaces.discrete:
+            return env
         low, high = np.asarray(actions.low, np.float32), np.asarray(actions.high, np.float32)
         if not np.array_equal((low, high), spaces.bounds):
             raise ValueError(

@@ -88,6 +88,6 @@ def estimates(table: Table) -> dict[str, Seconds]:
         if shape not in known:
             known[shape] = time_steps(trial, episodes)
         step = known[shape]
-        calls = trial.task.horizon * len(batches) * len(trial.updates)
+        calls = trial.horizon * len(batches) * len(trial.updates)
         found[trial.returns_id] = Seconds(train=step.update * trial.training.updates, rollout=step.act * calls)
     return found

@@ -14,6 +14,7 @@ from dmm.base.lock import Held, LockLost, OnWait, describe, hold, holder, is_hel
 from dmm.base.paths import delete_stale
 from dmm.config import Trial
 from dmm.data.trajectories import check_task
+from dmm.environments.lanes import make_lanes
 from dmm.models import DecisionModel, acting_config
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
 from dmm.schema import Provenance, ReturnsResult, TrialResult, WeightsCard
@@ -94,7 +95,7 @@ def check(trial: Trial) -> None:
 @cache
 def check_environment(task: Task) -> None:
     """Raises ValueError if the task's environment cannot be made. Tried once a process."""
-    task.make().close()
+    make_lanes(task, 1).close()
 
 
 def run(
