@@ -2,5 +2,8 @@
 
 vector_env.py  many environments that are stepped as one
 antmaze.py     AntMaze: D4RL's, and gymnasium-robotics'
+pointmaze.py   PointMaze of gymnasium-robotics
+maze2d.py      D4RL's maze2d
+point_mass.py  the step of the point masses of both
 atari.py       episodes of Atari games side by side
 """
