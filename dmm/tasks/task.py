@@ -9,6 +9,7 @@ from dmm.base.errors import raise_interrupt
 from dmm.base.fields import check_fields, check_least, check_value, kind_of, shown
 from dmm.batch import Spaces
 from dmm.tasks import view
+from dmm.tasks.maze import Maze
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -29,6 +30,7 @@ class Task:
     source: str  # of target and reference scores
     options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
     view: str = ""  # the state vector of observations that are dictionaries: dmm/tasks/view.py
+    maze: Maze | None = None  # data that cannot come from it are refused
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -44,6 +46,10 @@ class Task:
         object.__setattr__(self, "options", options)
         if len(dict(options)) < len(options):
             raise ValueError(f"Task.options of {self.name} is {shown(options)}; it takes each name once")
+        if self.maze and dict(options).get("maze_map", self.maze.map) != self.maze.map:
+            raise ValueError(
+                f"Task.options of {self.name} has another maze_map than Task.maze, whose rows are {self.maze.rows}"
+            )
 
     def make(self) -> "gym.Env":
         """Makes the environment. Raises ValueError for a wrong id or option, a missing package and for other spaces."""

@@ -3,7 +3,8 @@
 The arrays are flat. An episode ends where a step is terminal or timed out. An unfinished episode at the end is dropped.
 Old files have no `timeouts`. With `@horizon=1000` at the end of the id, an episode of such a file ends after 1000 steps.
 In antmaze-umaze the ant plays on at its goal, and each step there is terminal. So the papers' scripts cut it into thousands of
-episodes of one step. With `@ends=timeouts` at the end of the id, only timeouts end an episode.
+episodes of one step (as published). With `@ends=timeouts` at the end of the id, only timeouts end an episode (as meant).
+States are one vector without keys. If they were made of a dictionary, `@view=` at the very end of the id says of which keys.
 Some files also have next_observations, infos and metadata. These are not read.
 D4RL's own files can be downloaded: dmm/data/addresses.py. A downloaded file is read only if it has its recorded sha256.
 """
@@ -25,6 +26,7 @@ from dmm.data import addresses
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import RemoteFile, check_record, fetch_all
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+from dmm.tasks.view import split_id
 
 if TYPE_CHECKING:
     import h5py
@@ -50,8 +52,8 @@ class FileId:
 
 
 def parse(dataset_id: str) -> FileId:
-    """The parts of an id. Raises ValueError if the horizon is not a number of steps."""
-    name, mark, given = dataset_id.partition(HORIZON)
+    """The parts of an id without its view. Raises ValueError if the horizon is not a number of steps."""
+    name, mark, given = split_id(dataset_id)[0].partition(HORIZON)
     if not mark:
         return FileId(name.removesuffix(TIMEOUTS_ONLY), timeouts_only=name.endswith(TIMEOUTS_ONLY))
     if not re.fullmatch(r"[1-9]\d{0,8}", given):

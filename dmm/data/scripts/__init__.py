@@ -1,8 +1,11 @@
 """Behaviours that are code: a script acts in a task's environment, in the place of a trained policy.
 
+pointmaze.py  way-points in mazes
+
 A family of tasks has a file here with BEHAVIOURS, by names TASK-POLICY. `dmm/TASK/POLICY-v0` is collected with them.
 """
 
-from dmm.data.collect import Behaviour
+from dmm.data.scripts import pointmaze
 
-BEHAVIOURS: dict[str, Behaviour] = {}
+FAMILIES = (pointmaze,)
+BEHAVIOURS = {name: behaviour for family in FAMILIES for name, behaviour in family.BEHAVIOURS.items()}
