@@ -36,6 +36,7 @@ LIGHT = {"dmm", "torch", "numpy", "einops", "jaxtyping"} | sys.stdlib_module_nam
 ONLY = {"ray": "sweeps", "mlflow": "tracking"}  # library -> the one package that imports it
 BY_NAME = {
     "dmm.environments.antmaze",
+    "dmm.environments.atari_game",
     "dmm.environments.maze2d",
     "dmm.environments.pointmaze",
 }  # Gymnasium imports these, when a task is made. No module of dmm does

@@ -1,32 +1,31 @@
 """Images of Atari games, as the emulator draws them, become frames of a dataset: grey, 84 x 84.
 
-Grey is the luma, which is ALE's own grey in every pixel (six games). A pixel of the small frame is the mean over its area, as
-in OpenCV's INTER_AREA: of 21 million pixels 243 differ, by 1 (three games).
+Grey is the luma, which is ALE's own grey in every pixel (six games).
 JPEG loses more. Its luma is decoded without its colours, because that is nearest. Then 5 to 19 % of a frame's pixels differ
 from those of the raw image, by 0.3 on average and 10 at most.
 """
 
 from collections.abc import Iterator
-from functools import cache
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from dmm.base.errors import raise_interrupt
 from dmm.data.hdf5 import faults
-from dmm.tasks.atari import FRAMES
+from dmm.environments.screens import FRAME, shrink
 
-FRAME = FRAMES[1:]  # height, width
 CHUNK = 500  # images that are read at once
 WIDTH, HEIGHTS = 160, range(210, 251)  # of ALE's screens
 
 
 def are_images(values: Any) -> bool:
-    """Whether an array has one image a row: RGB [T, height, width, 3] of uint8, or the bytes of a JPEG."""
+    """Whether an array has one image a row: RGB [T, height, width, 3] of uint8, the bytes of a JPEG, or a frame."""
     if values.dtype == np.uint8 and values.ndim == 2:  # JPEGs that have all the same number of bytes
         return values.shape[0] > 0 and bytes(np.asarray(values[0]))[:2] == b"\xff\xd8"
+    if values.dtype == np.uint8 and values.ndim == 3:
+        return values.shape[1:] == FRAME
     return values.dtype == object and values.ndim == 1 or values.dtype == np.uint8 and values.ndim == 4
 
 
@@ -38,6 +37,9 @@ def frames_of(images: Any, count: int, where: str) -> Iterator[UInt8[np.ndarray,
     for first in range(0, count, CHUNK):
         with faults(where):
             rows = images[first : min(first + CHUNK, count)]
+        if rows.shape[1:] == FRAME:
+            yield rows
+            continue
         greys = [luma(image, f"{where}: row {first + i}") for i, image in enumerate(rows)]
         for i, grey in enumerate(greys):
             if grey.shape != greys[0].shape:
@@ -64,17 +66,3 @@ def luma(image: Any, where: str) -> UInt8[np.ndarray, "height width"]:
             f"{where} is {found.shape[0]} x {found.shape[1]}; screens of ALE are {HEIGHTS[0]} to {HEIGHTS[-1]} x {WIDTH}"
         )
     return found
-
-
-def shrink(screens: UInt8[np.ndarray, "n height width"]) -> UInt8[np.ndarray, "n 84 84"]:
-    """Screens in the size of a frame. Each pixel is the mean over its area, rounded."""
-    down, across = (areas(size, out) for size, out in zip(screens.shape[1:], FRAME, strict=True))
-    return np.rint(down @ screens.astype(np.float32) @ across.T).astype(np.uint8)
-
-
-@cache
-def areas(size: int, out: int) -> Float32[np.ndarray, "out size"]:
-    """The share of each of `size` pixels in each of `out` pixels of a line."""
-    edges, begins = np.arange(out + 1) * size / out, np.arange(size)
-    covered = np.minimum(edges[1:, None], begins + 1) - np.maximum(edges[:-1, None], begins)
-    return (covered.clip(0) * out / size).astype(np.float32)

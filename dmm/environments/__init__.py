@@ -7,4 +7,6 @@ pointmaze.py   PointMaze of gymnasium-robotics
 maze2d.py      D4RL's maze2d
 point_mass.py  the step of the point masses of both
 atari.py       lanes of Atari games
+atari_game.py  one Atari game, for behaviours that read its memory
+screens.py     a screen of ALE, shrunk to a frame
 """

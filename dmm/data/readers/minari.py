@@ -23,8 +23,9 @@ from dmm.base.paths import delete, expand
 from dmm.data.frames import FrameWriter
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import cause
-from dmm.data.images import FRAME, are_images, frames_of
+from dmm.data.images import are_images, frames_of
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+from dmm.environments.screens import FRAME
 from dmm.tasks.view import flatten, split_id
 
 PREFIXES = ("minari",)
