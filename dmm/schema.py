@@ -95,6 +95,7 @@ class WeightsRecord:
     source_sha256: str = ""  # of an architecture from outside
     distribution: str = ""  # the installed package that offers it: name and version
     code: str = ""  # a hash of the files of dmm that were edited since they were pinned
+    reward_clip: float | None = None  # returns-to-go are sums of rewards clipped to +- this
 
 
 @dataclass(frozen=True, kw_only=True)

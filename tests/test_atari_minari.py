@@ -16,7 +16,7 @@ from dmm import data
 from dmm.base.paths import home
 from dmm.data import images
 from dmm.data.readers import minari
-from dmm.data.trajectories import check_task, join
+from dmm.data.trajectories import check_task
 from dmm.environments.atari import AtariLanes
 from dmm.tasks import atari
 
@@ -94,13 +94,11 @@ def test_frames_are_those_of_the_tasks_environment_and_jpegs_are_near(root):
         assert off.max() <= allowed and np.mean(off > 0) <= share
 
 
-def test_returns_to_go_are_of_clipped_rewards_and_episode_returns_of_raw_ones(root):
+def test_data_keep_raw_rewards_and_the_task_clips_them(root):
     write(root, episode(screens(4)))
     found = data.load((ID,))
-    assert found.rewards.tolist() == [3, -2, 1, 1] and found.returns_to_go.tolist() == [2, 1, 2, 1]
-    assert found.episode_returns.tolist() == [3] and found.num_actions == 6
-    both = join([found, found])
-    assert both.episode_returns.tolist() == [3, 3] and both.returns_to_go[4] == 2
+    assert found.rewards.tolist() == [3, -2, 1, 1] and found.episode_returns.tolist() == [3] and found.num_actions == 6
+    assert found.clip_rewards(PONG.reward_clip).returns_to_go.tolist() == [2, 1, 2, 1]
 
 
 def test_jpegs_of_one_length_are_rows_of_bytes(root):

@@ -102,6 +102,7 @@ class Trial:
             source_sha256=self.source.sha256 if self.source else "",
             distribution=self.source.distribution if self.source else "",
             code=self.code.edited_sha256,
+            reward_clip=self.task.reward_clip,
         )
 
     @cached_property

@@ -6,7 +6,20 @@ import torch
 from torch import Tensor
 
 from dmm.batch import Batch
-from dmm.contract.subject import SEEN, STILL, A, RuleBroken, Subject, as_tuple, described, differs, take_rows, words
+from dmm.contract.subject import (
+    SEEN,
+    STILL,
+    A,
+    RuleBroken,
+    Subject,
+    as_tuple,
+    described,
+    differs,
+    moved,
+    moved_actions,
+    take_rows,
+    words,
+)
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
 
@@ -111,7 +124,7 @@ def act_reads_no_step_after_the_last_real_one(subject: Subject) -> str:
     """With padding on the right, the contents of padded steps do not change what `act` gives."""
     model, data = subject.build_perturbed(), in_rollouts(subject.batch(padding="right"))
     changed = {
-        name: value + (~data.mask).view(*data.mask.shape, *[1] * (value.ndim - 2)).to(value.dtype)
+        name: (moved_actions if name == "actions" else moved)(value, ~data.mask)
         for name, value in data.tensors().items()
         if value.ndim >= 2 and name != "mask"
     }

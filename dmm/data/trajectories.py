@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from dmm.batch import Spaces
 from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
-from dmm.tasks import TASKS, Task
+from dmm.tasks import Task
 from dmm.tasks.view import MARK, split_id
 
 OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
@@ -26,8 +26,7 @@ class Trajectories:
     """N steps of E whole episodes, one after the other: step t of episode e is row offsets[e] + t.
 
     Actions are in the environment's units. Models see them scaled: dmm/data/windows.py. A discrete action is its number.
-    States are vectors in the table, or stacks of frames. With frames S is 0, and returns-to-go are of rewards clipped to
-    [-1, 1], as in the papers on Atari. Rewards and the returns of episodes are not clipped.
+    States are vectors in the table, or stacks of frames. With frames S is 0.
     """
 
     id: str
@@ -100,9 +99,7 @@ class Trajectories:
     @property
     def episode_returns(self) -> Float32[np.ndarray, " E"]:
         """Return of each episode, undiscounted."""
-        if self.frames is None:
-            return self.returns_to_go[self.offsets[:-1]]
-        return np.add.reduceat(self.rewards, self.offsets[:-1], dtype=np.float64).astype(np.float32)
+        return self.returns_to_go[self.offsets[:-1]]
 
     @cached_property
     def goals(self) -> Int64[np.ndarray, " rows"]:
@@ -149,6 +146,26 @@ class Trajectories:
         np.clip(actions, *spaces.bounds, out=actions)
         return replace(self, table=table)
 
+    def clip_rewards(self, limit: float | None) -> "Trajectories":
+        """The same steps with rewards clipped to +- limit, and with their returns-to-go. Id, hash and the rest stay the same.
+
+        Data that have no larger reward are returned as they are.
+        """
+        if limit is None or np.abs(self.rewards).max() <= limit:
+            return self
+        table = self.table.copy()
+        table[:-1, -3] = np.clip(self.rewards, -limit, limit)
+        table[:-1, -2] = sum_ahead(table[:-1, -3], self.offsets)
+        return replace(self, table=table)
+
+
+def sum_ahead(rewards: Float32[np.ndarray, " N"], offsets: Int64[np.ndarray, " bounds"]) -> Float64[np.ndarray, " N"]:
+    """Returns-to-go: at each row the sum of the rewards from there to the episode's end."""
+    found = np.empty(len(rewards))
+    for start, end in pairwise(offsets):
+        found[start:end] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
+    return found
+
 
 def assemble(
     dataset_id: str,
@@ -174,11 +191,9 @@ def assemble(
     assert offsets[0] == 0 and offsets[-1] == len(states) and (np.diff(offsets) > 0).all(), "offsets do not fit"
     table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
     table[:-1, : states.shape[1]], table[:-1, states.shape[1] : -3], table[:-1, -3] = states, actions, rewards
-    counted = rewards if frames is None else rewards.clip(-1, 1)
     with np.errstate(over="ignore"):
-        for start, end in pairwise(offsets):
-            table[start:end, -2] = np.cumsum(counted[start:end][::-1], dtype=np.float64)[::-1]
-            table[start:end, -1] = np.arange(end - start)
+        table[:-1, -2] = sum_ahead(rewards, offsets)
+    table[:-1, -1] = np.arange(len(rewards)) - np.repeat(offsets[:-1], np.diff(offsets))
     if not (finite := np.isfinite(table[:, -2])).all():
         row = int(np.argmin(finite))
         episode = int(np.searchsorted(offsets, row, side="right")) - 1
@@ -250,12 +265,11 @@ def join_frames(parts: Sequence[Trajectories]) -> Frames | None:
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
     """Raises ValueError if data have another view, other dimensions or other actions than the task, or too large returns.
 
-    A return is too large if it overflows float32 in the task's scale. Data of a maze are refused on a task of another one.
+    A return is too large if it overflows float32 in the task's scale.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
     spaces, where = task.spaces, f"task {task.name} ({task.environment})"
-    check_maze(trajectories, task, where)
     for dataset_id in trajectories.id.split(" + "):
         if (view := split_id(dataset_id)[1]) != task.view:
             raise ValueError(
@@ -291,19 +305,6 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
             f"{trajectories.id}: 'actions' at row {row}, dimension {dimension} is {actions[row, dimension]:g}; {where} takes "
             f"{spaces.low[dimension]:g} to {spaces.high[dimension]:g}. {np.count_nonzero(outside.any(1)):,} of "
             f'{trajectories.steps:,} rows are outside. Training.actions_outside = "clip" clips them'
-        )
-
-
-def check_maze(trajectories: Trajectories, task: Task, where: str) -> None:
-    """Raises ValueError if data cannot come from the task's maze. The error names the tasks from which they can come."""
-    if task.maze is None:
-        return
-    rows = trajectories.states, trajectories.table[:-1, -1]
-    if found := task.maze.objections(*rows):
-        others = [other.name for other in TASKS.values() if other.maze and not other.maze.objections(*rows)]
-        raise ValueError(
-            f"{trajectories.id} cannot come from {where}: {found}. It was made in another maze or with other dynamics, and "
-            f"what is learnt from it cannot be scored here. It fits {' and '.join(others) or 'no task'}"
         )
 
 

@@ -1,7 +1,7 @@
 """One Atari game whose emulator can be looked into, for behaviours that read its memory. Gymnasium imports this file.
 
-An observation is the newest frame of the task's states. Frames, rewards and ends are those of the task's lanes, but for the draw
-of frames without an action, and for a pixel in 90,000, which differs by 1. A reset loads the game anew: dmm/environments/atari.py.
+An observation is the newest frame of the task's states. Frames, rewards and ends are those of the task's lanes. But the frames
+without an action are drawn in another way, and a pixel in 90,000 differs by 1. A reset loads the game anew, as lanes do.
 """
 
 from typing import Any

@@ -119,6 +119,7 @@ def make_task(
         spaces=Spaces(states=FRAMES, actions=actions, discrete=True),
         horizon=27_000,
         return_scale=1.0,
+        reward_clip=1.0,
         target_return=target_return,
         ref_min_score=random,
         ref_max_score=human,

@@ -1,8 +1,8 @@
 """Followers: in Pong and in Breakout the paddle goes to where the ball will be. Both are read from the emulator's memory.
 
-Each time that the ball flies away, a point of the paddle is drawn, with which the ball will be hit. Its spread is the episode's
-skill. It is drawn at the episode's beginning, so that returns are spread from poor to good. A wide spread misses often. A narrow one
-hits always, and long rallies follow: an episode of Pong has 1,500 to 8,000 steps.
+Each time that the ball flies away, a point of the paddle is drawn, with which the ball will be hit. The spread of the points is
+the episode's skill. It is drawn first, so that returns go from poor to good. With a wide spread the paddle misses often. With a
+narrow one long rallies follow: an episode of Pong has 1,500 to 8,000 steps.
 """
 
 from collections.abc import Callable
