@@ -36,7 +36,7 @@ def test_live_parameters_stand_beside_counted_ones():
         "DMM-DL, as published 1,204,291 (467,011 live); DMM-DL, as meant 1,204,291; ",
     ):
         assert words in text
-    assert "dt 727,695 (726,019 live) (on Hopper" in catalogue.summary("dt").text()
+    assert "DT 727,695 (726,019 live); DT, Atari 2," in catalogue.summary("dt").text()
 
 
 @pytest.mark.parametrize("docstring", [None, "", "Mine.", "Mine.\n\nTokens: s\nA line: with a colon."])

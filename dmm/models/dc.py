@@ -2,16 +2,19 @@
 
 Paper: Kim et al. 2024, Decision ConvFormer: Local Filtering in MetaFormer is Sufficient for Decision Making,
     arXiv 2310.03022.
-Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder.
+Official: beanie00/Decision-ConvFormer (3db9b9e), the gym folder. The presets "Atari" are its atari folder.
 Tokens: (R, s, a), or (R, s) with action_tokens=False
-Mixers: one short depthwise convolution per modality
+Mixers: one short depthwise convolution per modality. The hybrid has softmax attention in its last layer
 Differs: the official mixer runs the filter of each modality over the whole sequence and discards two thirds of the output.
     Here a filter runs only at the positions of its modality. The numbers are the same. The last action of a window is left
     out, as in dt.
 Quirk: the head reads state tokens, so the last block's filters of returns and actions get no gradient (`dead_entries`). They
     are weight[0] and weight[2] of one parameter, so `unused_parameters` does not name them. There is no mask: padded steps
-    run through the filters. Without action tokens the embedding of actions still exists, but is unused.
-Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128.
+    run through the filters. Without action tokens the embedding of actions still exists, but is unused. On Atari the places
+    of tokens are as in dt, and a table of actions is unused (`unused_table`). The copy of the hybrid in Ota's repository has
+    both mixers in each layer (`idle_mixers`): 1,692,064 parameters on Breakout, not 1,357,600.
+Note: `projection` is conv_proj, which the paper uses on Qbert, Seaquest, Frostbite and Assault. The paper's
+    width is 256 on hopper-medium and hopper-medium-replay, else 128.
 """
 
 from dataclasses import dataclass

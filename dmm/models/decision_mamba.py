@@ -2,14 +2,15 @@
 
 Paper: Ota 2024, Decision Mamba: Reinforcement Learning via Sequence Modeling with Selective State Spaces,
     arXiv 2403.19925.
-Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder.
+Official: Toshihiro-Ota/decision-mamba (35f9944), the gym folder. The preset "DMamba, Atari" is its atari folder.
 Tokens: (R, s, a)
 Mixers: Mamba-1
 Differs: RC and RC x2 are in the paper but not in the repository. Here they drop the MLP and its norm and change nothing
     else. The last action of a window is left out, as in dt.
 Quirk: the initialisation of the trunk also changes the SSM's step size, although mamba-ssm marks its bias as not to be
     initialised again. So dt starts near softplus(0) = 0.69 in all channels, not log-uniform in [0.001, 0.1].
-    `dt_init="stock"` keeps the initialisation of mamba-ssm.
+    `dt_init="stock"` keeps the initialisation of mamba-ssm. On Atari the places of tokens are as in dt, and a table of actions
+    is unused (`unused_table`).
 Note: the paper's width is 256 on hopper-medium and hopper-medium-replay, else 128. There is no mask: padded steps run
     through the SSM.
 """

@@ -1,14 +1,15 @@
 """Decision Transformer.
 
 Paper: Chen et al. 2021, Decision Transformer: Reinforcement Learning via Sequence Modeling, arXiv 2106.01345.
-Official: kzl/decision-transformer (e2d82e6), the gym folder.
+Official: kzl/decision-transformer (e2d82e6), the gym folder. The preset "DT, Atari" is its atari folder.
 Tokens: (R, s, a)
 Mixers: softmax attention
 Differs: attention uses torch's scaled_dot_product_attention. A padded step cannot see later steps, which the official mask
     allows. No real step reads a padded one, so the numbers are the same. The last action of a window is left out, because no
     prediction reads it. That changes the masks of dropout and no other number.
 Quirk: the official model has a state head, a return head and a word table that are unused. They are counted in the 727,695
-    parameters that papers print for hopper: `unused_heads`, `unused_table`.
+    parameters that papers print for hopper: `unused_heads`, `unused_table`. On Atari all tokens of a window have the entry of
+    its first step in a table of steps, but in rollouts that of the current step (`global_step`).
 Note: the re-releases in the DC and Ota repositories have activation gelu and no unused heads.
 """
 

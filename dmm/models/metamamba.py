@@ -21,7 +21,9 @@ Quirk: in the text of v1 each modality has its own linear map (presets "as meant
     is a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always creates the convolution of Mamba-2, and
     calls it only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without it. Here it exists where
     it runs (`ssm_conv`). Dropout acts only once, on the tokens.
-Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch. Its gate has SiLU.
+Note: the presets "Atari" of v1 are its atari folder: no positions, and all Linears start alike. v2 has no code for Atari.
+    "DMM v2, Atari" is ours: v2's layers between v1's embeddings and head. v1 compares SiLU with GELU and has no code for it.
+    `activation` is that of the SSM's main branch. Its gate has SiLU.
     There is no time table and no mask: padded steps run through the model. In April 2025 the authors took v1 off the list
     opendilab/awesome-decision-transformer (PR #25).
 """
