@@ -2,7 +2,7 @@
 
 Each time that the ball flies away, a point of the paddle is drawn, with which the ball will be hit. The spread of the points is
 the episode's skill. It is drawn first, so that returns go from poor to good. With a wide spread the paddle misses often. With a
-narrow one long rallies follow: an episode of Pong has 1,500 to 8,000 steps.
+narrow one long rallies follow, which would take 10,000 steps and more. So an episode is cut after 3,000.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NOTHING, FIRE, RIGHT, LEFT = range(4)  # in Pong, right is up and left is down
 RAM = {"pong": (49, 54, 51), "breakout": (99, 101, 72)}  # x and y of the ball, and the paddle. y grows downwards
 TOP, BOTTOM, PADDLE = 44, 204, 188  # of Pong: the y of the walls and the x of the paddle
+LIMIT = 3_000  # steps of an episode
 FASTEST = 40  # a larger change of y in a step is a new ball
 
 
@@ -75,8 +76,10 @@ def make_game(task: Task) -> "gym.Env":
     """The task's game with an emulator that can be looked into. Raises ValueError without the extra `atari`."""
     import gymnasium as gym
 
+    options = dict(task.options)
+    options["max_num_frames_per_episode"] = LIMIT * options["frameskip"]
     try:
-        return gym.make("dmm.environments.atari_game:AtariGame-v0", game=task.name, **dict(task.options))
+        return gym.make("dmm.environments.atari_game:AtariGame-v0", game=task.name, **options)
     except ImportError as error:
         raise_interrupt(error)
         raise ValueError(
