@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("ale_py")
 from dmm.batch import Spaces
@@ -69,6 +70,21 @@ def test_a_lane_alone_equals_itself_among_others_and_after_other_games():
     lanes = AtariLanes(task, 3)
     assert roll(task, [3, 5, 2**32 - 1], 200, 5, lanes) == alone
     assert roll(task, [8, 9, 5], 200, 5, lanes) == alone, "the games before it moved the lane"
+
+
+def test_the_first_lane_is_drawn_as_its_frames_are_and_drawing_moves_nothing():
+    task, draw = TASK["seaquest"], np.random.default_rng(0)
+    plain, drawn = AtariLanes(task, 1), AtariLanes(task, 1, pictures=True)
+    assert drawn.steps_per_second == 15
+    np.testing.assert_array_equal(plain.reset([3, 4]), drawn.reset([3, 4]))  # one lane more than was made
+    for _ in range(100):
+        actions = draw.integers(task.spaces.actions, size=2)
+        found, expected = drawn.step(actions), plain.step(actions)
+        np.testing.assert_array_equal(found.states, expected.states)
+    picture = drawn.draw()
+    assert picture.shape == (210, 160, 3)
+    grey = np.asarray(Image.fromarray(picture).convert("L").resize((84, 84), Image.Resampling.BOX), int)
+    assert np.abs(grey - found.states[0, -1]).mean() < 2
 
 
 def test_seeds_differ_in_the_frames_without_an_action():

@@ -134,7 +134,7 @@ class Policy:
         self,
         observation: Shaped[np.ndarray, "..."] | Sequence,
         reward: Float[np.ndarray, " B"] | Sequence[float] | float | None = None,
-    ) -> Float[np.ndarray, "*B A"] | Int64[np.ndarray, "*B"]:
+    ) -> Float[np.ndarray, "*B A"] | Int64[np.ndarray, " B"] | np.int64:
         """The action for an observation, or the actions for B observations. Actions have the environment's units.
 
         An observation is a vector [S], or a stack of frames [C, height, width] of uint8. B observations have an axis more in

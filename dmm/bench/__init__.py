@@ -5,13 +5,14 @@ cases.py       the work of each table: sampling, the scan, updates, rollouts
 baselines.py   the peers: how research code does the same work
 concurrent.py  several trials at once
 atari.py       windows of frames, and an update on them
+atari_rollouts.py  rollouts of Breakout
 growth.py      cost against context length, and memory
 
 Results are written to bench.md and bench.csv.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,17 +21,24 @@ from dmm import kernels
 from dmm.base import provenance
 from dmm.base.errors import unknown_name
 from dmm.base.text_tables import csv_text, markdown_table
-from dmm.bench import atari, cases
+from dmm.bench import atari, atari_rollouts, cases
 from dmm.bench.concurrent import trials_on_one_device, trials_on_two_cores
 from dmm.bench.growth import growth
-from dmm.bench.timing import Row, TimingBudget, clock_of, compare, interleaved, sgemm
+from dmm.bench.timing import BenchmarkCase, Row, TimingBudget, clock_of, compare, interleaved, sgemm
+
+
+def of_frames(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+    """Windows, an update and rollouts."""
+    yield from atari.frames(budget, device)
+    yield from atari_rollouts.rollouts(budget, device)
+
 
 TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {
     "sample": ("Sampling windows", cases.sampling, TimingBudget(rounds=7)),
     "scan": ("Selective scan, forward and backward", cases.scanning, TimingBudget(rounds=5)),
     "train": ("One update", cases.training, TimingBudget(rounds=5, min_seconds=1)),
     "rollout": ("Rollouts", cases.rolling, TimingBudget(rounds=3, min_seconds=1)),
-    "atari": ("Frames", atari.frames, TimingBudget(rounds=3)),
+    "atari": ("Frames", of_frames, TimingBudget(rounds=3)),
 }
 QUICK = TimingBudget(rounds=2, min_seconds=0, quick=True)
 COLUMNS = ("work", "unit", "baseline", "ours", "baseline ms", "ours ms", "ratio", "spread")

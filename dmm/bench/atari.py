@@ -101,12 +101,12 @@ def peer_windows(data: Trajectories, rows: Int64[Tensor, " B"], k: int) -> tuple
 class PeerModel(nn.Module):
     """DT of the Atari scripts on stacks of floats, with the trunk of transformers' GPT-2. It computes all tokens."""
 
-    def __init__(self, width: int, layers: int, heads: int, context_length: int) -> None:
+    def __init__(self, width: int, layers: int, heads: int, context_length: int, actions: int) -> None:
         super().__init__()
         transformers = importlib.import_module("transformers")
         self.trunk = transformers.GPT2Model(
             transformers.GPT2Config(
-                n_embd=width, n_layer=layers, n_head=heads, n_positions=3 * context_length, vocab_size=PONG.spaces.actions,
+                n_embd=width, n_layer=layers, n_head=heads, n_positions=3 * context_length, vocab_size=actions,
                 attn_implementation="eager", bos_token_id=None, eos_token_id=None,
             )
         )  # fmt: skip
@@ -114,8 +114,8 @@ class PeerModel(nn.Module):
             nn.Conv2d(STACK, 32, 8, stride=4), nn.ReLU(), nn.Conv2d(32, 64, 4, stride=2), nn.ReLU(),
             nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3136, width), nn.Tanh(),
         )  # fmt: skip
-        self.returns_to_go, self.actions = nn.Linear(1, width), nn.Embedding(PONG.spaces.actions, width)
-        self.head = nn.Linear(width, PONG.spaces.actions, bias=False)
+        self.returns_to_go, self.actions = nn.Linear(1, width), nn.Embedding(actions, width)
+        self.head = nn.Linear(width, actions, bias=False)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K V"]:
         """The logits of every step."""
@@ -130,7 +130,11 @@ class PeerModel(nn.Module):
 def peer_update(data: Trajectories, trial: Trial, device: str) -> Callable[[], float]:
     """A function that makes one update as the scripts do. It has our windows, so that only the model is compared."""
     config, training = trial.config, trial.training
-    model = PeerModel(config.width, config.layers, config.heads, training.context_length).to(device).train()
+    model = (
+        PeerModel(config.width, config.layers, config.heads, training.context_length, PONG.spaces.actions)
+        .to(device)
+        .train()
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, betas=training.betas, weight_decay=0.1)
     rows = pass_rows(data.steps, training.batch_size, 0, 0)
 

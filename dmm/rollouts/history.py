@@ -119,7 +119,10 @@ class WindowedHistory:
         return self.embeddings[:, self.slots_now().rows[0]]
 
     def record_rewards(self, rewards: Float[np.ndarray, " B"]) -> None:
-        """Subtracts the rewards of the last actions from the returns-to-go."""
+        """Subtracts the rewards of the last actions from the returns-to-go.
+
+        They are not clipped, even where those of the data are. All Atari scripts of kzl's family do this.
+        """
         self.next_return_to_go = self.next_return_to_go - rewards / self.return_scale
 
     def drop_finished(self, running: Bool[np.ndarray, " B"]) -> None:
