@@ -22,13 +22,17 @@ def summaries(table: Table, hashes: dict[int, str]) -> dict[str, TrialSummary]:
     found = {}
     for trial in table.trials():
         made = result(trial, {1.0: [5.0, 6.0, 10.0 + trial.seed], 0.5: [4.0, 4.5, 5.0]})
-        made = replace(made, training=replace(made.training, data=replace(made.training.data, sha256=hashes[trial.seed])))
+        made = replace(
+            made, training=replace(made.training, data=replace(made.training.data, sha256=hashes[trial.seed]))
+        )
         found[trial.returns_id] = summarise(made)
     return found
 
 
 def side(hashes: dict[int, str], table: Table = SEEDED) -> Side:
-    cells = {(cell.row.label, cell.column.label): cell.finished for cell in gather_cells(table, summaries(table, hashes))}
+    cells = {
+        (cell.row.label, cell.column.label): cell.finished for cell in gather_cells(table, summaries(table, hashes))
+    }
     return Side(name="s", table=table.name, version=5, cells=cells)
 
 
@@ -43,14 +47,18 @@ def test_each_seed_has_its_own_data():
 
 
 def test_other_names_in_braces_are_refused():
-    with pytest.raises(ValueError, match="unknown name in braces '{sed}'; Column.dataset of 'x' has {seed}. Did you mean"):
+    with pytest.raises(
+        ValueError, match="unknown name in braces '{sed}'; Column.dataset of 'x' has {seed}. Did you mean"
+    ):
         Column(label="x", task=HOPPER, dataset="dqn/Pong-1pct-s{sed}")
 
 
 def test_a_report_names_the_data_of_each_seed():
     content = ReportContent(SEEDED, summaries(SEEDED, HASHES))
     said = [part for part in column_section(content, COLUMN).parts if isinstance(part, str)]
-    assert [line for line in said if "s0-v0; sha256 a0a0a0" in line] and [line for line in said if "s1-v0; sha256 b1b1" in line]
+    assert [line for line in said if "s0-v0; sha256 a0a0a0" in line] and [
+        line for line in said if "s1-v0; sha256 b1b1" in line
+    ]
     assert {row.data_sha256 for row in score_rows(content)} == {f"{HASHES[0]}+{HASHES[1]}"}
 
 

@@ -57,4 +57,4 @@ class AtariGame(gym.Env):
         return shrink(np.max(screens, axis=0)[None])[0], reward, ended, cut and not ended, {}
 
 
-gym.register("AtariGame-v0", AtariGame)
+gym.register("AtariGame-v0", f"{__name__}:AtariGame")
