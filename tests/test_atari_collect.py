@@ -1,4 +1,4 @@
-"""Pong and Breakout are collected here: the game that can be looked into, the followers of the ball, and what a reader gives."""
+"""Pong and Breakout are collected here: the game that can be looked into, the followers, and what a reader gives."""
 
 import sys
 from dataclasses import replace
@@ -57,29 +57,9 @@ def test_collected_games_are_read_as_frames_and_depend_on_the_seed_only(short_ga
     assert other.actions.tolist() != again.actions.tolist()
 
 
-class Spread(np.random.Generator):
-    """A generator whose first draw, the spread, is given."""
-
-    spread = 0.0
-
-    def uniform(self, low, high):
-        return self.spread
-
-
-def test_the_narrower_the_spread_the_more_balls_are_hit():
-    env, returns = atari.make_game(find_task("breakout")), {}
-    for spread in (0.0, 40.0):
-        generator = Spread(np.random.PCG64(0))
-        generator.spread, returns[spread] = spread, 0.0
-        env.reset(seed=0)
-        act = atari.breakout(env, generator)
-        for _ in range(300):
-            _, reward, ended, _, _ = env.step(act(None))
-            returns[spread] += reward
-            if ended:
-                break
-    env.close()
-    assert returns[0.0] > 2 * returns[40.0]
+def test_a_paddle_goes_towards_its_aim_and_stays_when_it_is_near():
+    near = [atari.towards(distance, 5, atari.RIGHT, atari.LEFT) for distance in (-9, -4, 4, 9)]
+    assert near == [atari.LEFT, atari.NOTHING, atari.NOTHING, atari.RIGHT]
 
 
 def test_cards_say_what_collected_the_data():

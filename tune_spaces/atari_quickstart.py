@@ -41,8 +41,8 @@ TABLE = Table(
         "episodes are stopped after 2,000 steps, in which few games end. A game has 21 points",
         "4 episodes and 2 evaluations, and one seed (papers: 10, 10 and 3). This table shows that the service works, not which "
         "architecture is better",
-        "data collected by this project's own follower of the ball, in episodes of at most 3,000 steps: no published number can "
-        "stand beside these",
+        "data collected by this project's own follower of the ball, in episodes of at most 3,000 steps: no published number "
+        "can stand beside these",
         "no paper has DMM v2 on Atari: the frame of v1 and the layers of v2",
     ),
 )

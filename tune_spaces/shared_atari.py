@@ -6,8 +6,6 @@ from tune_spaces.protocols import DC_ATARI_PER_COLUMN, DT_ATARI_PER_COLUMN, OTA_
 
 SEEDS = (123, 231, 312)  # of the scripts. They select the data too
 
-# The normalised score of the papers is 0 at random play and 100 at a human player: that of the tasks
-
 
 def columns(*games: str) -> tuple[Column, ...]:
     """Columns of Atari games.
@@ -49,7 +47,7 @@ DEPARTURES = (
     "steps are counted from the beginning of an episode. In the scripts they are one too low, and the first step of an episode "
     "has the length of the one before",
     "the three rows of zeros before each episode of the data are dropped. The scripts train on them",
-    "a visit of the selection that runs out of rows takes nothing. In the scripts its ends of episodes stay, and cut other ones",
+    "a visit of the selection that runs out of rows takes nothing. In the scripts its ends stay, and cut other episodes",
     "updates are those of ten passes over 500,000 steps. The data have up to 1 % less or more, so passes are not whole",
     "the table of steps has 4,096 entries. The scripts have as many as the longest episode of the data",
     "ALE 0.12 with the games in its package. The papers had atari-py, and the data are of its games",
