@@ -12,10 +12,10 @@ import pytest
 
 from dmm import data
 from dmm.base.paths import home
-from dmm.data import cache
+from dmm.data import addresses, cache
 from dmm.data.readers import dqn
 from dmm.data.trajectories import Trajectories, check_task, join
-from dmm.tasks import TASKS, atari
+from dmm.tasks import atari
 from dmm.tasks.locomotion import TASKS as LOCOMOTION
 
 ID, ROWS = "dqn/Breakout-all", 20  # rows of a file
@@ -349,11 +349,18 @@ def test_a_task_takes_its_own_kind_of_states_and_actions(root):
         check_task(found, small)
 
 
-def test_tasks_of_atari_are_the_papers():
-    assert {task.name for task in atari.TASKS} == {
-        "breakout", "qbert", "pong", "seaquest", "asterix", "frostbite", "assault", "gopher",
-    }  # fmt: skip
-    assert len(atari.GAMES) == 57 and {task.name for task in atari.TASKS} < set(TASKS)
+def test_every_game_that_can_be_downloaded_can_be_read_and_has_the_actions_of_ale(root):
+    assert len(addresses.GAMES) == 60 and sum(game.random is not None for game in atari.GAMES.values()) == 57
+    for game in addresses.GAMES:
+        assert dqn.parse(f"dqn/{game}-all").game == game and f"dqn/{game}" in data.downloadable_ids()
+    with pytest.raises(ValueError, match="unknown game 'Surround'; DQN-replay has "):
+        data.load(("dqn/Surround-all",))
+
+
+def test_games_without_reference_scores_have_no_tasks():
+    papers = {"breakout", "qbert", "pong", "seaquest", "asterix", "frostbite", "assault", "gopher"}
+    assert {task.name for task in atari.TASKS} == papers | {f"{name}-minari" for name in papers}
+    assert all(atari.GAMES[name].random is not None for name in atari.TARGETS)
 
 
 SHARED = {  # episodes, steps and mean clipped return, from the samples' README

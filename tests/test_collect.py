@@ -11,17 +11,17 @@ import torch
 from dmm import data
 from dmm.base.paths import home
 from dmm.data import collect
-from dmm.data.collect import Origin, Policy, PolicyCard, policies, roll_policy
+from dmm.data.collect import Behaviour, Origin, Policy, PolicyCard, policies, roll_steps
 from dmm.data.inventory import inventory
-from dmm.data.readers import dmm as collected
 from dmm.data.readers.dmm import Collection, parse, with_size
+from dmm.tasks import find_task
 
 ACTOR = {"hidden.0": (8, 10), "hidden.1": (8, 8), "mean": (2, 8), "log_std": (2, 8)}  # of Reacher: 10 states, 2 actions
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(collected, "EPISODES_PER_BATCH", 3)
+    monkeypatch.setattr(collect, "EPISODES_PER_BATCH", 3)
 
 
 def card(environment: str) -> PolicyCard:
@@ -123,7 +123,7 @@ def test_round_trip(policy):
 
     said = data.load(("dmm/reacher/random-n200-s5-v0",)).summary()
     assert said.startswith("dmm/reacher/random-n200-s5-v0: 4 episodes, 200 steps")
-    rolled = (roll_policy(policy, "Reacher-v5", 5, 0, 3) + roll_policy(policy, "Reacher-v5", 5, 3, 3))[:4]
+    rolled = list(roll_steps(collect.load_policy(policies()["reacher-random"]), 5, 200))
     found = data.load(("dmm/reacher/random-n200-s5-v0",))
     assert np.array_equal(found.states, np.concatenate([e.observations[:-1] for e in rolled]).astype(np.float32))
     assert np.array_equal(found.actions, np.concatenate([e.actions for e in rolled]))
@@ -146,7 +146,8 @@ def test_reference_scores_are_the_task_s(policy):
     import minari
 
     episode = collect.Episode(np.zeros((3, 11)), np.zeros((2, 3), np.float32), np.ones(2), True)
-    collect.write("dmm/hopper/made-v0", [episode], card("Hopper-v5"), Origin(policy="none", seed=0))
+    made = Behaviour(card=card("Hopper-v5"), make=find_task("hopper").make, begin=policy.begin)
+    collect.write("dmm/hopper/made-v0", [episode], made, Origin(policy="none", seed=0))
     dataset = minari.load_dataset("dmm/hopper/made-v0")
     assert minari.get_normalized_score(dataset, np.array([-20.272305, 3234.3])).tolist() == [0, 1]
     assert data.load(("dmm/hopper/made-v0",)).terminated.tolist() == [True]
@@ -169,7 +170,7 @@ def test_a_dataset_that_is_here_is_not_rolled_again(policy, monkeypatch):
     def forbid(*_):
         raise AssertionError("rolled again")
 
-    monkeypatch.setattr(collect, "roll_policy", forbid)
+    monkeypatch.setattr(collect, "roll", forbid)
     assert data.load(("dmm/reacher/random-n60-s0-v0",)).summary() == first.summary()
 
 

@@ -34,7 +34,12 @@ LEVEL = {package: number for number, packages in enumerate(LEVELS) for package i
 LIGHT_LEVELS = 8  # levels 0 to 7 load on a machine without Ray and MuJoCo, for example a GPU host
 LIGHT = {"dmm", "torch", "numpy", "einops", "jaxtyping"} | sys.stdlib_module_names
 ONLY = {"ray": "sweeps", "mlflow": "tracking"}  # library -> the one package that imports it
-BY_NAME = {"dmm.environments.antmaze"}  # Gymnasium imports these, when a task is made. No module of dmm does
+BY_NAME = {
+    "dmm.environments.antmaze",
+    "dmm.environments.atari_game",
+    "dmm.environments.maze2d",
+    "dmm.environments.pointmaze",
+}  # Gymnasium imports these, when a task is made. No module of dmm does
 ENTRIES = {"dmm", "dmm.__main__"}  # above all levels
 
 

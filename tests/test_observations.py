@@ -211,9 +211,3 @@ def test_real_files(dataset_id, real):
     found = data.load((dataset_id,))
     mean = round(float(found.episode_returns.mean()), 1)
     assert (found.episodes, found.steps, found.state_dim, found.action_dim, mean) == FIGURES[dataset_id]
-
-
-@needs_files
-def test_frames_are_refused_with_the_reason(real):
-    with pytest.raises(ValueError, match="'episode_0/observations' is object of shape .*arrays like pixels come later"):
-        data.load(("minari/atari/pong/expert-v0",))

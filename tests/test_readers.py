@@ -61,7 +61,7 @@ BAD = {
     "infinite action": ({"actions": with_value("actions", 1, np.inf)}, ["actions", "row 1", "inf"]),
     "nan reward": ({"rewards": with_value("rewards", 0, np.nan)}, ["rewards", "row 0"]),
     "discrete": ({"actions": np.zeros(6, np.int64)}, ["actions", "int64", "(6,)", "Minari's datasets only"]),
-    "pixels": ({"observations": np.zeros((6, 4, 4), np.uint8)}, ["observations", "(6, 4, 4)", "pixels come later"]),
+    "pixels": ({"observations": np.zeros((6, 4, 4), np.uint8)}, ["observations", "(6, 4, 4)", "of Atari only"]),
     "whole numbers": ({"observations": np.zeros((6, 2), np.int64)}, ["int64 of shape (6, 2)", "to float32"]),
     "flat": ({"observations": np.zeros(6, np.float32)}, ["float32 of shape (6,)", "no vector a step"]),
     "two rewards": ({"rewards": np.zeros((6, 2), np.float32)}, ["rewards", "(6, 2)", "one number a step"]),

@@ -4,6 +4,8 @@ If a paper sets width, learning rate or targets per dataset, there is a mapping 
 labels of columns: hopper-medium, hopper-medium-replay, ...
 """
 
+from math import ceil
+
 from dmm.config import Protocol, Target
 from dmm.tasks import TASKS
 
@@ -126,3 +128,57 @@ CORREIA_RETURNS = CORREIA.with_overrides(
 
 # README of meowatthemoon/HDT (3c9d052): the same scripts, with all updates in the warm-up
 CORREIA_HDT = CORREIA.with_overrides(name="Correia, HDT", batch_size=64, updates=10_000, num_evaluations=10)
+
+# Atari. Names of games are the labels of columns
+
+
+def ten_passes(context_length: int, batch_size: int) -> int:
+    """The updates of ten passes over the windows of 500,000 steps, as the Atari scripts count them."""
+    return 10 * ceil((500_000 - 3 * context_length) / batch_size)
+
+
+# DT in the repository of Decision ConvFormer (3db9b9e), atari: the scripts of kzl/decision-transformer with ten passes, where
+# kzl's default has five. The learning rate falls for six passes and then rises again: the scripts count three tokens a step for
+# its end, and one for its progress. Windows are whole. Actions are sampled. A rollout's history grows to K steps, as a window
+# does that is padded on the right
+DT_ATARI = Protocol(name="DT, Atari").with_overrides(
+    context_length=30,
+    batch_size=128,
+    updates=ten_passes(30, 128),
+    learning_rate=6e-4,
+    schedule="cosine",
+    warmup=0,
+    warmup_actions=512 * 20,
+    cosine_passes=6.0,
+    weight_decay=0.1,
+    decay="matrices",
+    betas=(0.9, 0.95),
+    grad_clip_norm=1.0,
+    sampling="passes",
+    window_anchor="shifted",
+    padding="right",
+    num_evaluations=10,
+    episodes_per_evaluation=10,
+    actions="sampled",
+)
+DT_ATARI_PER_COLUMN = {"pong": {"context_length": 50, "batch_size": 512, "updates": ten_passes(50, 512)}}
+
+# Decision ConvFormer, atari: K = 8. Four of the eight games have a projection behind each convolution
+DC_ATARI = DT_ATARI.with_overrides(name="DC, Atari", context_length=8, updates=ten_passes(8, 128))
+DC_ATARI_PER_COLUMN = {
+    "pong": {"batch_size": 512, "updates": ten_passes(8, 512)},
+    **{game: {"projection": True} for game in ("qbert", "seaquest")},
+}
+
+# Decision Mamba (Ota 2024), atari: batches of 256
+OTA_ATARI = DT_ATARI.with_overrides(name="DMamba, Atari", batch_size=256, updates=ten_passes(30, 256))
+OTA_ATARI_PER_COLUMN = {"pong": {"context_length": 50, "updates": ten_passes(50, 256)}}
+
+# Decision MetaMamba v1 (3d0f554), atari, run.sh: K = 20 and batches of 64. Weight decay reaches A_log and D
+DMM_ATARI = DT_ATARI.with_overrides(
+    name="DMM, Atari",
+    context_length=20,
+    batch_size=64,
+    updates=ten_passes(20, 64),
+    decay="matrices and SSM",
+)

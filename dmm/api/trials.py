@@ -184,6 +184,12 @@ def task_of(ids: Sequence[str]) -> Task:
     named = [re.split(r"[/:]", dataset_id, maxsplit=1)[-1] for dataset_id in ids]
     words = [set(re.split(r"[\W_]+", Path(name).name if ":" in full else name)) for name, full in zip(named, ids)]
     fitting = [sorted(TASKS.keys() & found) for found in words]
+    sources = [re.split("[/:]", dataset_id, maxsplit=1)[0] for dataset_id in ids]
+    # data of a source with frames of its own have a task of their own
+    fitting = [
+        [f"{name}-{source}" if f"{name}-{source}" in TASKS else name for name in names]
+        for names, source in zip(fitting, sources)
+    ]
     if len(set(map(tuple, fitting))) == 1 and len(fitting[0]) == 1:
         return TASKS[fitting[0][0]]
     raise ValueError(

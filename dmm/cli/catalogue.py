@@ -141,7 +141,9 @@ def missing_data(table: "Table") -> list[str]:
 
     collected = set(data.fetchable_ids())
     ways: dict[str, list[str]] = {}
-    for dataset_id in dict.fromkeys(dataset_id for column in table.columns for dataset_id in column.dataset):
+    for dataset_id in dict.fromkeys(
+        dataset_id for column in table.columns for seed in table.seeds for dataset_id in column.ids(seed)
+    ):
         if not data.is_present(dataset_id):
             prefix = "" if dataset_id in collected else data.find_reader(dataset_id).PREFIXES[0]
             ways.setdefault(prefix, []).append(dataset_id)

@@ -18,6 +18,7 @@ from dmm.tasks import Target, Task
 
 LONGEST_NAME = 150  # bytes of a table's name
 LONGEST_LABEL = 500  # characters of a row's or column's label. MLflow cuts long tags
+SEED = "{seed}"  # in the id of a dataset: the seed of the trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,7 @@ class Column:
 
     `Column(label=..., task=..., dataset=...)` has one source. `Column(label=..., sources={"d4rl": (task, ids), ...})` has
     several, and uses the first.
+    `{seed}` in an id is the seed of the trial: with `dqn/Breakout-1pct-s{seed}` each seed learns from data of its own.
     """
 
     label: str  # hopper-medium
@@ -129,7 +131,14 @@ class Column:
         found = check_value("Column.dataset", (ids,) if isinstance(ids, str) else ids, tuple[str, ...])
         if not all(found):
             raise ValueError(f"Column.dataset of {self.label!r} has an empty id")
+        for name in re.findall(r"{\w*}", " ".join(found)):
+            if name != SEED:
+                raise unknown_name("name in braces", name, [SEED], f"Column.dataset of {self.label!r}")
         return found
+
+    def ids(self, seed: int) -> tuple[str, ...]:
+        """The ids of the data of a seed's trials."""
+        return tuple(dataset_id.replace(SEED, str(seed)) for dataset_id in self.dataset)
 
     def on(self, source: str) -> "Column":
         """The same column with one source only."""
@@ -228,7 +237,7 @@ class Table:
                 arch=row.arch,
                 source=row.source,
                 task=column.task,
-                dataset=column.dataset,
+                dataset=column.ids(seed),
                 training=protocol.training,
                 evaluation=protocol.evaluation,
                 seed=seed,

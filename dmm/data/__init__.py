@@ -7,14 +7,16 @@ goals.py         goals of hierarchical models
 addresses.py     where datasets are on the web
 dqn_download.py  the download of DQN-replay's runs
 http.py          files over HTTP: resumed, whole, and of the recorded sha256
+images.py        images of Atari games, converted to frames
 hdf5.py          safe reading of HDF5 files from outside
 gzip_arrays.py   reading of large .npy.gz files as a stream
 cache.py         each dataset once, as memory-mapped files
 inventory.py     the rows of `dmm data list`, and `dmm data verify`
-collect.py       behaviour policies rolled out into Minari datasets
+collect.py       behaviours, which are policies and scripts, rolled out into Minari datasets
 behaviour.py     behaviour policies trained with SAC
 readers/         one file for each source of data
 policies/        the behaviour policies that ship with dmm, with their cards
+scripts/         behaviours that are code
 
 A dataset's id is SOURCE/NAME, or SOURCE:PATH for a file. Every file in readers/ is a reader: `Reader` describes it.
 """

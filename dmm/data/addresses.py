@@ -1,8 +1,10 @@
 """Where datasets are on the web: a table from ids to addresses. No address was tried when this was written.
 
 D4RL: d4rl/infos.py of Farama-Foundation/D4RL at commit 61b0d257. No sha256 is published.
-DQN replay: the README of google-research/batch_rl, which names the bucket, and its 60 games.
+DQN replay: the README of google-research/batch_rl, which names the bucket. Its 60 games are in dmm/tasks/atari.py.
 """
+
+from dmm.tasks import atari
 
 D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 DQN = "https://storage.googleapis.com/atari-replay-datasets/dqn"
@@ -20,17 +22,7 @@ KITCHEN = {
     "partial": "kitchen_microwave_kettle_light_slider",
     "mixed": "kitchen_microwave_kettle_bottomburner_light",
 }
-# fmt: off
-GAMES = (
-    "AirRaid", "Alien", "Amidar", "Assault", "Asterix", "Asteroids", "Atlantis", "BankHeist", "BattleZone", "BeamRider",
-    "Berzerk", "Bowling", "Boxing", "Breakout", "Carnival", "Centipede", "ChopperCommand", "CrazyClimber", "DemonAttack",
-    "DoubleDunk", "ElevatorAction", "Enduro", "FishingDerby", "Freeway", "Frostbite", "Gopher", "Gravitar", "Hero",
-    "IceHockey", "Jamesbond", "JourneyEscape", "Kangaroo", "Krull", "KungFuMaster", "MontezumaRevenge", "MsPacman",
-    "NameThisGame", "Phoenix", "Pitfall", "Pong", "Pooyan", "PrivateEye", "Qbert", "Riverraid", "RoadRunner", "Robotank",
-    "Seaquest", "Skiing", "Solaris", "SpaceInvaders", "StarGunner", "Tennis", "TimePilot", "Tutankham", "UpNDown", "Venture",
-    "VideoPinball", "WizardOfWor", "YarsRevenge", "Zaxxon",
-)
-# fmt: on
+GAMES = tuple(game.name for game in atari.GAMES.values() if game.in_replay)  # of DQN-replay
 
 
 def d4rl_files() -> dict[str, str]:

@@ -28,10 +28,11 @@ from dmm.data.collect import (
     Origin,
     Policy,
     PolicyCard,
+    load_policy,
     policies,
     read_card,
     read_policy,
-    roll_policy,
+    roll,
     task_name,
     write,
     write_policy,
@@ -175,7 +176,8 @@ def train(recipe: Recipe) -> Path:
             model.learn(recipe.interval, callback=show_step, reset_num_timesteps=False, log_interval=10**9)
             space = model.action_space
             policy = Policy(actor_weights(model), space.low, space.high)
-            episodes = roll_policy(policy, recipe.environment, EVALUATION_SEED, 0, EPISODES)
+            envs = [gym.make(recipe.environment, disable_env_checker=True) for _ in range(EPISODES)]
+            episodes = roll(policy.begin, envs, EVALUATION_SEED, 0)
             returns = [episode.rewards.sum() for episode in episodes]
             point = CurvePoint(model.num_timesteps, float(np.mean(returns)), float(np.std(returns)))
             curve.append(point)
@@ -245,8 +247,8 @@ def publish(folder: Path) -> None:
                 write_atomic(place, (folder / f"{name}{suffix}").read_bytes())
         replay, dataset_id = folder / f"{name}-replay.npz", f"dmm/{task}/{name}-replay-v0"
         if replay.exists() and not collected.path(dataset_id).is_file():
-            episodes = replay_episodes(load_replay(replay))
-            write(dataset_id, episodes, card, Origin(policy=f"replay of {task}-{name}", seed=card.seed))
+            episodes, policy = replay_episodes(load_replay(replay)), load_policy(folder / f"{name}.safetensors")
+            write(dataset_id, episodes, policy, Origin(policy=f"replay of {task}-{name}", seed=card.seed))
 
 
 def read_replay(model) -> Replay:

@@ -1,15 +1,18 @@
-"""Collects data: a behaviour policy is rolled out into episodes, and the episodes are written as a Minari dataset.
+"""Collects data: a behaviour is rolled out into episodes, and the episodes are written as a Minari dataset.
 
-A policy is the actor of a SAC agent (tanh-squashed Gaussian). It is stored as a safetensors file with a JSON card beside
-it. The episodes depend on the policy and the seed only.
+A behaviour is a policy or a script. A policy is the actor of a SAC agent (tanh-squashed Gaussian). It is stored as a
+safetensors file with a JSON card beside it. A script is code in dmm/data/scripts. It sees the environment itself.
+The episodes depend on the behaviour and the seed only.
 """
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +22,19 @@ from dmm.base.checksums import dump_json, load_json
 from dmm.base.paths import aside, delete, flush, home, write_atomic
 from dmm.data.readers import minari
 from dmm.schema import from_json, to_json
-from dmm.tasks import TASKS
+from dmm.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+# Chooses the actions of the running episodes from their numbers and their newest observations
+Act = Callable[[Sequence[int], Sequence[Any]], Sequence[Any]]
+# Begins to act in reset environments. Each episode has its generator
+Begin = Callable[[Sequence["gym.Env"], Sequence[np.random.Generator]], Act]
+# Begins to act in one reset environment. The generator is the episode's. What it gives maps an observation to an action
+Script = Callable[["gym.Env", np.random.Generator], Callable[[Any], Any]]
+# rolled in lock-step by a policy. Another number gives other data, because a batch's composition moves float bits
+EPISODES_PER_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -44,32 +59,62 @@ class Policy:
             squashed = torch.tanh(mean + std * torch.from_numpy(noise.astype(np.float32))).numpy()
         return self.low + (squashed + 1) * 0.5 * (self.high - self.low)
 
+    def begin(self, envs: Sequence["gym.Env"], generators: Sequence[np.random.Generator]) -> Act:
+        """Begins to act in reset environments. All running ones are one batch."""
+
+        def act(running: Sequence[int], observations: Sequence[np.ndarray]) -> np.ndarray:
+            noise = np.stack([generators[i].standard_normal(self.low.shape) for i in running])
+            return self(np.stack(observations), noise)
+
+        return act
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyCard:
-    """The JSON file beside a policy: what the policy is and how it was trained."""
+    """What a behaviour is and how it was made. A policy has it in a JSON file beside its own. Only a policy was trained."""
 
     environment: str  # Gymnasium id
     algorithm: str
-    command: str  # that trained the policy
-    commit: str  # of the code that trained it
-    steps: int  # environment steps of training
-    seed: int  # of training
+    command: str | None = None  # that trained the policy
+    commit: str | None = None  # of the code that trained it
+    steps: int | None = None  # environment steps of training
+    seed: int | None = None  # of training
     return_mean: float  # over `episodes` episodes, undiscounted
     return_std: float
     episodes: int
     actions: str  # how the actions of these episodes were taken
     licence: str
-    versions: dict[str, str]  # of installed packages
-    sha256: str = ""  # of the policy's file
+    versions: dict[str, str] = field(default_factory=dict)  # of packages installed when it was made
+    sha256: str | None = None  # of the policy's file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """What collects a dataset."""
+
+    card: PolicyCard
+    make: Callable[[], "gym.Env"]  # an environment of the card, with its own observations
+    begin: Begin
+    batch: int = 1  # episodes that are rolled in lock-step
+
+
+def scripted(task: Task, script: Script, **card: Any) -> Behaviour:
+    """The behaviour of a script in a task's environment. `card` has fields of PolicyCard."""
+
+    def begin(envs: Sequence["gym.Env"], generators: Sequence[np.random.Generator]) -> Act:
+        acts = [script(env, generator) for env, generator in zip(envs, generators, strict=True)]
+        return lambda running, observations: [acts[i](seen) for i, seen in zip(running, observations, strict=True)]
+
+    made = PolicyCard(environment=task.environment, actions="scripted", licence="MIT", **card)
+    return Behaviour(card=made, make=task.make_without_view, begin=begin)
 
 
 @dataclass(frozen=True)
 class Episode:
     """One whole episode: T steps, T + 1 observations."""
 
-    observations: np.ndarray  # [T + 1, S]
-    actions: np.ndarray  # [T, A]
+    observations: Any  # an array [T + 1, ...], or such arrays in dictionaries
+    actions: np.ndarray  # [T, A], or [T] for discrete actions
     rewards: np.ndarray  # [T]
     terminated: bool  # True: the environment ended the episode. False: its time limit cut it
 
@@ -118,13 +163,15 @@ def read_policy(path: Path) -> tuple[dict[str, torch.Tensor], PolicyCard]:
     return load(data), card
 
 
-def load_policy(path: Path) -> tuple[Policy, PolicyCard]:
-    """Reads a policy, with the bounds of its environment, and its card."""
+def load_policy(path: Path) -> Behaviour:
+    """The behaviour of a policy's file. Raises ValueError if a file is damaged or absent."""
     import gymnasium as gym
 
     weights, card = read_policy(path)
-    space = gym.make(card.environment).action_space
-    return Policy(weights, space.low, space.high), card
+    make = partial(gym.make, card.environment, disable_env_checker=True)
+    space: Any = make().action_space
+    begin = Policy(weights, space.low, space.high).begin
+    return Behaviour(card=card, make=make, begin=begin, batch=EPISODES_PER_BATCH)
 
 
 def read_card(path: Path) -> PolicyCard:
@@ -137,22 +184,19 @@ def read_card(path: Path) -> PolicyCard:
         raise ValueError(f"{path} is damaged ({error})") from None
 
 
-def roll_policy(policy: Policy, environment: str, seed: int, first: int, count: int) -> list[Episode]:
-    """Rolls episodes first .. first + count - 1 in lock-step.
+def roll(begin: Begin, envs: Sequence["gym.Env"], seed: int, first: int) -> list[Episode]:
+    """Rolls an episode in each environment, in lock-step. The first one has the number `first`.
 
-    Episode i depends on (seed, i) only, except for float bits: those depend on the episodes that are rolled together.
+    Episode i depends on (seed, i) only, except for a policy's float bits. Those depend on the episodes rolled together.
     """
-    import gymnasium as gym
-
-    envs = [gym.make(environment, disable_env_checker=True) for _ in range(count)]
-    generators = [np.random.default_rng(np.random.SeedSequence((seed, first + i))) for i in range(count)]
+    generators = [np.random.default_rng(np.random.SeedSequence((seed, first + i))) for i in range(len(envs))]
     observations = [[env.reset(seed=int(rng.integers(2**31)))[0]] for env, rng in zip(envs, generators, strict=True)]
     actions, rewards = [[] for _ in envs], [[] for _ in envs]
-    terminated = [False] * count
-    running = list(range(count))
+    terminated = [False for _ in envs]
+    running = list(range(len(envs)))
+    act = begin(envs, generators)
     while running:
-        noise = np.stack([generators[i].standard_normal(policy.low.shape) for i in running])
-        chosen = policy(np.stack([observations[i][-1] for i in running]), noise)
+        chosen = act(running, [observations[i][-1] for i in running])
         unfinished = []
         for i, action in zip(running, chosen, strict=True):
             observation, reward, terminated[i], truncated, _ = envs[i].step(action)
@@ -162,12 +206,30 @@ def roll_policy(policy: Policy, environment: str, seed: int, first: int, count: 
             if not (terminated[i] or truncated):
                 unfinished.append(i)
         running = unfinished
+    return [
+        Episode(stack(seen), np.stack(taken), np.array(paid), bool(ended))
+        for seen, taken, paid, ended in zip(observations, actions, rewards, terminated, strict=True)
+    ]
+
+
+def stack(observations: Sequence[Any]) -> Any:
+    """The observations of an episode as an array [T + 1, ...], or as such arrays in dictionaries."""
+    if isinstance(observations[0], dict):
+        return {key: stack([observation[key] for observation in observations]) for key in observations[0]}
+    return np.stack(observations)
+
+
+def roll_steps(behaviour: Behaviour, seed: int, steps: int) -> Iterator[Episode]:
+    """Rolls whole batches until there are so many steps. Gives the fewest whole episodes that have them."""
+    envs, done, rolled = [behaviour.make() for _ in range(behaviour.batch)], 0, 0
+    while done < steps:
+        for episode in roll(behaviour.begin, envs, seed, rolled):
+            if done < steps:
+                yield episode
+            done += len(episode.rewards)
+        rolled += len(envs)
     for env in envs:
         env.close()
-    return [
-        Episode(np.stack(observations[i]), np.stack(actions[i]), np.array(rewards[i]), bool(terminated[i]))
-        for i in range(count)
-    ]
 
 
 def task_name(environment: str) -> str:
@@ -176,17 +238,16 @@ def task_name(environment: str) -> str:
     return names[0] if names else re.sub(r"-v\d+$", "", environment.rsplit("/", 1)[-1]).lower()
 
 
-def write(dataset_id: str, episodes: Sequence[Episode], card: PolicyCard, origin: Origin) -> None:
+def write(dataset_id: str, episodes: Iterable[Episode], behaviour: Behaviour, origin: Origin) -> None:
     """Writes episodes as a Minari dataset, complete or not at all. Card and origin go into its metadata.
 
-    Raises ValueError if the folder cannot be written.
+    The episodes are taken one by one. Raises ValueError if the folder cannot be written.
     """
-    import gymnasium as gym
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
-    versions = provenance.versions()
-    task = next((task for task in TASKS.values() if task.environment == card.environment), None)
+    card, env, versions = behaviour.card, behaviour.make(), provenance.versions()
+    task = TASKS.get(dataset_id.split("/")[1])
     reference = {"ref_min_score": task.ref_min_score, "ref_max_score": task.ref_max_score} if task else {}
     metadata = {
         "dataset_id": dataset_id,
@@ -199,7 +260,7 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: PolicyCard, origin
         "dmm": {
             "environment": card.environment,
             **{key: value for key, value in to_json(origin).items() if value is not None},
-            "card": to_json(card),
+            "card": {key: value for key, value in to_json(card).items() if value is not None},
             "commit": provenance.commit(),
             "versions": versions,
             "reference": task.source if task else None,
@@ -207,7 +268,7 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: PolicyCard, origin
     }
     buffers = (
         EpisodeBuffer(
-            observations=list(episode.observations),
+            observations=episode.observations if isinstance(episode.observations, dict) else list(episode.observations),
             actions=list(episode.actions),
             rewards=list(episode.rewards),
             terminations=last_step(len(episode.rewards), episode.terminated),
@@ -220,7 +281,14 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: PolicyCard, origin
     building = aside(folder)
     try:
         (building / "data").mkdir(parents=True)
-        storage = MinariStorage.new(building / "data", env_spec=gym.spec(card.environment), data_format="hdf5")
+        storage = MinariStorage.new(
+            building / "data",
+            observation_space=env.observation_space,
+            action_space=env.action_space,
+            env_spec=env.spec,
+            data_format="hdf5",
+            jpeg_encoding=False,  # it would lose bits
+        )
         storage.update_metadata(metadata)
         storage.update_episodes(buffers)
         for path in (building / "data").iterdir():
@@ -230,6 +298,7 @@ def write(dataset_id: str, episodes: Sequence[Episode], card: PolicyCard, origin
         if not minari.path(dataset_id).is_file():  # otherwise another process has written the same episodes
             raise ValueError(f"cannot write {dataset_id} in {minari.root()}: {error}") from None
     finally:
+        env.close()
         delete(building)
 
 

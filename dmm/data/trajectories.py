@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from dmm.batch import Spaces
 from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
-from dmm.tasks import TASKS, Task
+from dmm.tasks import Task
 from dmm.tasks.view import MARK, split_id
 
 OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
@@ -265,12 +265,11 @@ def join_frames(parts: Sequence[Trajectories]) -> Frames | None:
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
     """Raises ValueError if data have another view, other dimensions or other actions than the task, or too large returns.
 
-    A return is too large if it overflows float32 in the task's scale. Data of a maze are refused on a task of another one.
+    A return is too large if it overflows float32 in the task's scale.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
     spaces, where = task.spaces, f"task {task.name} ({task.environment})"
-    check_maze(trajectories, task, where)
     for dataset_id in trajectories.id.split(" + "):
         if (view := split_id(dataset_id)[1]) != task.view:
             raise ValueError(
@@ -309,26 +308,13 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
         )
 
 
-def check_maze(trajectories: Trajectories, task: Task, where: str) -> None:
-    """Raises ValueError if data cannot come from the task's maze. The error names the tasks from which they can come."""
-    if task.maze is None:
-        return
-    rows = trajectories.states, trajectories.table[:-1, -1]
-    if found := task.maze.objections(*rows):
-        others = [other.name for other in TASKS.values() if other.maze and not other.maze.objections(*rows)]
-        raise ValueError(
-            f"{trajectories.id} cannot come from {where}: {found}. It was made in another maze or with other dynamics, and "
-            f"what is learnt from it cannot be scored here. It fits {' and '.join(others) or 'no task'}"
-        )
-
-
 def check_vectors(where: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raises ValueError if observations or actions are not one vector of floats per step."""
     if len(shape) == 2 and np.issubdtype(dtype, np.floating):
         return
     reason = "they have no vector a step"
     if len(shape) > 2 or dtype.kind == "O":  # an object is a compressed frame
-        reason = "arrays like pixels come later"
+        reason = "images are read from Minari's datasets of Atari only"
     elif len(shape) == 1 and dtype.kind in "iu":
         reason = "discrete ones are read from Minari's datasets only"
     elif len(shape) == 2 and dtype.kind in "biu":

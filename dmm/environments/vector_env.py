@@ -2,12 +2,12 @@
 
 The runners are Hopper-v5, Walker2d-v5 and HalfCheetah-v5. The version v5 fixes their rules. MuJoCo simulates each
 environment separately. Observations, rewards and falls are computed for all environments at once, with the bits of
-Gymnasium's own `step`. All other environments take Gymnasium's `step`.
+Gymnasium's own `step`. An environment of ours may have such a step itself, `step_many`. All others take Gymnasium's `step`.
 """
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +51,7 @@ class SubEnv:
     def __init__(self, env: "gym.Env", steps: int) -> None:
         self.env, self.reset = env, env.reset
         self.rules = find_runner_rules(env, steps)
+        self.step_many = None if self.rules else find_step_many(env, steps)
         if self.rules:
             from mujoco import mjtDisableBit
 
@@ -82,10 +83,30 @@ def find_runner_rules(env: "gym.Env", steps: int) -> RunnerRules | None:
     return RunnerRules(environment=spec.id, dt=layer.dt, **arguments)
 
 
+def find_step_many(env: "gym.Env", steps: int) -> Callable[..., tuple] | None:
+    """The `step_many` of an environment of ours, with the view of its task. None for other wrappers and a lower time limit."""
+    layer, view = env, lambda observations: observations
+    if type(layer).__name__ == "TransformObservation":
+        layer, view = layer.env, layer.func
+    while type(layer).__name__ in TRANSPARENT_WRAPPERS:
+        layer = layer.env
+    many = getattr(env.unwrapped, "step_many", None)
+    if many is None or layer is not env.unwrapped or steps > (env.spec.max_episode_steps or 0):
+        return None
+
+    def step(sub_envs: Sequence[SubEnv], actions: np.ndarray) -> tuple:
+        observations, *outcome = many([sub_env.env.unwrapped for sub_env in sub_envs], actions)
+        return view(observations), *outcome
+
+    return step
+
+
 def step_all(sub_envs: Sequence[SubEnv], actions: np.ndarray) -> VectorStep:
     """Takes one action [A] in each environment."""
     if sub_envs[0].rules:
         return step_runners(sub_envs, actions, sub_envs[0].rules)
+    if sub_envs[0].step_many:
+        return VectorStep(*sub_envs[0].step_many(sub_envs, actions))
     outcomes: list[Any] = [sub_env.env.step(action) for sub_env, action in zip(sub_envs, actions, strict=True)]
     states, rewards, terminated, truncated = ([outcome[i] for outcome in outcomes] for i in range(4))
     return VectorStep(np.stack(states), np.array(rewards, float), np.array(terminated) | np.array(truncated))

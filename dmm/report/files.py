@@ -111,7 +111,7 @@ class ScoreRow:
     published_parameters: int | None
     not_comparable: str  # why the published score cannot be compared with this reading
     data: str
-    data_sha256: str | None
+    data_sha256: str | None  # where each seed has its own data, their hashes are joined by +
 
 
 def score_rows(content: ReportContent) -> list[ScoreRow]:
@@ -160,7 +160,7 @@ def score_rows(content: ReportContent) -> list[ScoreRow]:
                     published_parameters=cell.row.published_parameters.get(label),
                     not_comparable=published.why_not if published else "",
                     data="+".join(cell.column.dataset),
-                    data_sha256=cell.finished[0].data.sha256 if cell.finished else None,
+                    data_sha256="+".join(data.sha256 for data in cell.data) or None,
                 )
             )
     return rows

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dmm.base.text_tables import counted
 from dmm.report.content import ReportContent
 from dmm.report.document import Bullets, Section, TextTable
+from dmm.results.score import column_data
 from dmm.schema import Provenance, ReportSource
 
 FIELDS = {
@@ -33,8 +34,7 @@ def provenance_section(content: ReportContent, source: ReportSource) -> Section:
     ]
     made = [Counter(text for entry in part for text in version_texts(entry)) for part in (training, rollouts)]
     lines += [["library", text, *(str(counts[text] or "-") for counts in made)] for text in sorted(made[0] | made[1])]
-    data = {cell.column.label: cell.finished[0].data for cell in reversed(content.cells) if cell.finished}
-    columns = [column.label for column in content.table.columns if column.label in data]
+    data = [(column.label, each) for column in content.table.columns for each in column_data(content.column(column))]
     page = [
         f"table {content.table.name}",
         f"read from {source.uri}, experiment {source.experiment}, query {source.query}",
@@ -47,7 +47,7 @@ def provenance_section(content: ReportContent, source: ReportSource) -> Section:
             TextTable(["", "value", "training", "rollouts"], lines, text_columns=2),
             TextTable(
                 ["column", "data", "sha256 of the arrays"],
-                [[label, ", ".join(data[label].ids), data[label].sha256] for label in columns],
+                [[label, ", ".join(each.ids), each.sha256] for label, each in data],
                 text_columns=3,
             ),
         ]

@@ -12,7 +12,7 @@ from dmm.results.comparison import Difference
 from dmm.results.grids import AxisCurve, axis_curves, pivots
 from dmm.results.online_budget import expected_best_curve, reading_point
 from dmm.results.power import seeds_needed
-from dmm.results.score import Cell, parameters_per_score
+from dmm.results.score import Cell, column_data, parameters_per_score
 from dmm.results.statistics import AGGREGATES, Interval
 
 BUDGETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # evaluations, of the table of the online budget
@@ -130,8 +130,7 @@ def column_section(content: ReportContent, column: Column) -> Section:
     parts: list[Part] = [Picture("scores", "score of each row, one dot a seed")] if len(table.columns) == 1 else []
     parts.append(TextTable(header, lines))
     parts += footnotes.parts()
-    data = next((summary.data for cell in cells for summary in cell.finished), None)
-    if data:
+    for data in column_data(cells):
         normalised = column.task.normalised_score(data.return_mean)
         parts.append(
             f"Data: {', '.join(data.ids)}; sha256 {data.sha256[:12]}; {data.episodes:,} episodes, "

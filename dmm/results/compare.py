@@ -7,6 +7,7 @@ episodes start alike in both. Cells of other data or of another task are never c
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from dmm.base.text_tables import csv_text, markdown_list, markdown_table, markdown_text
@@ -97,7 +98,7 @@ def compare_cell(
         (first, a_scores), (second, b_scores) = read_cell(a, reading), read_cell(b, reading)
     except ValueError as error:
         raise ValueError(f"{' on '.join(labels)}: {error}") from error
-    not_compared = other_origin([*a, *b])
+    not_compared = other_origin(a, b)
     if not_compared:
         difference = Difference(no_interval(math.nan, 0), math.nan, not_compared)
     elif reading.seeds == "max":
@@ -124,17 +125,20 @@ def read_cell(summaries: Sequence[TrialSummary], reading: Reading) -> tuple[Scor
     return over_seeds(tuple(scores.values()), reading, len(summaries)), scores
 
 
-def other_origin(summaries: Sequence[TrialSummary]) -> str:
+def other_origin(a: Sequence[TrialSummary], b: Sequence[TrialSummary]) -> str:
     """Why the scores of two cells cannot be compared. "" if they can.
 
-    They can if the data are equal, and all of the task that makes an episode or its score.
+    They can if the data are equal, and all of the task that makes an episode or its score. Where each seed has its own data,
+    those of the seeds that both cells have must be equal.
     """
-    done = finished(summaries)
-    if len({one.data.sha256 for one in done}) > 1:
+    a_data, b_data = ({one.trial.weights.seed: one.data.sha256 for one in finished(side)} for side in (a, b))
+    both = a_data.keys() & b_data.keys()
+    pairs = [(a_data[seed], b_data[seed]) for seed in both] or list(product(a_data.values(), b_data.values()))
+    if any(first != second for first, second in pairs):
         return "other data: not compared"
     tasks = [
         (task.environment, task.options, task.horizon, task.ref_min_score, task.ref_max_score)
-        for task in (one.task for one in done)
+        for task in (one.task for one in finished([*a, *b]))
     ]
     return "other task: not compared" if any(task != tasks[0] for task in tasks) else ""
 

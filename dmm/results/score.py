@@ -6,14 +6,14 @@ table is computed from summaries. Means are exactly rounded, so a summary gives 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 
 from dmm.base.text_tables import one_line
 from dmm.config import Column, Reading, Row, Table, Trial, cell_name
-from dmm.schema import ReturnPoint, TrialResult, TrialSummary
+from dmm.schema import DataRecord, ReturnPoint, TrialResult, TrialSummary
 from dmm.tasks import Target, Task
 
 ERROR_LENGTH = 2000  # characters of a failed trial's reason in its summary
@@ -149,6 +149,11 @@ class Cell:
         return finished(self.summaries)
 
     @property
+    def data(self) -> list[DataRecord]:
+        """The data of finished trials, each once. Each seed may have its own."""
+        return distinct(summary.data for summary in self.finished)
+
+    @property
     def parameters(self) -> int | None:
         """Parameters of one model. None without a finished trial."""
         return self.finished[0].parameters if self.finished else None
@@ -186,20 +191,19 @@ def gather_cells(table: Table, summaries: Mapping[str, TrialSummary]) -> list[Ce
     """A table's cells, column by column, from its trials' summaries by second id.
 
     Raises NoFinishedTrial if no trial is finished, unless the table has printed numbers of parameters, which need none. Raises
-    ValueError if the trials of a column learnt from different data.
+    ValueError if trials of a column name the same data and learnt from different ones.
     """
     cells = []
     for column in table.columns:
         for row in table.rows:
             trials = table.cell(row, column)
             cells.append(Cell(row, column, trials, [summaries.get(trial.returns_id) for trial in trials]))
-        hashes = {
-            summary.data.sha256: f"{cell.row.label} seed {summary.trial.weights.seed}"
-            for cell in cells
-            if cell.column is column
-            for summary in cell.finished
-        }
-        if len(hashes) > 1:
+        named: dict[tuple[str, ...], dict[str, str]] = {}  # ids of data -> sha256 -> a trial
+        for cell in (cell for cell in cells if cell.column is column):
+            for summary in cell.finished:
+                name = f"{cell.row.label} seed {summary.trial.weights.seed}"
+                named.setdefault(tuple(summary.data.ids), {})[summary.data.sha256] = name
+        if hashes := next((found for found in named.values() if len(found) > 1), None):
             which = ", ".join(f"{sha[:12]} ({name})" for sha, name in sorted(hashes.items()))
             raise ValueError(f"{column.label} of table {table.name} was trained on different data, sha256 {which}; "
                              "such results cannot be averaged: run the older ones again")  # fmt: skip
@@ -220,6 +224,22 @@ def failure_reason(error: str | None) -> str:
     return one_line(error or "no reason given")[:300]
 
 
+def column_data(cells: Sequence[Cell]) -> list[DataRecord]:
+    """The data of a column's finished trials, each once."""
+    return distinct(data for cell in cells for data in cell.data)
+
+
+def distinct(data: Iterable[DataRecord]) -> list[DataRecord]:
+    """The first record of each sha256."""
+    found: dict[str, DataRecord] = {}
+    for each in data:
+        found.setdefault(each.sha256, each)
+    return list(found.values())
+
+
 def is_papers_data(column: Column) -> bool:
-    """Whether a column is learnt from the data on which papers publish. D4RL names these with a version."""
-    return all(re.fullmatch(r"d4rl/.+-v\d+", name) for name in column.dataset)
+    """Whether a column is learnt from the data on which papers publish.
+
+    D4RL names these with a version. Those of DQN-replay are a percent of a run, selected with the seed of the trial.
+    """
+    return all(re.fullmatch(r"d4rl/.+-v\d+|dqn/\w+-1pct-s{seed}", name) for name in column.dataset)

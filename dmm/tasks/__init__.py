@@ -6,15 +6,16 @@ maze.py        Maze: where walls are, and whether data come from there
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     AntMaze of D4RL and of gymnasium-robotics
-atari.py       the games of ALE
+pointmaze.py   PointMaze of gymnasium-robotics, and maze2d of D4RL
+atari.py       the games of ALE, and the tasks of eight
 """
 
 from dmm.base.errors import unknown_name
-from dmm.tasks import antmaze, atari, locomotion
+from dmm.tasks import antmaze, atari, locomotion, pointmaze
 from dmm.tasks.target import Target as Target
 from dmm.tasks.task import Task as Task
 
-FAMILIES = (locomotion, antmaze, atari)
+FAMILIES = (locomotion, antmaze, pointmaze, atari)
 TASKS = {task.name: task for family in FAMILIES for task in family.TASKS}
 
 

@@ -1,10 +1,11 @@
-"""Atari: the 57 games of the usual table, and tasks for the eight of the papers.
+"""Atari: the games whose data or reference scores are known, and tasks for the eight of the papers.
 
 A step is four frames of the emulator. A state is the last four steps' frames: grey, 84 x 84, each the maximum of the step's
-last two frames of the emulator. The data were made in this way (dmm/data/readers/dqn.py).
+last two frames of the emulator. The data of DQN-replay were made in this way (dmm/data/readers/dqn.py). Those of Minari were
+made without the maximum: they have tasks of their own, such as pong-minari.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dmm.batch import Spaces
 from dmm.tasks.task import Task
@@ -13,16 +14,18 @@ FRAMES = (4, 84, 84)  # of a state: the last four, oldest first, height, width
 
 
 class Game(NamedTuple):
-    """A game of the Atari-57 table. Scores are returns without clipping."""
+    """A game. Scores are returns without clipping. Games outside the Atari-57 table have none."""
 
     name: str  # Gymnasium's, which is also the folder's in DQN-replay
     actions: int  # the minimal action set of ALE 0.12
-    random: float  # mean return of random play
-    human: float  # mean return of a human player
+    random: float | None = None  # mean return of random play
+    human: float | None = None  # mean return of a human player
+    in_replay: bool = True  # whether DQN-replay has it: the README of google-research/batch_rl lists 60 games
 
 
 # Scores: google-deepmind/dqn_zoo, atari_data.py at 3599; Wang et al. 2016 (arXiv 1511.06581) print the same
 GAMES = {
+    "air_raid": Game("AirRaid", 6),
     "alien": Game("Alien", 18, 227.8, 7127.7),
     "amidar": Game("Amidar", 10, 5.8, 1719.5),
     "assault": Game("Assault", 7, 222.4, 742.0),
@@ -36,12 +39,14 @@ GAMES = {
     "bowling": Game("Bowling", 6, 23.1, 160.7),
     "boxing": Game("Boxing", 18, 0.1, 12.1),
     "breakout": Game("Breakout", 4, 1.7, 30.5),
+    "carnival": Game("Carnival", 6),
     "centipede": Game("Centipede", 18, 2090.9, 12017.0),
     "chopper_command": Game("ChopperCommand", 18, 811.0, 7387.8),
     "crazy_climber": Game("CrazyClimber", 9, 10780.5, 35829.4),
-    "defender": Game("Defender", 18, 2874.5, 18688.9),
+    "defender": Game("Defender", 18, 2874.5, 18688.9, in_replay=False),
     "demon_attack": Game("DemonAttack", 6, 152.1, 1971.0),
     "double_dunk": Game("DoubleDunk", 18, -18.6, -16.4),
+    "elevator_action": Game("ElevatorAction", 18),
     "enduro": Game("Enduro", 9, 0.0, 860.5),
     "fishing_derby": Game("FishingDerby", 18, -91.7, -38.7),
     "freeway": Game("Freeway", 3, 0.0, 29.6),
@@ -51,6 +56,7 @@ GAMES = {
     "hero": Game("Hero", 18, 1027.0, 30826.4),
     "ice_hockey": Game("IceHockey", 18, -11.2, 0.9),
     "jamesbond": Game("Jamesbond", 18, 29.0, 302.8),
+    "journey_escape": Game("JourneyEscape", 16),
     "kangaroo": Game("Kangaroo", 18, 52.0, 3035.0),
     "krull": Game("Krull", 18, 1598.0, 2665.5),
     "kung_fu_master": Game("KungFuMaster", 14, 258.5, 22736.3),
@@ -60,6 +66,7 @@ GAMES = {
     "phoenix": Game("Phoenix", 8, 761.4, 7242.6),
     "pitfall": Game("Pitfall", 18, -229.4, 6463.7),
     "pong": Game("Pong", 6, -20.7, 14.6),
+    "pooyan": Game("Pooyan", 6),
     "private_eye": Game("PrivateEye", 18, 24.9, 69571.3),
     "qbert": Game("Qbert", 6, 163.9, 13455.0),
     "riverraid": Game("Riverraid", 18, 1338.5, 17118.0),
@@ -70,7 +77,7 @@ GAMES = {
     "solaris": Game("Solaris", 18, 1236.3, 12326.7),
     "space_invaders": Game("SpaceInvaders", 6, 148.0, 1668.7),
     "star_gunner": Game("StarGunner", 18, 664.0, 10250.0),
-    "surround": Game("Surround", 5, -10.0, 6.5),
+    "surround": Game("Surround", 5, -10.0, 6.5, in_replay=False),
     "tennis": Game("Tennis", 18, -23.8, -8.3),
     "time_pilot": Game("TimePilot", 10, 3568.0, 5229.2),
     "tutankham": Game("Tutankham", 8, 11.4, 167.6),
@@ -96,21 +103,34 @@ OPTIONS = (
     ("noop_max", 30),  # an episode begins with 0 to 29 frames without an action
     ("repeat_action_probability", 0.0),  # the data of DQN-replay were made with 0.25
 )
+# of Minari's atari/*: the last frame of a step, and no frames without an action
+MINARI_OPTIONS = tuple({**dict(OPTIONS), "maxpool": False, "noop_max": 0}.items())
 
-TASKS = tuple(
-    Task(
-        name=name,
-        environment=f"ALE/{GAMES[name].name}-v5",
-        spaces=Spaces(states=FRAMES, actions=GAMES[name].actions, discrete=True),
+
+def make_task(
+    game: str, target_return: float, suffix: str = "", options: tuple[tuple[str, Any], ...] = OPTIONS
+) -> Task:
+    """The task of a game that has reference scores."""
+    name, actions, random, human, _ = GAMES[game]
+    assert random is not None and human is not None, game
+    return Task(
+        name=f"{game}{suffix}",
+        environment=f"ALE/{name}-v5",
+        spaces=Spaces(states=FRAMES, actions=actions, discrete=True),
         horizon=27_000,
         return_scale=1.0,
         reward_clip=1.0,
-        target_return=target,
-        ref_min_score=GAMES[name].random,
-        ref_max_score=GAMES[name].human,
+        target_return=target_return,
+        ref_min_score=random,
+        ref_max_score=human,
         source="reference scores: random and human of the Atari-57 table (dqn_zoo); target x1: the scripts of the Decision "
         "Transformer and of Decision ConvFormer",
-        options=OPTIONS,
+        options=options,
     )
-    for name, target in TARGETS.items()
+
+
+TASKS = tuple(
+    make_task(game, target, suffix, options)
+    for suffix, options in (("", OPTIONS), ("-minari", MINARI_OPTIONS))
+    for game, target in TARGETS.items()
 )

@@ -60,13 +60,11 @@ class Task:
         """Makes the environment. Raises ValueError for a wrong id or option, a missing package and for other spaces."""
         import gymnasium as gym
 
+        env = self.make_without_view()
         try:
-            env = gym.make(self.environment, disable_env_checker=True, **dict(self.options))
             env = view.wrap(env, self.view)
-        except Exception as error:  # environments are code from outside, and each fails in its own way
-            raise_interrupt(error)
-            given = f" with the options {dict(self.options)}" if self.options else ""
-            raise ValueError(f"task {self.name}: {self.environment!r} cannot be made{given}: {error}") from error
+        except ValueError as error:
+            raise self.unmakeable(error) from error
         actions: Any = env.action_space
         states, spaces = env.observation_space.shape, self.spaces
         if spaces.discrete:
@@ -87,6 +85,21 @@ class Task:
                 f"{tuple(low.tolist())} to {tuple(high.tolist())}"
             )
         return env
+
+    def make_without_view(self) -> "gym.Env":
+        """Makes the environment with its own observations. Raises ValueError for a wrong id or option and a missing package."""
+        import gymnasium as gym
+
+        try:
+            return gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+        except Exception as error:  # environments are code from outside, and each fails in its own way
+            raise_interrupt(error)
+            raise self.unmakeable(error) from error
+
+    def unmakeable(self, error: Exception) -> ValueError:
+        """The error for an environment that cannot be made."""
+        given = f" with the options {dict(self.options)}" if self.options else ""
+        return ValueError(f"task {self.name}: {self.environment!r} cannot be made{given}: {error}")
 
     def normalised_score(self, value: float) -> float:
         """D4RL's normalised score of an undiscounted return: 0 at `ref_min_score`, 100 at `ref_max_score`."""

@@ -1,31 +1,30 @@
-"""Our own datasets, `dmm/TASK/POLICY-v0`. An absent one is collected: its behaviour policy is rolled out.
+"""Our own datasets, `dmm/TASK/POLICY-v0`. An absent one is collected: its behaviour, a policy or a script, is rolled out.
 
-The id fixes policy, steps and seed. `dmm/TASK/POLICY-nSTEPS-sSEED-v0` has another number of steps and another seed than the
+The id fixes behaviour, steps and seed. `dmm/TASK/POLICY-nSTEPS-sSEED-v0` has another number of steps and another seed than the
 default. The files are Minari datasets in Minari's own folder, under the whole id.
 """
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields, check_least
 from dmm.base.progress_bar import ProgressBar
-from dmm.data import collect
+from dmm.data import collect, scripts
 from dmm.data.addresses import d4rl_files
 from dmm.data.readers import minari
 from dmm.data.trajectories import Trajectories
-from dmm.tasks.view import split_id
+from dmm.tasks import TASKS
+from dmm.tasks.view import MARK, split_id
 
 PREFIXES = ("dmm",)
 STEPS, SEED = 100_000, 0  # of an id that names neither
 ID = re.compile(r"dmm/(?P<task>[\w-]+)/(?P<policy>\w+)(-n(?P<steps>[1-9]\d*)-s(?P<seed>0|[1-9]\d*))?-v0")
-# rolled in lock-step. Another number gives other data, because a batch's composition moves float bits
-EPISODES_PER_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,27 @@ class Collection:
         return f"dmm/{self.task}/{self.policy}{asked}-v0"
 
     @property
-    def policy_name(self) -> str:
-        """The name of the policy's file, for example hopper-medium."""
+    def behaviour(self) -> str:
+        """The name of the behaviour, for example hopper-medium."""
         return f"{self.task}-{self.policy}"
 
 
+def behaviours() -> set[str]:
+    """The names of all behaviours: policies and scripts."""
+    return {*collect.policies(), *scripts.BEHAVIOURS}
+
+
+def find_behaviour(name: str) -> collect.Behaviour:
+    """The behaviour of that name. A script hides a policy. Raises ValueError if a policy's file is damaged."""
+    return scripts.BEHAVIOURS.get(name) or collect.load_policy(collect.policies()[name])
+
+
 def parse(dataset_id: str) -> Collection:
-    """Reads an id. Raises ValueError if there is no policy for it."""
+    """Reads an id. Raises ValueError if there is no behaviour for it."""
     if match := ID.fullmatch(split_id(dataset_id)[0]):
         part = match.groupdict()
         found = Collection(part["task"], part["policy"], int(part["steps"] or STEPS), int(part["seed"] or SEED))
-        if found.policy_name in collect.policies():
+        if found.behaviour in behaviours():
             return found
     raise absent(dataset_id)
 
@@ -75,7 +84,8 @@ def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
         how = f"`{command}` gets it" if on_the_web else "it is a file of yours"
         raise ValueError(f"{dataset_id!r} is not collected, because {how}. Collected are dmm/TASK/POLICY-v0")
     changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
-    return replace(parse(dataset_id), **changes).id if changes else dataset_id
+    view = "".join(dataset_id.partition(MARK)[1:])
+    return replace(parse(dataset_id), **changes).id + view if changes else dataset_id
 
 
 def path(dataset_id: str) -> Path:
@@ -89,14 +99,20 @@ def read(dataset_id: str) -> Trajectories:
 
 
 def local_ids() -> list[str]:
-    """Ids of the datasets that were collected here."""
-    return [name for name in minari.names() if name.startswith("dmm/")]
+    """Ids of the datasets that were collected here, with the views of their tasks."""
+    return [with_view(name) for name in minari.names() if name.startswith("dmm/")]
 
 
 def fetchable_ids() -> list[str]:
-    """Ids that can be collected, with the default steps and seed."""
-    names = [name.rpartition("-") for name in sorted(collect.policies())]
-    return [Collection(task, policy).id for task, _, policy in names if task]
+    """Ids that can be collected, with the default steps and seed and the views of their tasks."""
+    names = [name.rpartition("-") for name in sorted(behaviours())]
+    return [with_view(Collection(task, policy).id) for task, _, policy in names if task]
+
+
+def with_view(dataset_id: str) -> str:
+    """The id with the view of its task, if the task has one."""
+    task = TASKS.get(dataset_id.split("/")[1])
+    return f"{dataset_id}{MARK}{task.view}" if task and task.view else dataset_id
 
 
 def absent(dataset_id: str) -> ValueError:
@@ -105,24 +121,24 @@ def absent(dataset_id: str) -> ValueError:
 
 
 def fetch(dataset_id: str) -> None:
-    """Collects a dataset. Rolls whole batches until there are enough steps. Keeps the fewest whole episodes that are enough."""
+    """Collects a dataset: the fewest whole episodes that have the steps asked for."""
     collection = parse(dataset_id)
     torch.set_num_threads(1)  # the number of threads moves float bits, and so the data
-    policy, card = collect.load_policy(collect.policies()[collection.policy_name])
-    episodes, lengths = [], []
-    with ProgressBar(collection.steps, "steps", f"collecting {dataset_id}") as bar:
-        bar.start()
-        while sum(lengths) < collection.steps:
-            episodes += collect.roll_policy(
-                policy, card.environment, collection.seed, len(episodes), count=EPISODES_PER_BATCH
-            )
-            lengths = [len(episode.rewards) for episode in episodes]
-            bar.advance(min(sum(lengths), collection.steps), {})
-    enough = int(np.searchsorted(np.cumsum(lengths), collection.steps)) + 1
+    behaviour, steps = find_behaviour(collection.behaviour), 0
     origin = collect.Origin(
-        policy=collection.policy_name,
+        policy=collection.behaviour,
         seed=collection.seed,
         steps=collection.steps,
-        episodes_per_batch=EPISODES_PER_BATCH,
+        episodes_per_batch=behaviour.batch,
     )
-    collect.write(collection.id, episodes[:enough], card, origin)
+    with ProgressBar(collection.steps, "steps", f"collecting {collection.id}") as bar:
+
+        def rolled() -> Iterator[collect.Episode]:
+            nonlocal steps
+            for episode in collect.roll_steps(behaviour, collection.seed, collection.steps):
+                yield episode
+                steps += len(episode.rewards)
+                bar.advance(min(steps, collection.steps), {})
+
+        bar.start()
+        collect.write(collection.id, rolled(), behaviour, origin)

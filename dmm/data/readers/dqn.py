@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from dmm.base.errors import unknown_name
 from dmm.base.paths import expand, home
-from dmm.data import dqn_download
+from dmm.data import addresses, dqn_download
 from dmm.data.dqn_download import FILES, array_path
 from dmm.data.frames import STACK, FrameWriter
 from dmm.data.gzip_arrays import ArrayStream
@@ -53,7 +53,7 @@ class Selection:
 
 
 def parse(dataset_id: str) -> Selection:
-    """Reads an id. Raises ValueError for another form, and for a game that ALE has not."""
+    """Reads an id. Raises ValueError for another form, and for a game that DQN-replay has not."""
     place = Path(dataset_id[4:])
     root = expand(place.parent) if dataset_id.startswith("dqn:") else folder()
     if not (match := NAME.fullmatch(place.name if dataset_id.startswith("dqn:") else dataset_id[4:])):
@@ -62,9 +62,8 @@ def parse(dataset_id: str) -> Selection:
             "with seed 123), or dqn/GAME-all"
         )
     game, percent = match["game"], match["percent"]
-    names = [known.name for known in GAMES.values()]
-    if game not in names:
-        raise unknown_name("game", game, names)
+    if game not in addresses.GAMES:
+        raise unknown_name("game", game, addresses.GAMES, "DQN-replay")
     if percent is not None and not 0 < float(percent) <= 100:
         raise ValueError(f"{dataset_id!r} asks for {percent} % of a run; it takes more than 0 and at most 100")
     logs = root / game / "1" / "replay_logs"
@@ -86,7 +85,7 @@ def local_ids() -> list[str]:
     found = []
     for logs in folder().glob("*/1/replay_logs"):
         game, files = logs.parent.parent.name, len(numbers(logs))
-        if files and game in {known.name for known in GAMES.values()}:
+        if files and game in addresses.GAMES:
             found += [f"dqn/{game}-1pct-s{seed}" for seed in PAPER_SEEDS] if files >= FILES else [f"dqn/{game}-all"]
     return found
 

@@ -2,6 +2,7 @@
 
 Observations that are dictionaries become vectors by a view at the end of the id: `minari/NAME@view=observation+desired_goal`.
 Without one, all leaves count, sorted by their keys. Discrete actions are one column of numbers.
+Images of Atari games become frames: dmm/data/images.py. They are read from HDF5 a few hundred at a time.
 Episodes are read one by one. Infos are not read, and no environment is made. Minari's own storage does both, and it needs the
 spaces that some metadata lack.
 """
@@ -9,6 +10,7 @@ spaces that some metadata lack.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +20,12 @@ import numpy as np
 
 from dmm.base.errors import raise_interrupt, unknown_name
 from dmm.base.paths import delete, expand
+from dmm.data.frames import FrameWriter
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import cause
+from dmm.data.images import are_images, frames_of
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+from dmm.environments.screens import FRAME
 from dmm.tasks.view import flatten, split_id
 
 PREFIXES = ("minari",)
@@ -133,7 +138,8 @@ class Episode:
 
     file: Path
     name: str
-    arrays: dict[str, Any]  # of KEYS. Observations may be arrays in dictionaries in dictionaries
+    # of KEYS. Observations may be arrays in dictionaries in dictionaries, and images may be on disk
+    arrays: dict[str, Any]
 
     def place(self, key: str) -> str:
         """An array's place, for errors."""
@@ -154,16 +160,22 @@ def check_whole(place: Path) -> None:
     """Reads the folder of a dataset. Raises ValueError if an episode is missing or damaged, or has wrong lengths."""
     for episode in episodes(place):
         episode.check_lengths()
+        for leaf in leaves(episode.arrays["observations"]):
+            if are_images(leaf):
+                for _ in frames_of(leaf, len(leaf), episode.place("observations")):
+                    pass
 
 
-def leaves(value: Any) -> list[np.ndarray]:
+def leaves(value: Any) -> list[Any]:
     """The arrays in dictionaries in dictionaries."""
     return [leaf for inner in value.values() for leaf in leaves(inner)] if isinstance(value, dict) else [value]
 
 
 def in_memory(value: Any) -> Any:
-    """The values of an HDF5 array, or of those in groups in groups."""
-    return {key: in_memory(inner) for key, inner in value.items()} if isinstance(value, Mapping) else np.asarray(value)
+    """The values of an HDF5 array, or of those in groups in groups. Images stay on disk, because they are gigabytes."""
+    if isinstance(value, Mapping):
+        return {key: in_memory(inner) for key, inner in value.items()}
+    return value if are_images(value) else np.asarray(value)
 
 
 def episodes(place: Path) -> Iterator[Episode]:
@@ -249,23 +261,28 @@ STORAGES: dict[str, Callable[[Path, int], Iterator[Episode]]] = {
 def read(dataset_id: str) -> Trajectories:
     """Reads a dataset's whole episodes. An episode that neither terminated nor was truncated is dropped.
 
-    Raises ValueError for damaged files, and for data that are not vectors of finite floats or discrete actions.
+    Raises ValueError for damaged files, and for data that are not vectors of finite floats or images, or discrete actions.
     """
-    view, kept = split_id(dataset_id)[1], []
-    try:
-        for episode in episodes(folder(dataset_id)):
-            found = read_episode(episode, view)
-            kept += [found] if found is not None else []
-    except ValueError as error:
-        raise ValueError(f"{dataset_id}: {error}") from None
-    if not kept:
-        raise ValueError(f"{dataset_id}: no complete episode in {path(dataset_id)}")
-    states, actions, rewards, terminated = zip(*kept, strict=True)
-    for key, pieces in {"observations": states, "actions": actions}.items():
-        if len(shapes := {piece.shape[1:] for piece in pieces}) > 1:
-            raise ValueError(
-                f"{dataset_id}: {key!r} of its episodes have several shapes: {', '.join(map(str, shapes))}"
-            )
+    view, place, kept, writer = split_id(dataset_id)[1], folder(dataset_id), [], None
+    with ExitStack() as stack:
+        try:
+            named = named_actions(place)
+            for episode in episodes(place):
+                if writer is None and not view and has_images(episode):
+                    writer = stack.enter_context(FrameWriter(*FRAME))
+                found = read_episode(episode, view, named, writer)
+                kept += [found] if found is not None else []
+        except ValueError as error:
+            raise ValueError(f"{dataset_id}: {error}") from None
+        if not kept:
+            raise ValueError(f"{dataset_id}: no complete episode in {path(dataset_id)}")
+        states, actions, rewards, terminated = zip(*kept, strict=True)
+        for key, pieces in {"observations": states, "actions": actions}.items():
+            if len(shapes := {piece.shape[1:] for piece in pieces}) > 1:
+                raise ValueError(
+                    f"{dataset_id}: {key!r} of its episodes have several shapes: {', '.join(map(str, shapes))}"
+                )
+        frames = writer.finish() if writer else None
     offsets, discrete = (
         np.cumsum([0, *(len(piece) for piece in rewards)]),
         any(piece.dtype.kind in "iu" for piece in actions),
@@ -273,31 +290,52 @@ def read(dataset_id: str) -> Trajectories:
     states, actions, rewards = (
         np.concatenate(pieces, dtype=np.float32, casting="unsafe") for pieces in (states, actions, rewards)
     )
-    num_actions = (named_actions(folder(dataset_id)) or int(actions.max()) + 1) if discrete else 0
-    return assemble(dataset_id, states, actions, rewards, offsets, np.array(terminated), num_actions=num_actions)
+    num_actions = (named or int(actions.max()) + 1) if discrete else 0
+    return assemble(dataset_id, states, actions, rewards, offsets, np.array(terminated), frames, num_actions)
 
 
-def read_episode(episode: Episode, view: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
+def has_images(episode: Episode) -> bool:
+    """Whether an episode's observations are images."""
+    return not isinstance(episode.arrays["observations"], dict) and are_images(episode.arrays["observations"])
+
+
+def read_episode(
+    episode: Episode, view: str, named: int, writer: FrameWriter | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
     """The states [T, S], actions [T, A], rewards [T] and `terminated` of an episode. States and rewards are float32.
 
+    Images go to `writer`, and S is 0. `named` is the number of discrete actions, if the metadata have it.
     None if the episode is unfinished. Raises ValueError for wrong lengths, shapes, types and values.
     """
     episode.check_lengths()
     observations, actions, rewards, terminations, truncations = (episode.arrays[key] for key in KEYS)
     if not len(rewards) or not (terminations[-1] or truncations[-1]):
         return None
-    states = flatten(observations, view, episode.place("observations"))
     if isinstance(actions, dict):
         raise ValueError(
             f"{episode.place('actions')} are dictionaries; vectors of floats and discrete actions can be read"
         )
     if actions.dtype.kind in "iu" and actions.ndim == 1:
+        if (outside := (actions < 0) | (actions >= (named or np.inf))).any():
+            row = int(np.argmax(outside))
+            known = f"the metadata have the actions 0 to {named - 1}" if named else "actions are 0 or more"
+            raise ValueError(f"{episode.place('actions')}: row {row} has action {actions[row]}; {known}")
         actions = actions[:, None]
     else:
         check_vectors(str(episode.file), f"{episode.name}/actions", actions.shape, actions.dtype)
-    check_vectors(str(episode.file), f"{episode.name}/observations", states.shape, states.dtype)
-    for key, values in {"observations": states, "actions": actions, "rewards": rewards}.items():
+    checked = {"actions": actions, "rewards": rewards}
+    if writer and has_images(episode):
+        states = np.zeros((len(rewards) + 1, 0))
+    else:
+        states = flatten(observations, view, episode.place("observations"))
+        check_vectors(str(episode.file), f"{episode.name}/observations", states.shape, states.dtype)
+        checked = {"observations": states} | checked
+    for key, values in checked.items():
         check_finite(str(episode.file), f"{episode.name}/{key}", values)
+    if writer and not states.shape[1]:
+        writer.begin_episode()
+        for frames in frames_of(observations, len(rewards), episode.place("observations")):
+            writer.add(frames)
     if actions.dtype.kind == "f":
         actions = actions.astype(np.float32)
     return states[:-1].astype(np.float32), actions, rewards.astype(np.float32), bool(terminations[-1])
