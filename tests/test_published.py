@@ -17,7 +17,7 @@ from dmm.tables import find_table, tables
 PRINTED = json.loads((Path(__file__).parent / "published.json").read_text())["tables"]
 ANTMAZE = {"antmaze-umaze", "antmaze-umaze-diverse"}
 NAMES = sorted(tables())
-PAPERS = sorted(set(NAMES) - {"quickstart", "five_seeds", "precision", "zoo"})
+PAPERS = sorted(set(NAMES) - {"quickstart", "five_seeds", "pointmaze", "precision", "zoo"})
 
 
 class Tables(dict):

@@ -28,7 +28,7 @@ TABLE = Table(
     rows=(
         Row(label="DMM v2", arch="metamamba", preset="DMM v2", overrides={"width": 64}),
         Row(label="DT", arch="dt", overrides={"width": 64, "dropout": 0.0}, note="no dropout"),
-        Row(label="BC", arch="bc", overrides={"width": 64, "dropout": 0.0}, note="does not see the return"),
+        Row(label="BC", arch="bc", overrides={"width": 64}, note="does not see the return"),
     ),
     columns=(column("umaze"),),
     seeds=(0, 1),

@@ -114,9 +114,13 @@ class Trajectories:
     def summary(self) -> str:
         """One line with id, size, returns and hash."""
         returns = self.episode_returns
+        digits = 0 if np.abs(returns).max() >= 10 else 2  # a success is 1
+        mean, std, low, high = (
+            f"{value:.{digits}f}" for value in (returns.mean(), returns.std(), returns.min(), returns.max())
+        )
         return (
-            f"{self.id}: {self.episodes:,} episodes, {self.steps:,} steps, return {returns.mean():.0f} +- "
-            f"{returns.std():.0f} [{returns.min():.0f}, {returns.max():.0f}], sha256 {self.sha256[:12]}"
+            f"{self.id}: {self.episodes:,} episodes, {self.steps:,} steps, return {mean} +- {std} [{low}, {high}], "
+            f"sha256 {self.sha256[:12]}"
         )
 
     def __repr__(self) -> str:
@@ -296,7 +300,8 @@ def check_maze(trajectories: Trajectories, task: Task, where: str) -> None:
         return
     rows = trajectories.states, trajectories.table[:-1, -1]
     if found := task.maze.objections(*rows):
-        others = [other.name for other in TASKS.values() if other.maze and not other.maze.objections(*rows)]
+        alike = [other for other in TASKS.values() if other.spaces.states == trajectories.state_shape]
+        others = [other.name for other in alike if other.maze and not other.maze.objections(*rows)]
         raise ValueError(
             f"{trajectories.id} cannot come from {where}: {found}. It was made in another maze or with other dynamics, and "
             f"what is learnt from it cannot be scored here. It fits {' and '.join(others) or 'no task'}"
