@@ -21,6 +21,7 @@ PACKAGES = {path.stem for path in (Path(__file__).parent.parent / "dmm").iterdir
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, as for pyright
 jaxtyping.install_import_hook([f"dmm.{name}" for name in sorted(PACKAGES - UNCHECKED)], CHECKER)
 
+from helpers.command_line import Command, command  # noqa: E402
 from helpers.reacher import REACHER, SETTINGS, parts, write_reacher_file  # noqa: E402
 
 import dmm  # noqa: E402
@@ -36,6 +37,12 @@ def _home(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("DMM_HOME", str(folder))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
+
+
+@pytest.fixture(name="dmm")
+def _dmm(capsys, monkeypatch) -> Command:
+    """Runs the command line in this process. Returns its exit code, standard output and standard error."""
+    return command(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="session")

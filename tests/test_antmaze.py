@@ -17,6 +17,8 @@ from helpers.reacher import SETTINGS
 import dmm
 from dmm import data
 from dmm.data.trajectories import assemble, check_task
+from dmm.results.parameters import parameter_counts
+from dmm.tables import find_table
 from dmm.tasks import TASKS, find_task
 from dmm.tasks.antmaze import D4RL_TASKS, MINARI_UMAZE, ROBOTICS_TASKS, VIEW
 
@@ -309,6 +311,60 @@ def test_every_kind_of_model_trains_and_acts_on_antmaze(arch, file):
     found = dmm.train(arch, f"d4rl:{file}", task=replace(UMAZE, horizon=3), **few, **heads)
     assert found.result.status == "finished"
     assert [result.returns for result in found.result.evaluations] == [[0.0, 0.0]]
+
+
+# tables
+
+table_of = cache(find_table)
+
+
+def cell(table: str, row: str, column: str, source: str = "d4rl"):
+    """A trial of a table that ships with dmm."""
+    found = table_of(table).on(source)
+    rows, columns = ({entry.label: entry for entry in entries} for entries in (found.rows, found.columns))
+    return found.trial(rows[row], columns[column], 0)
+
+
+def test_columns_of_antmaze_have_the_papers_targets_widths_and_cut():
+    for row, width in {"DMM-C": 128, "DMM-L": 128, "DC": 128, "DM": 128, "DT": 128, "EDT": 256}.items():
+        trial = cell("dmm_v1_table1", row, "antmaze-umaze")
+        assert (trial.task, trial.dataset, trial.config.width) == (UMAZE, ("d4rl/antmaze-umaze-v2",), width)
+        asked = [1.0] if row == "EDT" else [1.0, 10.0, 100.0, 1000.0, 100_000.0]
+        assert [target.value for target in trial.evaluation.targets] == asked
+    assert cell("dmm_v1_table2", "DMM-DC", "antmaze-umaze-diverse").config.width == 64
+    assert (
+        cell("dmm_v1_table1", "DT", "hopper-medium").evaluation.targets
+        == table_of("dmm_v1_table1").protocol.evaluation.targets
+    )
+    minari = cell("dmm_v1_table1", "DT", "antmaze-umaze", "minari")
+    assert (minari.task, minari.dataset) == (ROBOTICS, (MINARI,))
+    meant = cell("dmm_v2_antmaze", "DT", "antmaze-umaze, as meant")
+    assert meant.dataset == ("d4rl/antmaze-umaze-v2@ends=timeouts",)
+    for table in ("dmm_v1_table1", "dmm_v1_table2", "dmm_v1_table5", "dmm_v1_table9", "dmm_v2_antmaze"):
+        assert any("cut at every terminal step" in line for line in table_of(table).departures)
+
+
+def test_tables_share_their_trials_on_antmaze():
+    same = [("dmm_v1_table1", "DMM-C"), ("dmm_v1_table5", "DMM-C"), ("dmm_v1_table9", "DMM-SiLU")]
+    assert len({cell(table, row, "antmaze-umaze").returns_id for table, row in same}) == 1
+    same = [("dmm_v1_table1", "DT"), ("dmm_v1_table5", "DT"), ("dmm_v2_antmaze", "DT")]
+    assert len({cell(table, row, "antmaze-umaze").returns_id for table, row in same}) == 1
+
+
+def test_the_published_mixer_of_v2_is_frozen_and_the_meant_one_is_trained():
+    counts = parameter_counts(table_of("dmm_v2_antmaze"))
+    found = {row: counts[row, "antmaze-umaze"] for row, _ in counts if row != "DT"}
+    assert {row: count.counted for row, count in found.items()} == {
+        "DMM v2, as published": 278_408, "DMM v2, as meant": 475_016, "DMM v2, shared mixer": 278_408,
+    }  # fmt: skip
+    assert found["DMM v2, as published"].live == 180_104  # which the official code prints
+
+
+def test_numbers_that_are_quoted_on_antmaze_only_are_not_compared_there():
+    rows = {row.label: row for row in table_of("dmm_v1_table1").rows}
+    assert rows["EDT"].published_reading and "Reinformer" in rows["EDT"].not_comparable_on["antmaze-umaze"]
+    with pytest.raises(ValueError, match="row 'DC' has a not_comparable_on and no published score on hopper"):
+        replace(rows["DC"], not_comparable_on={"hopper": "quoted"})
 
 
 def test_tasks_of_antmaze_are_found_by_name_and_others_are_suggested():

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from helpers import handmade_cells as made
 from helpers import handmade_results as handmade
-from helpers.command_line import command
 from pytest import approx
 
 from dmm.base.paths import home
@@ -21,11 +20,6 @@ from dmm.schema import TrialSummary
 FILE = handmade.__file__  # of the table
 A = {"dt": [10.0, 20.0, 30.0], "dmm": [50.0, 60.0, 70.0]}
 B = {"dt": [11.0, 23.0, 35.0], "dmm": [50.0, 60.0, None]}
-
-
-@pytest.fixture
-def dmm(capsys, monkeypatch):
-    return command(capsys, monkeypatch)
 
 
 def side(name: str, scores: made.Scores, columns=("medium",), change=lambda summary: summary, **more) -> Side:

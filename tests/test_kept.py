@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 from helpers import handmade_results as handmade
-from helpers.command_line import command
 
 from dmm.base.checksums import dump_json
 from dmm.base.lock import hold
@@ -34,11 +33,6 @@ TABLE = handmade.TABLE
 FILE = handmade.__file__  # of the table
 TRIALS = TABLE.trials()
 FILES = ("table.md", "table.csv", "table.tex", "scores.csv")
-
-
-@pytest.fixture
-def dmm(capsys, monkeypatch):
-    return command(capsys, monkeypatch)
 
 
 def by_id(results: list[TrialResult]) -> dict[str, TrialResult]:

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-from helpers.command_line import command
 
 from dmm import __version__
 from dmm.base import progress_bar
@@ -32,12 +31,6 @@ from tune_spaces.quickstart import TABLE as QUICKSTART
 
 TABLE = replace(QUICKSTART, name="mine", rows=grid(Row(label="DT", arch="dt"), context_length=(4, 8), width=(16, 32)))
 """
-
-
-@pytest.fixture
-def dmm(capsys, monkeypatch):
-    """Runs the command line in this process. Returns its exit code, standard output and standard error."""
-    return command(capsys, monkeypatch)
 
 
 @pytest.fixture

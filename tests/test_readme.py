@@ -88,11 +88,11 @@ def commands() -> dict[tuple[str, ...], set[str]]:
 
 
 @pytest.mark.parametrize(("path", "options"), commands().items(), ids=lambda part: " ".join(sorted(part)))
-def test_commands_exist(path, options):
-    done = subprocess.run([sys.executable, "-m", "dmm", *path, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Example:" in done.stdout or not path
-    assert options <= set(re.findall(r"--[a-z-]+", done.stdout))
+def test_commands_exist(dmm, path, options):
+    code, out, error = dmm(*path, "--help")
+    assert code == 0, error
+    assert "Example:" in out or not path
+    assert options <= set(re.findall(r"--[a-z-]+", out))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -12,6 +12,7 @@ import dmm
 from dmm.cli import app
 from dmm.tables import find_table, read_table, shipped, tables
 from dmm.trials import estimate
+from tune_spaces.shared import LOCOMOTION
 
 TEXT = """
 from dataclasses import replace
@@ -138,7 +139,7 @@ def test_models_of_one_shape_are_timed_once(monkeypatch):
     timed = []
     step = estimate.StepSeconds(1.0, 2.0)
     monkeypatch.setattr(estimate, "time_steps", lambda trial, episodes: timed.append(episodes) or step)
-    table = find_table("dmm_v1_table2").select(rows=["DC"])
+    table = find_table("dmm_v1_table2").select(rows=["DC"], columns=LOCOMOTION)
     cost = estimate.estimates(table)
     assert len(cost) == 45 and len(timed) == 2  # Hopper; Walker2d and HalfCheetah. Learning rates cost nothing
     calls = 10 * 4 * 2 * 1000  # evaluations, targets, batches of 50 episodes, steps

@@ -41,7 +41,7 @@ DMM_GYM = DC_GYM.with_overrides(name="DMM, gym")
 
 # Decision MetaMamba v1, per dataset: the width is 32 on Walker2d. Elsewhere it is that of the presets: 128 with single mixers
 # and 64 with double ones. These are the only widths that give all counts of Table 5. Table 6 says 64, and 32 on Walker2d. The
-# released run.sh has 128 and 64 everywhere. HalfCheetah is not in Table 5
+# released run.sh has 128 and 64 everywhere, on AntMaze too. HalfCheetah is not in Table 5
 DMM_V1_PER_COLUMN = {label: {"width": 32} for label in LOCOMOTION if label.startswith("walker2d")}
 
 # Elastic-DT (28a1336), scripts/train_edt.py with configs/hopper.yaml and walker2d.yaml: 500 x 100 updates, and checkpoints
@@ -78,6 +78,30 @@ EDT_PER_COLUMN = {
 EDT_SAMPLED_PER_COLUMN = {
     label: {**overrides, "inverse_temperature": 11.0 if label.startswith("halfcheetah") else 25.0}
     for label, overrides in EDT_PER_COLUMN.items()
+}
+
+# AntMaze: gym/utils.py of DC and of DMM ask for these five returns. A success has a return of 1
+ANTMAZE = ("antmaze-umaze", "antmaze-umaze-diverse")
+ANTMAZE_TARGETS = (1.0, 10.0, 100.0, 1000.0, 100_000.0)
+
+# DC on AntMaze: Table 5 of DMM v1 has the count of width 128. No paper states the learning rate. 1e-3 is its script's default
+DC_ANTMAZE = {label: {"width": 128, "learning_rate": 1e-3} for label in ANTMAZE}
+
+# Elastic-DT has no AntMaze. These are Reinformer's settings of it: one target, 100 episodes and a warm-up of 5,000 updates.
+# Reinformer has the optimiser LAMB. Here it is AdamW. Bins span the reference scores, 0 and 1
+EDT_ANTMAZE = {
+    label: {
+        "return_low": 0.0,
+        "return_high": 1.0,
+        "context_length": 5,
+        "width": 256,
+        "heads": 8,
+        "batch_size": 128,
+        "warmup": 5_000,
+        "episodes_per_evaluation": 100,
+        "targets": (1.0,),
+    }
+    for label in ANTMAZE
 }
 
 # Correia and Alexandre's Decision Mamba and HDM: defaults of the scripts of meowatthemoon/HierarchicalDecisionMamba (42b1f0f)

@@ -5,8 +5,19 @@ from dataclasses import fields, replace
 from typing import Any
 
 from dmm.config import BUDGETS, Budget, Column, Protocol, Row
-from dmm.tasks import find_task
-from tune_spaces.protocols import DC_PER_COLUMN, DMM_GYM, EDT_GYM, EDT_SAMPLED_PER_COLUMN, OTA_PER_COLUMN
+from dmm.tasks import Task, find_task
+from dmm.tasks.antmaze import VIEW
+from tune_spaces.protocols import (
+    ANTMAZE,
+    ANTMAZE_TARGETS,
+    DC_ANTMAZE,
+    DC_PER_COLUMN,
+    DMM_GYM,
+    EDT_ANTMAZE,
+    EDT_GYM,
+    EDT_SAMPLED_PER_COLUMN,
+    OTA_PER_COLUMN,
+)
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -29,8 +40,12 @@ def sources(label: str) -> dict[str, tuple[str, ...]]:
     minari: the same names, collected anew in the v5 environments. There is no medium-replay.
     dmm: collected at the first use. It needs a behaviour policy, and those of Hopper ship with dmm.
     local: files of your own in the folder DMM_D4RL, with D4RL's names without a version.
+    AntMaze's data are cut at every terminal step, as the papers' scripts do. There are none of the source dmm.
     """
     name, _, data = label.partition("-")
+    if label in ANTMAZE:
+        minari = f"minari/D4RL/antmaze/{data}-v1@view={VIEW}"
+        return {"d4rl": (f"d4rl/{label}-v2",), "minari": (minari,), "local": (f"d4rl/{label}",)}
     parts = ("expert", "medium") if data == "medium-expert" else (data,)
     found = {"d4rl": tuple(f"d4rl/{name}-{part}-v2" for part in parts)}
     if data != "medium-replay":
@@ -40,12 +55,17 @@ def sources(label: str) -> dict[str, tuple[str, ...]]:
     return found | {"local": tuple(f"d4rl/{name}-{part}" for part in parts)}
 
 
+def task_of(label: str, source: str) -> Task:
+    """The task of a column's data. Minari's data of AntMaze have a task of their own."""
+    if label in ANTMAZE:
+        return find_task("antmaze-umaze-robotics" if source == "minari" else "antmaze-umaze")
+    return find_task(label.split("-")[0])
+
+
 def columns(*labels: str) -> tuple[Column, ...]:
-    """Columns of locomotion by their labels."""
+    """Columns of locomotion and of AntMaze by their labels."""
     return tuple(
-        Column(
-            label=label, sources={name: (find_task(label.split("-")[0]), ids) for name, ids in sources(label).items()}
-        )
+        Column(label=label, sources={name: (task_of(label, name), ids) for name, ids in sources(label).items()})
         for label in labels
     )
 
@@ -62,8 +82,13 @@ def differences(protocol: Protocol, table: Protocol) -> dict[str, Any]:
 
 
 def on(labels: Sequence[str], row: Row, scores: Sequence[float] = (), **changes: Any) -> Row:
-    """A row as a table with these columns has it: its settings per column, and its published scores in that order."""
-    per_column = {label: row.per_column[label] for label in labels if label in row.per_column}
+    """A row as a table with these columns has it: its settings per column, and its published scores in that order.
+
+    On AntMaze it is asked for the returns of the papers' scripts, unless its own settings say otherwise.
+    """
+    targets = {label: {"targets": ANTMAZE_TARGETS} for label in ANTMAZE}
+    per_column = {label: {**targets.get(label, {}), **row.per_column.get(label, {})} for label in labels}
+    per_column = {label: settings for label, settings in per_column.items() if settings}
     published = dict(zip(labels, scores, strict=True)) if scores else {}
     return replace(row, per_column=per_column, published=published, **changes)
 
@@ -86,13 +111,13 @@ def without(row: Row, name: str) -> Row:
 # Decision MetaMamba v1 compares these. Each has its own paper's context length, width and learning rate. Table 5 shows that the
 # widths are these. DT is that of kzl/decision-transformer. The other settings of these runs are not stated
 DT = Row(label="DT", arch="dt", overrides={"context_length": 20})
-DC = Row(label="DC", arch="dc", per_column=DC_PER_COLUMN)
+DC = Row(label="DC", arch="dc", per_column=DC_PER_COLUMN | DC_ANTMAZE)
 DM = Row(
     label="DM",
     arch="decision_mamba",
     preset="DMamba",
     overrides={"context_length": 20},
-    per_column=OTA_PER_COLUMN,
+    per_column=OTA_PER_COLUMN | DC_ANTMAZE,
     note="the Decision Mamba of Ota",
 )
 EDT = Row(
@@ -100,7 +125,7 @@ EDT = Row(
     arch="edt",
     preset="EDT, sampled",
     overrides=differences(EDT_GYM, DMM_GYM),
-    per_column=EDT_SAMPLED_PER_COLUMN,
+    per_column=EDT_SAMPLED_PER_COLUMN | EDT_ANTMAZE,
     note="training and evaluation of its own scripts, which sample returns: 2 evaluations of 20 episodes at one target",
 )
 DMM_V2 = Row(label="DMM v2", arch="metamamba", preset="DMM v2")
@@ -109,4 +134,12 @@ DMM_V2 = Row(label="DMM v2", arch="metamamba", preset="DMM v2")
 SIMULATOR = "environments of Gymnasium v5. The papers had v3 of Gym, with another version of MuJoCo"
 SEEDED = "each run has a seed from 0 to 4. The released scripts set none"
 WIDTHS = "DMM has the widths that the counts of Table 5 imply: 32 on walker2d, else 128 (single mixers) or 64 (double mixers)"
+ANT = (
+    "the environment of AntMaze is D4RL's on another version of MuJoCo. With source minari it is that of gymnasium-robotics, "
+    "whose ant, steps and maze differ"
+)
+CUT = (
+    "D4RL's antmaze-umaze is cut at every terminal step, as the papers' scripts do: thousands of its episodes have one step. "
+    "In Minari's data and in table dmm_v2_antmaze, column as meant, these steps stay in their episodes"
+)
 NO_PAPER = "no paper prints these numbers. The settings are those of papers, and the comparison is ours"

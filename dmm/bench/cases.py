@@ -15,6 +15,7 @@ from dmm.config import Evaluation, Training, Trial
 from dmm.data.trajectories import Trajectories, assemble
 from dmm.data.windows import sample_batch
 from dmm.kernels import scan
+from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import evaluate
 from dmm.tasks import Task, find_task
@@ -185,7 +186,7 @@ def peer_models(trial: Trial) -> tuple[dict[str, torch.nn.Module], dict[str, str
 
 
 def rolling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
-    """Hopper without its early end, with untrained policies.
+    """Hopper without its early end and AntMaze, with untrained policies.
 
     A peer rolls one episode after the other. We roll 100 episodes in two batches of 50.
     """
@@ -194,13 +195,6 @@ def rolling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
         trial = synthetic_trial(arch, k, overrides, episodes_per_evaluation=4 if budget.quick else 100)
         trial = replace(trial, task=replace(HOPPER, horizon=10 if budget.quick else HOPPER.horizon))
         model = init_model(trial).to(device)
-
-        def roll(mode: str, trial: Trial = trial, model=model) -> int:
-            trial = replace(trial, evaluation=replace(trial.evaluation, rollout=mode))
-            return sum(
-                sum(result.lengths)
-                for result in evaluate(model, trial, statistics_of(trial.task), trial.training.updates)
-            )
 
         def episode(peer: torch.nn.Module, env=trial.task.make(), trial: Trial = trial) -> int:
             task, k = trial.task, trial.training.context_length
@@ -217,7 +211,40 @@ def rolling(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
         }
         recurrent = "K/V cache" if arch == "dt" else "recurrent"
         ours = {
-            "dmm, windowed": lambda roll=roll: roll("windowed"),
-            f"dmm, {recurrent}": lambda roll=roll: roll("recurrent"),
+            "dmm, windowed": rollouts(trial, model, "windowed"),
+            f"dmm, {recurrent}": rollouts(trial, model, "recurrent"),
         }
         yield BenchmarkCase(work=f"{work}, Hopper", unit="environment step", peers=peers, ours=ours, missing=missing)
+    yield antmaze(budget, device)
+
+
+def rollouts(trial: Trial, model: DecisionModel, mode: str) -> Workload:
+    """The last evaluation of a trial, by windows or step by step."""
+    trial = replace(trial, evaluation=replace(trial.evaluation, rollout=mode))
+
+    def workload() -> int:
+        results = evaluate(model, trial, statistics_of(trial.task), trial.training.updates)
+        return sum(sum(result.lengths) for result in results)
+
+    return workload
+
+
+def antmaze(budget: TimingBudget, device: str) -> BenchmarkCase:
+    """DMM v2 in AntMaze beside the environment alone, which is the limit. The ratio is its share of the limit."""
+    trial = synthetic_trial("metamamba", 8, {}, episodes_per_evaluation=4 if budget.quick else 50)
+    trial = replace(trial, task=replace(find_task("antmaze-umaze"), horizon=10 if budget.quick else 100))
+    env, generator, model = trial.task.make(), np.random.default_rng(0), init_model(trial).to(device)
+
+    def bare() -> int:
+        env.reset(seed=0)
+        for _ in range(trial.task.horizon):
+            env.step(generator.uniform(-0.1, 0.1, trial.task.spaces.action_dim))  # about those of an untrained model
+        return trial.task.horizon
+
+    ours = {f"dmm, {mode}": rollouts(trial, model, mode) for mode in ("windowed", "recurrent")}
+    return BenchmarkCase(
+        work="DMM v2 (K 8, width 64), AntMaze",
+        unit="environment step",
+        peers={"the environment alone": bare},
+        ours=ours,
+    )

@@ -40,6 +40,7 @@ class Row:
     )  # column label -> printed number of parameters
     published_reading: str = ""  # the reading of the table that the published scores are. Empty if none is
     not_comparable: str = ""  # why the published scores cannot be compared with any reading, even on the paper's data
+    not_comparable_on: Mapping[str, str] = field(default_factory=dict)  # column label -> such a reason, for this column
     note: str = ""
     axes: Mapping[str, Any] = field(default_factory=dict)  # the row's place in a grid. `grid` fills it
     source: ModelSource | None = None  # of an architecture from outside. Found by `arch`
@@ -60,6 +61,9 @@ class Row:
         for name in self.published_std:
             if name not in self.published:
                 raise ValueError(f"row {self.label!r} has a published_std and no published score on {name}")
+        for name in self.not_comparable_on:
+            if name not in self.published:
+                raise ValueError(f"row {self.label!r} has a not_comparable_on and no published score on {name}")
 
     @property
     def cited(self) -> bool:

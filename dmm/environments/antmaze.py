@@ -8,6 +8,7 @@ Differs: D4RL was run with mujoco-py and MuJoCo 2. A reset draws from the enviro
 
 import xml.etree.ElementTree as ET
 from contextlib import redirect_stderr
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ class AntMaze(MujocoEnv):
         super().__init__("ant.xml", FRAME_SKIP, space, **rendering)
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Makes the model. MujocoEnv calls it with the path of its ant."""
-        model = mujoco.MjModel.from_xml_string(with_maze(Path(self.fullpath).read_text(), self.maze))
+        """The model of the maze, and data of this environment's own."""
+        model = model_of(Path(self.fullpath), self.maze)
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, self.width)
         model.vis.global_.offheight = max(model.vis.global_.offheight, self.height)
         return model, mujoco.MjData(model)
@@ -63,6 +64,12 @@ class AntMaze(MujocoEnv):
         state = self.state_vector()
         reached = bool(np.linalg.norm(state[:2] - self.goal) <= RADIUS)
         return state, float(reached), reached, False, {"success": reached}
+
+
+@cache
+def model_of(ant: Path, maze: Maze) -> mujoco.MjModel:
+    """The model of an ant's file in a maze. A process has one for all environments: it stays in the cache."""
+    return mujoco.MjModel.from_xml_string(with_maze(ant.read_text(), maze))
 
 
 def with_maze(ant: str, maze: Maze) -> str:

@@ -118,7 +118,7 @@ class ReportContent:
         value = row.published.get(column.label)
         if value is None:
             return None
-        why_not = row.not_comparable
+        why_not = row.not_comparable_on.get(column.label, row.not_comparable)
         if not is_papers_data(column):
             why_not = f"published for other data than {', '.join(column.dataset)}"
         elif self.table.budget:

@@ -7,6 +7,8 @@ extra `robotics` brings it.
 The goal is not in the state. The return is 1 for a success, which ends the episode.
 """
 
+from functools import partial
+
 from dmm.batch import Spaces
 from dmm.tasks.maze import Maze
 from dmm.tasks.task import Task
@@ -24,8 +26,6 @@ MINARI_UMAZE = ("#####", "#g..#", "###.#", "#r..#", "#####")
 
 CELL = 4.0  # metres: maze_size_scaling of both
 VIEW = "achieved_goal+observation"  # in D4RL's order: position, other joints, velocities
-SPACES = Spaces(states=(29,), actions=8)
-SCORES = {"return_scale": 1.0, "target_return": 1.0, "ref_min_score": 0.0, "ref_max_score": 1.0}
 SOURCE = "reference scores: D4RL's infos.py; target x1: Decision ConvFormer's scripts; "
 
 
@@ -45,30 +45,34 @@ ROBOTICS_MAZES = {
     name: robotics_maze(rows) for name, rows in (("umaze", MINARI_UMAZE), ("medium", MEDIUM), ("large", LARGE))
 }
 HORIZONS = {"umaze": 700, "medium": 1000, "large": 1000}  # D4RL's and gymnasium-robotics' registrations
+make = partial(  # a task of either kind
+    Task,
+    spaces=Spaces(states=(29,), actions=8),
+    return_scale=1.0,
+    target_return=1.0,
+    ref_min_score=0.0,
+    ref_max_score=1.0,
+)
 
 D4RL_TASKS = tuple(
-    Task(
+    make(
         name=f"antmaze-{name}",
         environment=f"dmm.environments.antmaze:antmaze-{name}-v2",
-        spaces=SPACES,
         horizon=HORIZONS[name],
         source=SOURCE + "environment: D4RL's antmaze v2 on MuJoCo's present version",
         maze=maze,
-        **SCORES,
     )
     for name, maze in D4RL_MAZES.items()
 )
 ROBOTICS_TASKS = tuple(
-    Task(
+    make(
         name=f"antmaze-{name}-robotics",
         environment=f"dmm.environments.antmaze:AntMaze-{name}-v5",
-        spaces=SPACES,
         horizon=HORIZONS[name],
         source=SOURCE + "environment: gymnasium-robotics' AntMaze v5 in the maze of Minari's data",
         options=(("maze_map", maze.map), ("continuing_task", False), ("include_cfrc_ext_in_observation", False)),
         view=VIEW,
         maze=maze,
-        **SCORES,
     )
     for name, maze in ROBOTICS_MAZES.items()
 )
