@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 # Chooses the actions of the running episodes from their numbers and their newest observations
-Act = Callable[[Sequence[int], Sequence[Any]], Sequence[Any]]
+Act = Callable[[Sequence[int], Sequence[Any]], Sequence[Any] | np.ndarray]
 # Begins to act in reset environments. Each episode has its generator
 Begin = Callable[[Sequence["gym.Env"], Sequence[np.random.Generator]], Act]
 # Begins to act in one reset environment. The generator is the episode's. What it gives maps an observation to an action
