@@ -64,19 +64,20 @@ class Spaces:
     @property
     def state_dim(self) -> int:
         """S, the dimensions of a vector. Raises ValueError for frames."""
-        if len(self.states) != 1:
-            raise ValueError(
-                f"states {self.states} are frames; only vectors are supported so far: frames come with Atari"
-            )
+        if self.has_frames:
+            raise ValueError(f"states {self.states} are frames; this takes vectors only")
         return self.states[0]
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether a state is a stack of frames."""
+        return len(self.states) == 3
 
     @property
     def action_dim(self) -> int:
         """A, the dimensions of a box. Raises ValueError for discrete actions."""
         if self.discrete:
-            raise ValueError(
-                f"the {self.actions} actions are discrete; only boxes are supported so far: discrete actions come with Atari"
-            )
+            raise ValueError(f"the {self.actions} actions are discrete; this takes a box only")
         return self.actions
 
     @property
@@ -119,12 +120,15 @@ class Batch:
     # the fields up to uniform_samples are None unless the model's `needs` names them
     rewards: Float[Tensor, "B K"] | None = None
     next_states: Float[Tensor, "B K S"] | None = None  # normalised; an episode's last step has its own state
-    previous_actions: Float[Tensor, "B K A"] | None = None  # an episode's first step has zeros, as pads do
+    # an episode's first step has zeros, as pads do
+    previous_actions: Float[Tensor, "B K A"] | Int64[Tensor, "B K"] | None = None
     goals: Float[Tensor, "B K S"] | None = None  # the state to reach from the step, normalised: dmm/data/goals.py
     previous_goals: Float[Tensor, "B K S"] | None = None  # an episode's first step has the value of a padded state
     uniform_samples: Float[Tensor, "B K"] | None = (
         None  # uniform in [0, 1), for a model that acts at random; new at each step
     )
+    # of frames, from `DecisionModel.embed_frames`. A rollout fills them. Where they are given, nothing reads `states`
+    state_embeddings: Float[Tensor, "B K H"] | None = None
     dropout_key: Int64[Tensor, ""] | None = None  # of the update. The masks of dropout depend on it
     first_row: int = 0  # index of the first row in the whole batch of all workers
 
@@ -136,6 +140,11 @@ class Batch:
     def at_last_step(self, values: Float[Tensor, "B K size"]) -> Float[Tensor, "B size"]:
         """The entry of the last real step of each row."""
         return values[torch.arange(len(values), device=values.device), self.last_step]
+
+    def take_rows(self, rows: slice) -> "Batch":
+        """Some consecutive rows, for example those of one of several workers."""
+        taken = {name: value[rows] for name, value in self.tensors().items() if value.ndim}
+        return replace(self, **taken, first_row=self.first_row + rows.start)
 
     def to(self, device) -> "Batch":
         """The same batch on a device."""

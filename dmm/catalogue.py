@@ -21,6 +21,9 @@ class ParameterCount(NamedTuple):
         return f"{self.counted:,}" if self.live == self.counted else f"{self.counted:,} ({self.live:,} live)"
 
 
+EXAMPLES = {"Atari": "breakout"}  # the last word of a preset's name -> the task on which its parameters are counted
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureSummary:
     """An architecture in words. A heading that the docstring does not have is empty."""
@@ -55,7 +58,7 @@ class ArchitectureSummary:
             "tokens": self.tokens,
             "mixers": self.mixers,
             "quirks": self.quirk,
-            "parameters": f"{counts} (on Hopper, at the paper's default size)",
+            "parameters": f"{counts} (on Hopper, and of Atari on Breakout, at the paper's default size)",
         }
         return "\n".join(
             [f"{self.arch}: {self.title}", *(f"  {key:<11}{value}" for key, value in lines.items() if value)]
@@ -85,9 +88,11 @@ def offer_summary(offer: Any) -> ArchitectureSummary:
 
 
 def parameters(arch: str) -> dict[str, ParameterCount]:
-    """The number of parameters of each preset (or of the default) on Hopper, at the paper's default size."""
-    spaces, presets = find_task("hopper").spaces, find_model(arch).presets or {arch: {}}
-    models = {preset: build_model(arch, overrides, spaces, 20) for preset, overrides in presets.items()}
+    """The number of parameters of each preset (or of the default) on Hopper, or on EXAMPLES, at the paper's default size."""
+    models = {}
+    for preset, overrides in (find_model(arch).presets or {arch: {}}).items():
+        task = find_task(EXAMPLES.get(preset.rpartition(", ")[2], "hopper"))
+        models[preset] = build_model(arch, overrides, task.spaces, 20)
     return {
         preset: ParameterCount(count_parameters(model), model.live_parameters()) for preset, model in models.items()
     }

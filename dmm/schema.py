@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import field_types, shown
+from dmm.base.fields import field_types, recorded, shown
 from dmm.base.source_code import SourceCode
 from dmm.batch import Spaces
 from dmm.tasks import Target, Task
@@ -95,6 +95,7 @@ class WeightsRecord:
     source_sha256: str = ""  # of an architecture from outside
     distribution: str = ""  # the installed package that offers it: name and version
     code: str = ""  # a hash of the files of dmm that were edited since they were pinned
+    reward_clip: float | None = None  # returns-to-go are sums of rewards clipped to +- this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,9 +305,12 @@ class ReportSource:
 
 
 def to_json(value: Any) -> Any:
-    """A JSON value with the same content. A dataclass becomes an object, a tuple a list."""
+    """A JSON value with the same content. A dataclass becomes an object, a tuple a list.
+
+    A field that is marked by `later` is left out at its default.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_json(entry) for name, entry in recorded(value).items()}
     if isinstance(value, Mapping):
         return {str(key): to_json(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):

@@ -11,7 +11,7 @@ import torch
 from helpers.reacher import REACHER
 from torch.testing import assert_close
 
-from dmm.bench import baselines, bench, cases, concurrent
+from dmm.bench import baselines, bench, cases, concurrent, frames
 from dmm.bench.cases import HOPPER, synthetic_data, synthetic_trial
 from dmm.bench.timing import BenchmarkCase, TimingBudget, compare, interleaved
 from dmm.data.windows import read_windows
@@ -168,14 +168,23 @@ def test_trials_that_share_a_device_are_counted_together(monkeypatch):
     assert concurrent.cells("w", [(4, 2), (9, 3), (2, 8)]) == ("w", "4", "3", "x2", "0.25 to 3")
 
 
+def test_windows_of_frames_by_the_loop_are_ours():
+    data, training = frames.synthetic_frames(500), frames.atari_trial(quick=True).training
+    rows = torch.tensor([0, 48, 49, 50, 333, 499])
+    ours, (stacks, actions, returns) = frames.windows(data, rows, training), frames.peer_windows(data, rows, 4)
+    stacked = ours.states.unfold(1, 4, 1).permute(0, 1, 4, 2, 3)
+    assert torch.equal((stacks * 255).round().byte().view_as(stacked), stacked)
+    assert torch.equal(actions, ours.actions) and torch.equal(returns, ours.returns_to_go)
+
+
 @pytest.mark.slow
 def test_two_processes_make_updates_at_once():
     assert concurrent.group_seconds(2, partial(concurrent.update_seconds, concurrent.SYSTEMS[0], "cpu", 2)) > 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["scan", "train", "rollout", "trials", "growth"])
+@pytest.mark.parametrize("what", ["scan", "train", "rollout", "frames", "trials", "growth"])
 def test_every_table_runs(what, tmp_path):
-    if what in ("train", "rollout"):
+    if what in ("train", "rollout", "frames"):
         pytest.importorskip("transformers")
     assert all(path.stat().st_size for path in bench(what, tmp_path, "cpu", True, print))

@@ -21,7 +21,7 @@ def test_every_file_says_what_it_is(arch):
 
 def test_sizes_are_those_of_the_papers():
     """Hopper's counts of DMM's Table 5, Ota's code and DMM v2's code."""
-    assert catalogue.parameters("dt")["dt"].counted == 727_695
+    assert catalogue.parameters("dt")["DT"].counted == 727_695
     assert catalogue.parameters("decision_mamba")["DMamba RC"] == (481_411, 481_411)
     found = {preset: count.counted for preset, count in catalogue.parameters("metamamba").items()}
     assert (found["DMM-C"], found["DMM-DL, as published"], found["DMM v2"]) == (358_403, 1_204_291, 123_587)
@@ -36,7 +36,7 @@ def test_live_parameters_stand_beside_counted_ones():
         "DMM-DL, as published 1,204,291 (467,011 live); DMM-DL, as meant 1,204,291; ",
     ):
         assert words in text
-    assert "dt 727,695 (726,019 live) (on Hopper" in catalogue.summary("dt").text()
+    assert "DT 727,695 (726,019 live); DT, Atari 2," in catalogue.summary("dt").text()
 
 
 @pytest.mark.parametrize("docstring", [None, "", "Mine.", "Mine.\n\nTokens: s\nA line: with a colon."])

@@ -33,7 +33,8 @@ from dmm.layers import (
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
 from dmm.models.metamamba import LinearMixer
-from dmm.training.fit import fit, init_model, init_optimizer, make_update
+from dmm.training.fit import fit, init_model, make_update
+from dmm.training.optimizer import init_optimizer
 from dmm.trials.train import dataset
 
 

@@ -13,8 +13,10 @@ from helpers.reacher import REACHER, parts
 from helpers.synthetic_episodes import episodes
 
 from dmm import kernels
-from dmm.architectures import list_models
+from dmm.architectures import find_model, list_models
 from dmm.config import Trial
+from dmm.contract.running import episodes as frames_episodes
+from dmm.contract.subject import FRAMES
 from dmm.training.fit import fit
 
 pytestmark = pytest.mark.gpu
@@ -55,6 +57,25 @@ def test_a_hundred_updates(arch):
     model, state = fit(trial, episodes(), device="cuda")
     losses = [point.loss for point in state.progress.loss]
     assert next(model.parameters()).is_cuda and fmean(losses[-10:]) < fmean(losses[:10])
+
+
+def frames_trial(arch: str, preset: str, updates: int) -> Trial:
+    settings = parts(context_length=5, updates=updates, num_evaluations=1, sampling="passes", window_anchor="shifted",
+                     padding="right", schedule="cosine", warmup=0, learning_rate=3e-3, decay="matrices")  # fmt: skip
+    overrides = {**find_model(arch).presets[preset], "width": 32, "layers": 2, "dropout": 0.0}
+    task = replace(REACHER, spaces=FRAMES, return_scale=1.0)
+    return Trial(arch=arch, task=task, dataset=("contract",), seed=0, overrides=tuple(overrides.items()), **settings)
+
+
+@pytest.mark.parametrize(
+    "arch, preset", [("dt", "DT, Atari"), ("dc", "DC hybrid, Atari"), ("metamamba", "DMM-C, Atari")]
+)
+def test_updates_on_frames_are_those_of_the_cpu(arch, preset):
+    """The frames are on the device, and the fourth update and later ones are one CUDA graph."""
+    trial, made = frames_trial(arch, preset, 8), frames_episodes(FRAMES)
+    curves = [fit(trial, made, device=device)[1].progress.loss for device in ("cpu", "cuda")]
+    for one, other in zip(*curves, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-2)
 
 
 def test_causal_conv1d_is_built():

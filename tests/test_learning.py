@@ -34,7 +34,8 @@ def test_the_loss_falls(name, overrides):
     assert fmean(losses[-5:]) < 0.8 * fmean(losses[:5]), losses
 
 
-PAPERS = [(name, preset) for name in list_models() for preset in (find_model(name).presets or {"": {}})]
+PAPERS = [(name, preset) for name in list_models() for preset in (find_model(name).presets or {"": {}})
+          if not preset.endswith("Atari")]  # fmt: skip
 
 
 @pytest.mark.parametrize("name, preset", PAPERS)

@@ -83,10 +83,11 @@ def test_wrong_spaces_are_refused(fields, words):
         assert word in str(error.value)
 
 
-def test_frames_and_discrete_actions_come_later():
+def test_frames_and_discrete_actions_have_no_dimensions():
     atari = Spaces(states=(4, 84, 84), actions=6, discrete=True)
-    for name in ("state_dim", "action_dim"):
-        with pytest.raises(ValueError, match="come with Atari"):
+    assert atari.has_frames and not SPACES.has_frames
+    for name, said in {"state_dim": "takes vectors only", "action_dim": "takes a box only"}.items():
+        with pytest.raises(ValueError, match=said):
             getattr(atari, name)
 
 

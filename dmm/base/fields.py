@@ -1,5 +1,6 @@
 """Checks of the fields of dataclasses that users fill in."""
 
+import dataclasses
 import math
 import types
 import typing
@@ -12,6 +13,23 @@ from dmm.base.text_tables import printable
 
 LARGEST = 2**63  # whole numbers are below it, because PyTorch and databases hold no larger ones
 field_types = cache(typing.get_type_hints)  # slow, and called for each of a thousand trials
+
+
+def later(default: Any) -> Any:
+    """The default of a field that was added when results existed already: `squash: bool = later(False)`.
+
+    At this default `recorded` leaves the field out, so that ids stay.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def recorded(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are written to records and hashed for ids, with their values."""
+    return {
+        f.name: getattr(value, f.name)
+        for f in dataclasses.fields(value)
+        if not (f.metadata.get("later") and f.default == getattr(value, f.name))
+    }
 
 
 def check_fields(value: Any) -> None:

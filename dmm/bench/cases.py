@@ -19,7 +19,8 @@ from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.rollouts.rollout import evaluate
 from dmm.tasks import Task, find_task
-from dmm.training.fit import init_model, init_optimizer, make_update
+from dmm.training.fit import init_model, make_update
+from dmm.training.optimizer import init_optimizer
 
 HOPPER = replace(  # every episode has 250 steps, whatever the policy does
     find_task("hopper"), horizon=250, options=(("terminate_when_unhealthy", False),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from dmm.base.errors import unknown_name
-from dmm.base.fields import check_fields, check_least, check_value
+from dmm.base.fields import check_fields, check_least, check_value, later
 from dmm.tasks import Target
 
 
@@ -19,12 +19,23 @@ class Training:
     """
 
     context_length: int = 20  # K, in environment steps
-    # optimisation: AdamW on all parameters, linear warm-up, then a constant learning rate
+    # optimisation: AdamW
     batch_size: int = 64  # windows
+    # windows of one forward pass. Gradients are summed over the passes of a batch. Fewer windows need less memory. 0: all
+    micro_batch_size: int = later(0)
     updates: int = 100_000
     learning_rate: float = 1e-4
-    warmup: int = 10_000  # updates. Update u uses learning_rate * min((u + 1) / warmup, 1)
+    # constant: a linear warm-up, then learning_rate. cosine: by the actions seen, as in kzl's Atari scripts
+    schedule: Literal["constant", "cosine"] = later("constant")
+    warmup: int = 10_000  # updates of constant. Update u uses learning_rate * min((u + 1) / warmup, 1)
+    warmup_actions: int = later(0)  # actions of cosine until the rate begins to fall
+    # passes over the data until the cosine is lowest. Then it rises again: the scripts have 6 and train for more. 0: the cosine
+    # is lowest at the last update
+    cosine_passes: float = later(0.0)
+    rate_floor: float = later(0.1)  # the lowest rate of cosine over learning_rate
     weight_decay: float = 1e-4
+    # the parameters that decay. matrices: weights of linear layers and convolutions. SSM: also A_log and D
+    decay: Literal["all", "matrices", "matrices and SSM"] = later("all")
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     grad_clip_norm: float = 0.25  # global gradient norm
@@ -35,7 +46,9 @@ class Training:
     # it. In an episode that is shorter than K, it is the episode's first step
     # shifted: it is the first, but a window begins earlier where fewer than K steps follow, so that it is whole
     window_anchor: Literal["start", "end", "whole", "shifted"] = "start"
-    sampling: Literal["steps", "episodes"] = "steps"  # steps: all steps are equally likely. episodes: all episodes are
+    # steps: all steps are equally likely. episodes: all episodes are. passes: each pass over the data draws each step once, in
+    # a new order
+    sampling: Literal["steps", "episodes", "passes"] = "steps"
     padding: Literal["left", "right"] = "left"
     pad_state: Literal["raw zero", "normalised zero"] = "raw zero"  # raw: zeros before normalisation, so -mean / std
     pad_action: float = -10.0
@@ -49,7 +62,19 @@ class Training:
         for name in ("learning_rate", "grad_clip_norm", "epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Training.{name} is {getattr(self, name)}; it must be above 0")
-        check_least(self, 0, "warmup", "weight_decay", "std_offset")
+        check_least(
+            self, 0, "warmup", "weight_decay", "std_offset", "warmup_actions", "cosine_passes", "micro_batch_size"
+        )
+        if self.schedule == "constant":
+            for name, default in (("warmup_actions", 0), ("cosine_passes", 0.0), ("rate_floor", 0.1)):
+                if getattr(self, name) != default:
+                    raise ValueError(f"Training.{name} is {getattr(self, name)}; it needs schedule 'cosine'")
+        elif self.warmup:
+            raise ValueError(
+                f"Training.warmup is {self.warmup:,}; the schedule 'cosine' takes 0, because its warm-up is warmup_actions"
+            )
+        if not 0 <= self.rate_floor <= 1:
+            raise ValueError(f"Training.rate_floor is {self.rate_floor}; it must be from 0 to 1")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"Training.betas is {self.betas}; each must be 0 or more and below 1")
         if self.warmup > self.updates:
@@ -58,7 +83,7 @@ class Training:
                 f"reached. Set warmup to {self.updates:,} or less"
             )
         if self.window_anchor == "whole" and self.sampling != "episodes":
-            raise ValueError("Training.window_anchor 'whole' needs sampling 'episodes'; it has sampling 'steps'")
+            raise ValueError(f"Training.window_anchor 'whole' needs sampling 'episodes'; it has {self.sampling!r}")
         if not 0 < self.top_fraction <= 1:
             raise ValueError(f"Training.top_fraction is {self.top_fraction}; it must be above 0 and at most 1")
 

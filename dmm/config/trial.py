@@ -46,10 +46,10 @@ class Trial:
             raise ValueError("Trial.dataset is empty; it takes one id, or several that are read as one")
         self.config  # noqa: B018  raises for a wrong architecture or field, before anything runs
         self.updates  # noqa: B018  raises if the evaluations do not divide the updates
-        if self.evaluation.rollout == "recurrent" and not self.model.recurrent:
-            able = ", ".join(name for name in list_models() if find_model(name).recurrent)
+        if self.evaluation.rollout == "recurrent" and not self.model.can_recur(self.config):
+            able = ", ".join(name for name in list_models() if find_model(name).can_recur(make_config(name, {})))
             raise ValueError(
-                f"{self.arch} has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
+                f"{self.arch} of this Config has no recurrent rollout; leave Evaluation.rollout at 'windowed' ({able} have one)"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,6 +96,7 @@ class Trial:
             source_sha256=self.source.sha256 if self.source else "",
             distribution=self.source.distribution if self.source else "",
             code=self.code.edited_sha256,
+            reward_clip=self.task.reward_clip,
         )
 
     @cached_property

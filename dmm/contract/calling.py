@@ -6,7 +6,19 @@ import torch
 from torch import Tensor
 
 from dmm.batch import Batch
-from dmm.contract.subject import SEEN, STILL, A, RuleBroken, Subject, as_tuple, described, differs, take_rows, words
+from dmm.contract.subject import (
+    SEEN,
+    STILL,
+    A,
+    RuleBroken,
+    Subject,
+    as_tuple,
+    described,
+    differs,
+    moved,
+    moved_actions,
+    words,
+)
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
 
@@ -97,7 +109,7 @@ def windows_and_batches_may_have_any_size(subject: Subject) -> str:
                         f"shape {shape}. Look for a standard deviation over one row, and for squeeze() without an axis."
                     )
         for row in (0, rows - 1):
-            alone = answers(model, take_rows(data, slice(row, row + 1)))
+            alone = answers(model, data.take_rows(slice(row, row + 1)))
             for what in ("forward", "act"):
                 if any(differs(one[0], many[row], SEEN) for one, many in zip(alone[what], found[what], strict=True)):
                     raise RuleBroken(
@@ -111,7 +123,7 @@ def act_reads_no_step_after_the_last_real_one(subject: Subject) -> str:
     """With padding on the right, the contents of padded steps do not change what `act` gives."""
     model, data = subject.build_perturbed(), in_rollouts(subject.batch(padding="right"))
     changed = {
-        name: value + (~data.mask).view(*data.mask.shape, *[1] * (value.ndim - 2)).to(value.dtype)
+        name: (moved_actions if name == "actions" else moved)(value, ~data.mask)
         for name, value in data.tensors().items()
         if value.ndim >= 2 and name != "mask"
     }

@@ -193,7 +193,7 @@ def valid_changes(subject: Subject, field: dataclasses.Field) -> list[tuple[dict
 
 def behaviour(subject: Subject, changes: dict[str, Any], acts: bool = True) -> tuple[tuple[str, ...], list[Tensor]]:
     """The names of the unused weights of a model. Then all its weights, and its predictions, losses and actions in training."""
-    model = subject.build(**changes).train()
+    model = subject.build_perturbed(**changes).train()
     found = [parameter.detach() for parameter in model.parameters()]
     for padding in ("left", "right"):
         data = subject.batch(padding=padding)

@@ -2,14 +2,17 @@
 
 import inspect
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dmm.batch import Batch, RecurrentState
+from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.config import Evaluation, Training, Trial
-from dmm.contract.subject import SPACES, A, K, RuleBroken, S, Subject, as_tuple, take_rows, words
+from dmm.contract.subject import SPACES, A, K, RuleBroken, S, Subject, as_tuple, random_batch, words
+from dmm.data.frames import STACK, frame_starts
 from dmm.data.trajectories import Trajectories, assemble
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
@@ -92,7 +95,7 @@ def workers_share_a_batch(subject: Subject) -> str:
             return model.loss(predicted, part) * part.mask.sum()
 
         real, whole = data.mask.sum(), loss(data)
-        parts = loss(take_rows(data, slice(0, 1))) + loss(take_rows(data, slice(1, 4)))
+        parts = loss(data.take_rows(slice(0, 1))) + loss(data.take_rows(slice(1, 4)))
         if (parts - whole).abs() > 1e-5 * whole.abs() + 1e-5:
             raise RuleBroken(
                 f"{'In' if training else 'Out of'} training the loss of a batch is {(whole / real).item():.6g}, and that of "
@@ -124,19 +127,19 @@ def steps_equal_the_full_history(subject: Subject) -> str:
 
     The tensors of its RecurrentState have the episodes first, so that finished episodes can be dropped.
     """
-    if not subject.model.recurrent:
+    if not subject.model.can_recur(subject.config):
         return "the model is not recurrent, so its rollouts are windowed"
     model = subject.build_perturbed(context_length=LENGTH)
     if type(model).step is DecisionModel.step and len(inspect.signature(model.forward).parameters) < 2:
         raise RuleBroken(
             "`recurrent` is True, and `forward` takes no state. Write forward(self, batch, state=None), or remove `recurrent`."
         )
-    states, actions, returns = torch.randn(3, LENGTH, S), torch.rand(3, LENGTH, A) * 2 - 1, torch.rand(3, LENGTH)
-    previous = torch.cat([torch.zeros(3, 1, A), actions[:, :-1]], 1)
-    steps, mask = torch.arange(LENGTH).expand(3, -1), torch.ones(3, LENGTH, dtype=torch.bool)
-    values, rows, state = (states, torch.zeros_like(actions), returns, steps, mask), slice(0, 3), RecurrentState()
+    data = random_batch(rows=3, padding="none", length=LENGTH, spaces=subject.spaces)
+    previous = torch.cat([torch.zeros_like(data.actions[:, :1]), data.actions[:, :-1]], 1)
+    data, frames = replace(data, previous_actions=previous), data.states.shape[1] - LENGTH
+    rows, state = slice(0, 3), RecurrentState()
     with torch.inference_mode():
-        expected = model(Batch(states, actions, returns, steps, mask, previous_actions=previous))
+        expected = model(data)
         for step in range(LENGTH):
             if wrong := [tuple(value.shape) for value in state.values() if len(value) != rows.stop - rows.start]:
                 raise RuleBroken(
@@ -146,8 +149,10 @@ def steps_equal_the_full_history(subject: Subject) -> str:
             if step == LENGTH // 2:
                 state.drop_finished(torch.tensor([1, 2]))
                 rows = slice(1, 3)
-            now = [value[rows, step : step + 1] for value in values]
-            found = model.step(Batch(*now, previous_actions=previous[rows, step : step + 1]), state)
+            values: dict[str, Any] = {name: value[rows, step : step + 1] for name, value in data.tensors().items()}
+            values["states"] = data.states[rows, step : step + 1 + frames]
+            values["actions"] = torch.zeros_like(values["actions"])
+            found = model.step(Batch(**values), state)
             if not torch.allclose(found, expected[rows, step], rtol=0, atol=1e-5):
                 dropped = (
                     " One episode was dropped before: the episodes are the first axis of each tensor of the state."
@@ -160,10 +165,16 @@ def steps_equal_the_full_history(subject: Subject) -> str:
     return ""
 
 
-def episodes() -> Trajectories:
-    """Four made-up episodes of sines and cosines."""
+def episodes(spaces: Spaces) -> Trajectories:
+    """Four made-up episodes of sines and cosines, or of frames."""
     offsets = np.cumsum([0, 30, 7, 1, 12])
     place = np.arange(offsets[-1])[:, None]
+    if spaces.has_frames:
+        rewards, over = np.sin(place[:, 0]), np.zeros(4, bool)
+        found = assemble("contract", place[:, :0], place % A, rewards, offsets, over, num_actions=A)
+        shape = len(place) + (STACK - 1) * 4, *spaces.states[1:]
+        frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        return replace(found, frames=frames, frame_starts=frame_starts(offsets))
     states, actions = np.sin(place * 0.1 * np.arange(1, S + 1)), np.cos(place * 0.3 * np.arange(1, A + 1))
     return assemble("contract", states, actions, states[:, 0] - 1, offsets, np.zeros(4, bool))
 
@@ -172,15 +183,15 @@ def make_trial(subject: Subject) -> Trial:
     """A trial of 20 updates."""
     evaluation = Evaluation(num_evaluations=1, episodes_per_evaluation=3)
     return Trial(
-        arch=subject.model, task=TASK, dataset=("contract",), training=TRAINING, evaluation=evaluation, seed=0,
-        overrides=tuple(subject.overrides.items()),
+        arch=subject.model, task=replace(TASK, spaces=subject.spaces), dataset=("contract",), training=TRAINING,
+        evaluation=evaluation, seed=0, overrides=tuple(subject.overrides.items()),
     )  # fmt: skip
 
 
 def it_trains(subject: Subject) -> str:
     """Twenty updates of the training loop have finite losses."""
     try:
-        fit(make_trial(subject), episodes())
+        fit(make_trial(subject), episodes(subject.spaces))
     except FloatingPointError as error:
         raise RuleBroken(f"In training {error}. Look for a division by zero, or for a missing norm.") from error
     return ""
@@ -188,6 +199,8 @@ def it_trains(subject: Subject) -> str:
 
 def it_acts_in_rollouts(subject: Subject) -> str:
     """The model acts at each step of three episodes, one of which ends early. Actions are finite and in the box."""
+    if subject.spaces.has_frames:
+        return "rollouts of frames are left to their environment"
     norm, targets, model = StateStatistics(np.zeros(S), np.ones(S)), [1.0, 2.0, 3.0], subject.build()
     histories: list[WindowedHistory | RecurrentHistory] = [
         WindowedHistory(make_trial(subject), norm, targets, model.needs, seeds=[1, 2, 3])

@@ -1,9 +1,11 @@
 """Rules of what a model reads and predicts."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
+from einops import reduce
 from torch import Tensor
 
 from dmm.base.errors import unknown_name
@@ -21,9 +23,11 @@ from dmm.contract.subject import (
     as_tuple,
     differs,
     keep_optional,
+    moved,
+    moved_actions,
     random_batch,
-    take_rows,
 )
+from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel
 
 ENTRY = {  # field of Batch -> its entry of one step, in words
@@ -87,7 +91,7 @@ def the_model_runs_on_what_it_needs(subject: Subject) -> str:
 def runs(subject: Subject, optional: frozenset[str]) -> Exception | None:
     """The error of a model that is given these optional fields. None if it runs."""
     try:
-        run(subject.build(), keep_optional(random_batch(), optional))
+        run(subject.build(), keep_optional(random_batch(spaces=subject.spaces), optional))
     except Exception as error:
         return error
     return None
@@ -108,12 +112,14 @@ def every_preset_can_be_built(subject: Subject) -> str:
 def shapes_are_right(subject: Subject) -> str:
     """Actions are [B K A], finite and in [-1, 1], for windows padded on the left and on the right.
 
-    The loss is one finite number. `act` gives [B A], and goals [B S] beside them if it gives two tensors.
+    Logits of discrete actions may be any finite numbers. The loss is one finite number. `act` gives [B A], and goals [B S]
+    beside them if it gives two tensors.
     """
     for padding in ("left", "right"):
         model, data = subject.build(), subject.batch(padding=padding)
         whole = model(data)
-        require_actions("forward", as_tuple(whole)[0], (4, K, A), "[B K A], one action for each step")
+        bound = math.inf if subject.spaces.discrete else 1.0
+        require_actions("forward", as_tuple(whole)[0], (4, K, A), "[B K A], one action for each step", bound)
         loss = model.loss(whole, data)
         if not isinstance(loss, Tensor) or tuple(loss.shape) or not loss.isfinite():
             raise RuleBroken(
@@ -121,7 +127,7 @@ def shapes_are_right(subject: Subject) -> str:
                 "finite number: take the mean over real steps, as dmm.layers.masked_mse does."
             )
         acted = as_tuple(model.act(data))
-        require_actions("act", acted[0], (4, A), "[B A], the action of the last real step")
+        require_actions("act", acted[0], (4, A), "[B A], the action of the last real step", bound)
         if len(acted) > 1 and tuple(acted[1].shape) != (4, S):
             raise RuleBroken(
                 f"The goals of `act` have shape {tuple(acted[1].shape)}. They must be [B S], here {(4, S)}."
@@ -129,12 +135,12 @@ def shapes_are_right(subject: Subject) -> str:
     return ""
 
 
-def require_actions(what: str, actions: Any, shape: tuple[int, ...], meaning: str) -> None:
-    """Raises RuleBroken if actions have another shape, are not finite or are outside the box."""
+def require_actions(what: str, actions: Any, shape: tuple[int, ...], meaning: str, bound: float) -> None:
+    """Raises RuleBroken if actions have another shape, are not finite or are outside +- `bound`."""
     require_shape(what, actions, shape, meaning)
     if not actions.isfinite().all():
         raise RuleBroken(f"`{what}` gives actions that are not finite. Look for a division by zero, or a row of -inf.")
-    if actions.abs().max() > 1:
+    if actions.abs().max() > bound:
         raise RuleBroken(
             f"`{what}` gives an action of {actions.abs().max().item():.3g}. Models see actions scaled to [-1, 1]: end with "
             "torch.tanh, or clip out of training."
@@ -168,7 +174,7 @@ def rows_do_not_mix(subject: Subject) -> str:
         model = subject.build_perturbed().train(training)
         together = answers(model, data)["forward"][0]
         for row in range(len(together)):
-            alone = answers(model, take_rows(data, slice(row, row + 1)))["forward"][0]
+            alone = answers(model, data.take_rows(slice(row, row + 1)))["forward"][0]
             if differs(alone[0], together[row], SEEN):
                 raise RuleBroken(
                     f"The prediction for row {row} changes when the other rows of the batch are left out. Look for a layer "
@@ -183,26 +189,31 @@ def influence(subject: Subject, training: bool = False) -> dict[str, Tensor]:
 
     The mask of the last step stays True, because a padded step there makes another window.
     """
-    model, data = subject.build_perturbed().train(training), subject.batch(rows=3, padding="none")
-    before, found = answers(model, data)["forward"][0], {}
+    model, data = subject.build_perturbed().train(training), subject.batch(rows=3 * K, padding="none")
+    changing = torch.eye(K, dtype=torch.bool).repeat_interleave(3, dim=0)  # three rows for the entry of each step
+
+    def predicted(data: Batch) -> Tensor:
+        with keyed_dropout(data), torch.no_grad():
+            return as_tuple(model(data))[0]
+
+    before, found = predicted(data), {}
     for field in (*ENTRY, *MARKS):
-        moved = torch.zeros(K, K)
-        for step in range(K - (field == "mask")):
-            if (value := getattr(data, field)) is not None:
-                value = value.clone()
-                value[:, step] = ~value[:, step] if field == "mask" else value[:, step] + 1
-                after = answers(model, replace(data, **{field: value}))["forward"][0]
-                moved[step] = (after - before).abs().amax((0, 2)).detach()
-        found[field] = moved
+        found[field] = torch.zeros(K, K)
+        if (value := getattr(data, field)) is None:
+            continue
+        change, where = moved_actions if field == "actions" else moved, changing.clone()
+        where[:, -1] &= field != "mask"
+        after = predicted(replace(data, **{field: change(value, where)}))
+        found[field] = reduce((after - before).abs(), "(j rows) k size -> j k", "max", j=K)
     return found
 
 
 def no_step_sees_the_future(subject: Subject) -> str:
     """The prediction for step k may read states and returns-to-go up to step k, and actions up to step k - 1."""
-    for field, moved in (pair for training in subject.modes() for pair in influence(subject, training).items()):
+    for field, seen in (pair for training in subject.modes() for pair in influence(subject, training).items()):
         for step in range(K):
             for later in range(step + 1 - LATEST.get(field, 0), K):
-                if moved[later, step] > STILL:
+                if seen[later, step] > STILL:
                     entry = f"the {(ENTRY | MARKS)[field]} of step {later}"
                     if later == step:
                         raise RuleBroken(
@@ -229,10 +240,10 @@ def every_step_sees_what_the_class_says(subject: Subject) -> str:
                 f"`sees` says {field!r}: {said[field]}. That {ENTRY[field]} is not known when the model acts."
             )
     for field, entry in ENTRY.items():
-        moved = found[field]
+        seen = found[field]
         for step in range(K):
             for back in range(LATEST.get(field, 0), step + 1):  # the rule before this one has the future
-                sees, place = float(moved[step - back, step]), step - back
+                sees, place = float(seen[step - back, step]), step - back
                 if field not in said and sees > STILL:
                     raise RuleBroken(
                         f"The prediction for step {step} changes when the {entry} of step {place} changes, and `sees` does not "
@@ -257,13 +268,10 @@ def padding_is_not_in_the_loss(subject: Subject) -> str:
         model, data = subject.build(), subject.batch(padding=padding)
         predicted = model(data)
         before = model.loss(predicted, data)
-
-        def moved(value: Tensor, pads: Tensor = ~data.mask) -> Tensor:
-            return value + pads.view(*pads.shape, *[1] * (value.ndim - 2))
-
         float_fields = {name: value for name, value in data.tensors().items() if value.is_floating_point()}
-        changed = {name: moved(value) for name, value in float_fields.items()}
-        other = tuple(map(moved, as_tuple(predicted)))
+        changed = {name: moved(value, ~data.mask) for name, value in float_fields.items()}
+        changed["actions"] = moved_actions(data.actions, ~data.mask)
+        other = tuple(moved(value, ~data.mask) for value in as_tuple(predicted))
         cases = {
             "the batch": model.loss(predicted, replace(data, **changed)),
             "the prediction": model.loss(other if isinstance(predicted, tuple) else other[0], data),

@@ -19,6 +19,7 @@ from dmm.models import DecisionModel
 # state and action dimensions, and the context length. They differ, so that no axis can be mistaken for another
 S, A, K = 5, 3, 6
 SPACES = Spaces(states=(S,), actions=A)
+FRAMES = Spaces(states=(4, 36, 36), actions=A, discrete=True)  # the smallest frames that PixelEncoder takes
 OPTIONAL = frozenset(NEEDS | {"uniform_samples"})  # the fields of Batch that a model may need
 KEY = torch.tensor(7)  # of dropout
 STILL, SEEN = 1e-6, 1e-5  # a prediction that moves by less is the same, and one that moves by more has changed
@@ -34,6 +35,7 @@ class Subject:
 
     arch: Any  # what `find_model` takes
     overrides: Mapping[str, Any]
+    spaces: Spaces = SPACES  # or FRAMES
 
     @property
     def model(self) -> type[DecisionModel]:
@@ -71,11 +73,11 @@ class Subject:
     def build(self, seed: int = 0, context_length: int = K, **changes: Any) -> DecisionModel:
         """A new model out of training, with some fields of its Config changed."""
         torch.manual_seed(seed)
-        return build_model(self.arch, {**self.overrides, **changes}, SPACES, context_length).eval()
+        return build_model(self.arch, {**self.overrides, **changes}, self.spaces, context_length).eval()
 
-    def build_perturbed(self, seed: int = 0, context_length: int = K) -> DecisionModel:
+    def build_perturbed(self, seed: int = 0, context_length: int = K, **changes: Any) -> DecisionModel:
         """A model whose weights are all moved a little. An initial value of zero hides what a model reads."""
-        model = self.build(seed, context_length)
+        model = self.build(seed, context_length, **changes)
         for parameter in model.parameters():
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
         return model
@@ -96,18 +98,35 @@ class Subject:
 
     def batch(self, rows: int = 4, padding: str = "left", seed: int = 1, length: int = K) -> Batch:
         """A random batch with a key of dropout and with the optional fields that the model needs."""
-        return keep_optional(replace(random_batch(rows, padding, seed, length), dropout_key=KEY), self.model.needs)
+        data = replace(random_batch(rows, padding, seed, length, self.spaces), dropout_key=KEY)
+        return keep_optional(data, self.model.needs)
 
 
-def random_batch(rows: int = 4, padding: str = "left", seed: int = 1, length: int = K) -> Batch:
+def random_batch(
+    rows: int = 4, padding: str = "left", seed: int = 1, length: int = K, spaces: Spaces = SPACES
+) -> Batch:
     """Windows of random values, with every optional field. The first has no padded step, the second one, and so on.
 
-    `padding` is left, right or none. `length` is the number of steps.
+    `padding` is left, right or none. `length` is the number of steps. With frames there are fewer optional fields.
     """
     torch.manual_seed(seed)
     steps = torch.arange(length).repeat(rows, 1)
     mask = steps >= (torch.arange(rows).unsqueeze(1) % length if padding != "none" else 0)
     mask = mask.flip(1) if padding == "right" else mask
+    if spaces.has_frames:
+        stack, *size = spaces.states
+        light = torch.rand(
+            rows, length + stack - 1, 1, 1
+        )  # of a frame. Some are dark, so that each ReLU is on for some
+        return Batch(
+            (torch.rand(rows, length + stack - 1, *size) * light * 255).byte(),
+            torch.randint(spaces.actions, (rows, length)),
+            torch.rand(rows, length),
+            steps,
+            mask,
+            rewards=torch.randn(rows, length),
+            uniform_samples=torch.rand(rows, length),
+        )
     values = torch.randn(rows, length, S), torch.rand(rows, length, A) * 2 - 1, torch.rand(rows, length)
     next_states, goals, previous_goals = torch.randn(3, rows, length, S)
     return Batch(
@@ -128,10 +147,21 @@ def keep_optional(batch: Batch, kept: frozenset[str]) -> Batch:
     return replace(batch, **dict.fromkeys(OPTIONAL - kept))
 
 
-def take_rows(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch, as one of several workers has them."""
-    taken = {name: value[rows] for name, value in batch.tensors().items() if value.ndim}
-    return replace(batch, **taken, first_row=rows.start)
+def moved(value: Tensor, where: Tensor) -> Tensor:
+    """The values of a field of a batch, with other entries at the steps `where` [B K].
+
+    A state that is a stack of frames gets another newest frame.
+    """
+    where = where.view(*where.shape, *[1] * (value.ndim - 2))
+    if value.dtype == torch.uint8:
+        where = torch.cat([where.new_zeros(len(where), value.shape[1] - where.shape[1], 1, 1), where], 1)
+        return torch.where(where, 255 - value, value)
+    return value ^ where if value.dtype == torch.bool else value + where.to(value.dtype)
+
+
+def moved_actions(value: Tensor, where: Tensor) -> Tensor:
+    """`moved` of actions. A discrete action becomes another one."""
+    return moved(value, where) if value.is_floating_point() else moved(value, where) % A
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

@@ -150,6 +150,26 @@ class Trajectories:
         np.clip(actions, *spaces.bounds, out=actions)
         return replace(self, table=table)
 
+    def clip_rewards(self, limit: float | None) -> "Trajectories":
+        """The same steps with rewards clipped to +- limit, and with their returns-to-go. Id, hash and the rest stay the same.
+
+        Data that have no larger reward are returned as they are.
+        """
+        if limit is None or np.abs(self.rewards).max() <= limit:
+            return self
+        table = self.table.copy()
+        table[:-1, -3] = np.clip(self.rewards, -limit, limit)
+        table[:-1, -2] = sum_ahead(table[:-1, -3], self.offsets)
+        return replace(self, table=table)
+
+
+def sum_ahead(rewards: Float32[np.ndarray, " N"], offsets: Int64[np.ndarray, " bounds"]) -> Float64[np.ndarray, " N"]:
+    """Returns-to-go: at each row the sum of the rewards from there to the episode's end."""
+    found = np.empty(len(rewards))
+    for start, end in pairwise(offsets):
+        found[start:end] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
+    return found
+
 
 def assemble(
     dataset_id: str,
@@ -176,9 +196,8 @@ def assemble(
     table = np.zeros((len(states) + 1, states.shape[1] + actions.shape[1] + 3), np.float32)
     table[:-1, : states.shape[1]], table[:-1, states.shape[1] : -3], table[:-1, -3] = states, actions, rewards
     with np.errstate(over="ignore"):
-        for start, end in pairwise(offsets):
-            table[start:end, -2] = np.cumsum(rewards[start:end][::-1], dtype=np.float64)[::-1]
-            table[start:end, -1] = np.arange(end - start)
+        table[:-1, -2] = sum_ahead(rewards, offsets)
+    table[:-1, -1] = np.arange(len(rewards)) - np.repeat(offsets[:-1], np.diff(offsets))
     if not (finite := np.isfinite(table[:, -2])).all():
         row = int(np.argmin(finite))
         episode = int(np.searchsorted(offsets, row, side="right")) - 1

@@ -355,8 +355,9 @@ def sample_batch(
 
     With sampling `steps` the drawn row is uniform over all rows. With sampling `episodes` the episode is uniform, then the
     row is uniform over its steps. With window anchor `whole`, a row is drawn only if a full window starts at it. In an
-    episode that is too short, the first row is drawn.
+    episode that is too short, the first row is drawn. The rows of sampling `passes` are known without a draw: `pass_rows`.
     """
+    assert settings.sampling != "passes", "pass_rows gives the rows"
     device = generator.device
     if settings.sampling == "steps":
         drawn = torch.randint(trajectories.steps, (batch_size,), generator=generator, device=device)

@@ -6,7 +6,7 @@
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -116,3 +116,24 @@ class Depthwise(torch.autograd.Function):
 def by_step(x: Float[Tensor, "B T H"], filters: int) -> Float[Tensor, "B steps filters H"]:
     """A view in which every step has one token for each filter."""
     return rearrange(x, "b (k m) h -> b k m h", m=filters)
+
+
+def convolve_stacks(
+    frames: UInt8[Tensor, "B frames height width"],
+    weight: Float[Tensor, "output C rows columns"],
+    bias: Float[Tensor, " output"] | None,
+    stride: int,
+) -> Float[Tensor, "stacks output height_out width_out"]:
+    """A convolution of the B * K stacks of C frames that follow one another, K = frames - C + 1. No stack is made.
+
+    The stride divides the kernel's size. Each square of stride x stride pixels becomes one pixel with as many channels, because
+    a convolution with one channel is slow: on a core, forward and backward take 0.7 of the time on stacks.
+    """
+    sides = frames.shape[2:]
+    used = [(side - kernel) // stride * stride + kernel for side, kernel in zip(sides, weight.shape[2:], strict=True)]
+    frames, square = frames[:, :, : used[0], : used[1]], {"y": stride, "x": stride}
+    x = rearrange(frames, "b f (h y) (w x) -> b f h w (y x)", **square).to(weight.dtype)
+    weight = rearrange(weight, "o c (h y) (w x) -> o (y x) c h w", **square)
+    weight = weight.contiguous(memory_format=torch.channels_last_3d)
+    x = F.conv3d(rearrange(x, "b f h w p -> b p f h w"), weight, bias)
+    return rearrange(rearrange(x, "b o k h w -> b k h w o"), "b k h w o -> (b k) o h w")  # channels last: no copy

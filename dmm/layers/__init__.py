@@ -16,14 +16,26 @@ from dmm.layers.attention import Attention, TransformerBlock, attention_bias
 from dmm.layers.blocks import MLP, ConvMixer, GatedMLP
 from dmm.layers.checks import check_at_least_one, check_divides
 from dmm.layers.dropout import Dropout
-from dmm.layers.embedding import TIME_STEPS, ActionHead, TokenEmbedding, action_embedding, state_embedding
+from dmm.layers.embedding import (
+    ATARI,
+    TIME_STEPS,
+    ActionHead,
+    PixelEncoder,
+    TokenEmbedding,
+    TokenSettings,
+    action_embedding,
+    initialise_ends,
+    state_embedding,
+    word_table,
+)
 from dmm.layers.hierarchy import HierarchicalModel, Level
 from dmm.layers.initialisation import initialise, scale_residual_projections, zero_biases
-from dmm.layers.losses import masked_mse
+from dmm.layers.losses import masked_cross_entropy, masked_mse
 from dmm.layers.mamba import MambaBlock, SelectiveSSM, stock_dt_bias
 from dmm.layers.trimming import Trunk, trim, trimmed_to
 
 __all__ = [
+    "ATARI",
     "MLP",
     "TIME_STEPS",
     "ActionHead",
@@ -34,8 +46,10 @@ __all__ = [
     "HierarchicalModel",
     "Level",
     "MambaBlock",
+    "PixelEncoder",
     "SelectiveSSM",
     "TokenEmbedding",
+    "TokenSettings",
     "TransformerBlock",
     "Trunk",
     "action_embedding",
@@ -43,11 +57,14 @@ __all__ = [
     "check_at_least_one",
     "check_divides",
     "initialise",
+    "initialise_ends",
+    "masked_cross_entropy",
     "masked_mse",
     "scale_residual_projections",
     "state_embedding",
     "stock_dt_bias",
     "trim",
     "trimmed_to",
+    "word_table",
     "zero_biases",
 ]

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def initialise(trunk: nn.Module, dt_init: str = "published") -> None:
-    """Draws every Linear weight of a trunk from N(0, 0.02) and zeroes its bias.
+    """Draws every weight of a Linear and of an Embedding in a trunk from N(0, 0.02), and zeroes biases.
 
     With dt_init="stock" the projection to the SSM's step size keeps the initialisation of mamba-ssm.
     """
@@ -15,6 +15,8 @@ def initialise(trunk: nn.Module, dt_init: str = "published") -> None:
             nn.init.normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
 
 
 def scale_residual_projections(model: nn.Module, branches: int) -> None:

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from dmm.base.fields import check_value, shown
+from dmm.base.fields import check_value, recorded, shown
 from dmm.batch import Batch, RecurrentState, Spaces
-from dmm.layers import masked_mse
+from dmm.layers import masked_cross_entropy, masked_mse
 
 
 def acting(default: Any) -> Any:
@@ -20,8 +20,8 @@ def acting(default: Any) -> Any:
 
 
 def training_config(config) -> dict[str, Any]:
-    """The fields of a Config that can change weights, with their values."""
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("acting")}
+    """The fields of a Config that can change weights, with their values, as `recorded` gives them."""
+    return {name: value for name, value in recorded(config).items() if name not in acting_config(config)}
 
 
 def acting_config(config) -> dict[str, Any]:
@@ -65,9 +65,17 @@ class DecisionModel(nn.Module, ABC):
         super().__init__()
         self.config, self.spaces, self.context_length = config, spaces, context_length
 
+    @classmethod
+    def can_recur(cls, config) -> bool:
+        """Whether a model of this Config has recurrent rollouts. It has none where tokens carry their place in a window."""
+        return cls.recurrent and getattr(config, "positions", "") != "window"
+
     @abstractmethod
     def forward(self, batch: Batch, state: RecurrentState | None = None):
-        """Predicts the action of every step [B K A]. With a RecurrentState the batch is one new step, and so is the output."""
+        """Predicts the action of every step [B K A], or the logits of V discrete actions [B K V].
+
+        With a RecurrentState the batch is one new step, and so is the output.
+        """
 
     def sees(self) -> Mapping[str, int]:
         """The entries that a prediction may read: field of Batch -> steps back to the latest entry. 0 is the step itself."""
@@ -99,11 +107,20 @@ class DecisionModel(nn.Module, ABC):
         )
 
     def loss(self, pred, batch: Batch) -> Float[Tensor, ""]:
-        """Mean squared error over real steps and action dimensions."""
-        return masked_mse(pred, batch.actions, batch)
+        """Mean squared error over real steps and action dimensions. For discrete actions the cross-entropy over real steps."""
+        loss = masked_cross_entropy if self.spaces.discrete else masked_mse
+        return loss(pred, batch.actions, batch)
+
+    def embed_frames(self, frames: UInt8[Tensor, "B C height width"]) -> Float[Tensor, "B H"]:
+        """The embedding of one state of each of B episodes. A rollout keeps them as `Batch.state_embeddings`.
+
+        A model that has no TokenEmbedding as `embed` defines this for itself.
+        """
+        embed: Any = self.embed
+        return embed.states(frames)[:, 0]
 
     def act(self, batch: Batch):
-        """The action of the last real step of each row [B A].
+        """The action of the last real step of each row [B A], or the logits of V discrete actions [B V].
 
         A model that needs `goals` also returns the goal of that step [B S]. In a rollout `batch.goals` has the earlier goals
         and zeros for the last real step. `batch.actions` has zeros there too.

@@ -26,6 +26,7 @@ from dmm.layers import (
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
+    TokenSettings,
     Trunk,
     attention_bias,
     check_at_least_one,
@@ -58,7 +59,8 @@ class AttentionSSM(DecisionModel):
 
     def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
         super().__init__(config, spaces, context_length)
-        self.embed = TokenEmbedding(spaces, config.width, config.dropout, config.time_table)
+        settings = TokenSettings(positions="step" if config.time_table else "none")
+        self.embed = TokenEmbedding(spaces, config.width, config.dropout, settings)
         self.blocks = Trunk(Block(config) for _ in range(config.layers))
         self.head = ActionHead(config.width, spaces)
         initialise(self.blocks, config.dt_init)

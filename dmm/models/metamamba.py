@@ -21,7 +21,9 @@ Quirk: in the text of v1 each modality has its own linear map (presets "as meant
     is a bare parameter, so it keeps the initialisation of mamba-ssm. v2 always creates the convolution of Mamba-2, and
     calls it only where causal_conv1d is installed: 167,399 parameters on hopper, 162,599 without it. Here it exists where
     it runs (`ssm_conv`). Dropout acts only once, on the tokens.
-Note: v1 compares SiLU with GELU and has no code for it. `activation` is that of the SSM's main branch. Its gate has SiLU.
+Note: the presets "Atari" of v1 are its atari folder: no positions, and all Linears start alike. v2 has no code for Atari.
+    "DMM v2, Atari" is ours: v2's layers between v1's embeddings and head. v1 compares SiLU with GELU and has no code for it.
+    `activation` is that of the SSM's main branch. Its gate has SiLU.
     There is no time table and no mask: padded steps run through the model. In April 2025 the authors took v1 off the list
     opendilab/awesome-decision-transformer (PR #25).
 """
@@ -36,16 +38,20 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dmm.base.fields import later
 from dmm.batch import Batch, RecurrentState, Spaces
 from dmm.kernels.conv import causal_shifts, dense
 from dmm.kernels.ssd import dual, resume
 from dmm.layers import (
+    ATARI,
     ActionHead,
     ConvMixer,
     SelectiveSSM,
     TokenEmbedding,
+    TokenSettings,
     check_at_least_one,
     initialise,
+    initialise_ends,
     stock_dt_bias,
     trim,
     trimmed_to,
@@ -53,6 +59,8 @@ from dmm.layers import (
 from dmm.models import DecisionModel
 
 V1 = {"expand": 2, "shared_norms": False}
+# v1 has the Atari scripts' embeddings without positions, and draws all Linears alike
+FRAMES = {**ATARI, "positions": "none", "global_steps": 0, "init": "all"}
 SINGLE_LINEAR = {**V1, "mixer": "linear", "width": 128, "residual": False}
 DOUBLE_LINEAR = {**V1, "mixer": "linear", "width": 64, "double": True}
 HEAD, STATE = 16, 128  # P and N of Mamba-2: channels of a head, and size of its state
@@ -64,7 +72,7 @@ class DecisionMetaMamba(DecisionModel):
     recurrent = True
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TokenSettings):
         width: int = 64
         layers: int = 3
         mixer: Literal["conv", "linear", "dense"] = (
@@ -83,7 +91,10 @@ class DecisionMetaMamba(DecisionModel):
         ssm: Literal["mamba1", "mamba2"] = "mamba1"
         ssm_conv: bool = False  # the stock convolution inside each SSM
 
+        positions: Literal["step", "window", "none"] = later("none")
+
         def __post_init__(self) -> None:
+            super().__post_init__()
             check_at_least_one(self, "width", "layers", "kernel_size", "expand")
             if self.linear_over == "channels" and self.mixer != "linear":
                 raise ValueError(
@@ -117,14 +128,19 @@ class DecisionMetaMamba(DecisionModel):
         "DMM-DC": {**V1, "mixer": "conv", "width": 64, "double": True},
         "DMM-DL, as published": {**DOUBLE_LINEAR, "linear_over": "channels"},
         "DMM-DL, as meant": DOUBLE_LINEAR,
+        "DMM-C, Atari": {**V1, **FRAMES, "mixer": "conv", "residual": False},
+        "DMM-L, Atari": {**SINGLE_LINEAR, **FRAMES, "linear_over": "channels"},
+        "DMM-DC, Atari": {**V1, **FRAMES, "mixer": "conv", "double": True},
+        "DMM-DL, Atari": {**DOUBLE_LINEAR, **FRAMES, "linear_over": "channels"},
         "DMM v2": {},
+        "DMM v2, Atari": FRAMES,
         "DMM v2 Mamba-2": {"ssm": "mamba2"},
     }
 
     def __init__(self, config: Config, spaces: Spaces, context_length: int) -> None:
         super().__init__(config, spaces, context_length)
         width, layers = config.width, range(config.layers)
-        self.embed = TokenEmbedding(spaces, width, config.dropout)
+        self.embed = TokenEmbedding(spaces, width, config.dropout, config, context_length)
         # a module that layers share is in its list once, so that a checkpoint has it once
         norms = layers[:1] if config.shared_norms else layers
         mixers = layers if config.mixer_sharing == "per-layer" else layers[:1]
@@ -134,6 +150,7 @@ class DecisionMetaMamba(DecisionModel):
         self.ssms = nn.ModuleList(state_space(config) for _ in layers)
         self.head = ActionHead(width, spaces)
         initialise(self.ssms, config.dt_init)
+        initialise_ends(self.embed, self.head, config.init)
         if config.mixer_sharing == "frozen-shared":
             self.mixers.requires_grad_(False)
         else:
@@ -162,6 +179,9 @@ class DecisionMetaMamba(DecisionModel):
                 y = ssm(ssm_norm(x), state)
                 x = trim(x) + y if self.config.residual else y
         return self.head(x)
+
+    def act(self, batch: Batch) -> Float[Tensor, "B A"]:
+        return super().act(self.embed.when_acting(batch))
 
 
 def token_mixer(config: DecisionMetaMamba.Config, width: int) -> nn.Module:

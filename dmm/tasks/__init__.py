@@ -7,15 +7,15 @@ task.py        Task: environment, horizon, return scale, target return, referenc
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     AntMaze of D4RL and of gymnasium-robotics
 pointmaze.py   PointMaze of gymnasium-robotics, and maze2d of D4RL
-atari.py       the games of ALE. No model reads frames yet
+atari.py       the games of ALE
 """
 
 from dmm.base.errors import unknown_name
-from dmm.tasks import antmaze, locomotion, pointmaze
+from dmm.tasks import antmaze, atari, locomotion, pointmaze
 from dmm.tasks.target import Target as Target
 from dmm.tasks.task import Task as Task
 
-FAMILIES = (locomotion, antmaze, pointmaze)
+FAMILIES = (locomotion, antmaze, atari, pointmaze)
 TASKS = {task.name: task for family in FAMILIES for task in family.TASKS}
 
 

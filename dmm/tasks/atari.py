@@ -1,4 +1,4 @@
-"""Atari: the 57 games of the usual table, and tasks for the eight of the papers. No model reads frames yet.
+"""Atari: the 57 games of the usual table, and tasks for the eight of the papers.
 
 A step is four frames of the emulator. A state is the last four steps' frames: grey, 84 x 84, each the maximum of the step's
 last two frames of the emulator. The data were made in this way (dmm/data/readers/dqn.py).
@@ -104,6 +104,7 @@ TASKS = tuple(
         spaces=Spaces(states=FRAMES, actions=GAMES[name].actions, discrete=True),
         horizon=27_000,
         return_scale=1.0,
+        reward_clip=1.0,
         target_return=target,
         ref_min_score=GAMES[name].random,
         ref_max_score=GAMES[name].human,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmm.base.errors import raise_interrupt
-from dmm.base.fields import check_fields, check_least, check_value, kind_of, shown
+from dmm.base.fields import check_fields, check_least, check_value, kind_of, later, shown
 from dmm.batch import Spaces
 from dmm.tasks import view
 from dmm.tasks.maze import Maze
@@ -29,12 +29,17 @@ class Task:
     ref_max_score: float  # the return of score 100
     source: str  # of target and reference scores
     options: tuple[tuple[str, Any], ...] = field(default=())  # keyword arguments of gymnasium.make
+    reward_clip: float | None = later(
+        None
+    )  # returns-to-go of data are sums of rewards clipped to +- this. None: not clipped
     view: str = ""  # the state vector of observations that are dictionaries: dmm/tasks/view.py
     maze: Maze | None = None  # data that cannot come from it are refused
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_least(self, 1, "horizon")
+        if self.reward_clip is not None and self.reward_clip <= 0:
+            raise ValueError(f"Task.reward_clip of {self.name} is {self.reward_clip}; it must be above 0, or None")
         if self.return_scale <= 0:
             raise ValueError(f"Task.return_scale of {self.name} is {self.return_scale}; it must be above 0")
         if self.ref_min_score >= self.ref_max_score:

@@ -6,7 +6,6 @@ function here returns its argument.
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -43,11 +42,18 @@ def local_rows(batch: Batch) -> tuple[Batch, Tensor | float]:
     """
     if workers() == 1:
         return batch, 1.0
-    indices = torch.arange(len(batch.mask)).tensor_split(workers())
-    first_row = sum(len(part) for part in indices[: rank()])
-    rows = {name: value.tensor_split(workers())[rank()] for name, value in batch.tensors().items() if value.ndim}
-    local = replace(batch, **rows, first_row=first_row)
+    sizes = [len(part) for part in torch.arange(len(batch.mask)).tensor_split(workers())]
+    first = sum(sizes[: rank()])
+    local = batch.take_rows(slice(first, first + sizes[rank()]))
     return local, workers() * local.mask.sum() / batch.mask.sum()
+
+
+def micro_batches(batch: Batch, size: int) -> list[tuple[Batch, Tensor | float]]:
+    """The batch in parts of `size` rows, and a factor for the loss of each. The whole batch for size 0."""
+    if not size:
+        return [(batch, 1.0)]
+    parts = [batch.take_rows(slice(first, first + size)) for first in range(0, len(batch.mask), size)]
+    return [(part, part.mask.sum() / batch.mask.sum()) for part in parts]
 
 
 def mean_over_workers(value: Tensor) -> Tensor:

@@ -11,14 +11,15 @@ from torch import nn
 from dmm.architectures import build_model
 from dmm.base.memory import peak_memory, reset_peak_memory
 from dmm.base.seeds import derive_seed
-from dmm.config import Training, Trial
+from dmm.config import Trial
 from dmm.data.trajectories import Trajectories
-from dmm.data.windows import sample_batch
+from dmm.data.windows import pass_rows, read_windows, sample_batch
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel, count_parameters
 from dmm.schema import LossPoint, TrainingProgress
 from dmm.training import ddp
 from dmm.training.cuda_graph import capture_cuda_graph
+from dmm.training.optimizer import init_optimizer, learning_rate
 from dmm.training.state import TrainingState
 
 LOSS_POINTS = 100  # of the loss curve, at equal distances
@@ -36,25 +37,6 @@ def init_model(trial: Trial) -> DecisionModel:
         return build_model(arch, dict(trial.overrides), trial.task.spaces, trial.training.context_length)
 
 
-def init_optimizer(model: DecisionModel, training: Training) -> torch.optim.Optimizer:
-    """The optimizer before its first step."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(
-        parameters,
-        lr=training.learning_rate,
-        capturable=parameters[0].is_cuda,
-        betas=training.betas,
-        eps=training.epsilon,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
-
-
-def learning_rate(training: Training, update: int) -> float:
-    """The learning rate of update 0, 1, ...: a linear warm-up, then constant."""
-    return training.learning_rate * min((update + 1) / max(training.warmup, 1), 1)
-
-
 def make_update(
     trial: Trial,
     trajectories: Trajectories,
@@ -67,31 +49,40 @@ def make_update(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=training.dtype == "bfloat16")
     network, loss = ddp.wrap_ddp(model), torch.zeros((), device=device)
     seed, dropout_key = derive_seed(trial.seed, "dropout"), torch.zeros((), dtype=torch.int64, device=device)
+    settings = training, task.return_scale, task.spaces
+    # the rows of an update that a pass gives, where a CUDA graph reads them
+    rows = torch.zeros(training.batch_size, dtype=torch.int64, device=device) if training.sampling == "passes" else None
 
     def step() -> None:
-        batch = sample_batch(
-            trajectories, training, task.return_scale, task.spaces, sampler, training.batch_size, model.needs
-        )
+        if rows is None:
+            batch = sample_batch(trajectories, *settings, sampler, training.batch_size, model.needs)
+        else:
+            batch = read_windows(trajectories, rows, *settings, model.needs)
         batch, share = ddp.local_rows(replace(batch.to(device), dropout_key=dropout_key))
-        with autocast, keyed_dropout(batch):
-            predicted = network(batch)
-        error = model.loss(predicted, batch) * share
         optimizer.zero_grad()
-        error.backward()
+        loss.zero_()
+        for part, weight in ddp.micro_batches(batch, training.micro_batch_size):
+            with autocast, keyed_dropout(part):
+                predicted = network(part)
+            error = model.loss(predicted, part) * share * weight
+            error.backward()
+            loss.add_(error.detach())
         for group in model.gradient_clip_groups():
             nn.utils.clip_grad_norm_(group.parameters(), training.grad_clip_norm)
         optimizer.step()
-        loss.copy_(ddp.mean_over_workers(error.detach()))
+        ddp.mean_over_workers(loss)
 
     captured_rate = None  # the learning rate as a tensor, where a CUDA graph reads it
     if device.type == "cuda" and ddp.workers() == 1:
         step, captured_rate = capture_cuda_graph(step, sampler), torch.zeros((), device=device)
 
     def make(update: int) -> torch.Tensor:
-        rate = learning_rate(training, update)
+        rate = learning_rate(training, update, trajectories.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate if captured_rate is None else captured_rate.fill_(rate)
         dropout_key.fill_((seed << 31) + update)
+        if rows is not None:
+            rows.copy_(pass_rows(trajectories.steps, training.batch_size, trial.seed, update))
         # a model with layers of torch that draw random numbers resumes exactly, because no update needs the state of another
         seed_global_generators(derive_seed(trial.seed, "generator", update, ddp.rank()), device)
         step()

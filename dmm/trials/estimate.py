@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -38,19 +39,26 @@ def timed(work: Callable[[Batch], object], batch: Batch) -> float:
 def random_batch(trial: Trial, rows: int) -> Batch:
     """A batch of the trial's shapes, full of random numbers."""
     k, spaces = trial.training.context_length, trial.task.spaces
-    states, actions, scalars = ((rows, k, spaces.state_dim), (rows, k, spaces.action_dim), (rows, k))
+    scalars, actions = (rows, k), (rows, k, spaces.actions)
+    common: dict[str, Any] = {
+        "returns_to_go": torch.rand(scalars),
+        "steps": torch.arange(k).expand(rows, k),
+        "mask": torch.ones(scalars, dtype=torch.bool),
+        "rewards": torch.rand(scalars),
+        "uniform_samples": torch.rand(scalars),
+        "actions": torch.randint(spaces.actions, scalars) if spaces.discrete else torch.rand(actions),
+    }
+    if spaces.has_frames:
+        stack, *size = spaces.states
+        return Batch(states=torch.randint(256, (rows, k + stack - 1, *size), dtype=torch.uint8), **common)
+    states = (rows, k, spaces.state_dim)
     return Batch(
-        torch.randn(states),
-        torch.rand(actions),
-        torch.rand(scalars),
-        torch.arange(k).expand(rows, k),
-        torch.ones(scalars, dtype=torch.bool),
-        rewards=torch.rand(scalars),
+        states=torch.randn(states),
         next_states=torch.randn(states),
-        previous_actions=torch.rand(actions),
+        previous_actions=common["actions"].clone(),
         goals=torch.randn(states),
         previous_goals=torch.randn(states),
-        uniform_samples=torch.rand(scalars),
+        **common,
     )
 
 

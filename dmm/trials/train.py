@@ -54,7 +54,7 @@ def selected(ids: tuple[str, ...], top_fraction: float) -> Trajectories:
 
 def training_data(trial: Trial) -> Trajectories:
     """The episodes that a trial learns from."""
-    found = selected(trial.dataset, trial.training.top_fraction)
+    found = selected(trial.dataset, trial.training.top_fraction).clip_rewards(trial.task.reward_clip)
     return found.clip_actions(trial.task.spaces) if trial.training.actions_outside == "clip" else found
 
 

@@ -12,7 +12,10 @@ from dmm.contract.subject import S as S
 batch = random_batch
 SMALL = {"width": 16}
 EXTRAS = {  # beyond defaults and presets: what no table row would otherwise build
-    "dc": {"no action tokens": {"action_tokens": False}},
+    "dc": {
+        "no action tokens": {"action_tokens": False},
+        "hybrid": {"last": "attention", "heads": 2, "idle_mixers": True, "projection": True, "unused_table": True},
+    },
     "dt": {"two heads": {"heads": 2, "activation": "gelu", "unused_heads": False, "unused_table": False}},
     "attention_ssm": {"two heads": {"heads": 2, "time_table": False, "dt_init": "stock"}},
     "decision_mamba": {"stock dt": {"dt_init": "stock"}},
@@ -28,11 +31,15 @@ EXTRAS = {  # beyond defaults and presets: what no table row would otherwise bui
         "mamba2 conv": {"ssm": "mamba2", "ssm_conv": True, "activation": "gelu", "expand": 2},
     },
 }
-CASES = [
-    pytest.param(name, {**overrides, **SMALL}, id=f"{name} {label}".strip())
-    for name in list_models()
-    for label, overrides in ((dict(find_model(name).presets) or {"": {}}) | EXTRAS.get(name, {})).items()
-]
+CASES, ON_FRAMES = (
+    [
+        pytest.param(name, {**overrides, **SMALL, **sizes}, id=f"{name} {label}".strip())
+        for name in list_models()
+        for label, overrides in ((dict(find_model(name).presets) or {"": {}}) | EXTRAS.get(name, {})).items()
+        if label.endswith("Atari") == on_frames
+    ]
+    for on_frames, sizes in ((False, {}), (True, {"layers": 2}))
+)
 assert {name for name, _ in (case.values for case in CASES)} == set(list_models())
 EVERY = pytest.mark.parametrize("name, overrides", CASES)
 
