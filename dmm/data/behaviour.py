@@ -248,6 +248,7 @@ def publish(folder: Path) -> None:
         replay, dataset_id = folder / f"{name}-replay.npz", f"dmm/{task}/{name}-replay-v0"
         if replay.exists() and not collected.path(dataset_id).is_file():
             episodes, policy = replay_episodes(load_replay(replay)), load_policy(folder / f"{name}.safetensors")
+            assert card.seed is not None, "a trained policy's card has its seed"
             write(dataset_id, episodes, policy, Origin(policy=f"replay of {task}-{name}", seed=card.seed))
 
 

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 # Chooses the actions of the running episodes from their numbers and their newest observations
-Act = Callable[[Sequence[int], Sequence[Any]], Sequence[Any]]
+Act = Callable[[Sequence[int], Sequence[Any]], Sequence[Any] | np.ndarray]
 # Begins to act in reset environments. Each episode has its generator
 Begin = Callable[[Sequence["gym.Env"], Sequence[np.random.Generator]], Act]
 # Begins to act in one reset environment. The generator is the episode's. What it gives maps an observation to an action
 Script = Callable[["gym.Env", np.random.Generator], Callable[[Any], Any]]
 # rolled in lock-step by a policy. Another number gives other data, because a batch's composition moves float bits
 EPISODES_PER_BATCH = 50
+SIMULATORS = ("gymnasium-robotics", "ale-py")  # of extras
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def write(dataset_id: str, episodes: Iterable[Episode], behaviour: Behaviour, or
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
-    card, env, versions = behaviour.card, behaviour.make(), provenance.versions()
+    card, env, versions = behaviour.card, behaviour.make(), provenance.versions(*provenance.PACKAGES, *SIMULATORS)
     task = TASKS.get(dataset_id.split("/")[1])
     reference = {"ref_min_score": task.ref_min_score, "ref_max_score": task.ref_max_score} if task else {}
     metadata = {

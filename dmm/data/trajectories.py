@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from dmm.batch import Spaces
 from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
-from dmm.tasks import Task
+from dmm.tasks import TASKS, Task
 from dmm.tasks.view import MARK, split_id
 
 OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
@@ -114,9 +114,13 @@ class Trajectories:
     def summary(self) -> str:
         """One line with id, size, returns and hash."""
         returns = self.episode_returns
+        digits = 0 if np.abs(returns).max() >= 10 else 2  # a success is 1
+        mean, std, low, high = (
+            f"{value:.{digits}f}" for value in (returns.mean(), returns.std(), returns.min(), returns.max())
+        )
         return (
-            f"{self.id}: {self.episodes:,} episodes, {self.steps:,} steps, return {returns.mean():.0f} +- "
-            f"{returns.std():.0f} [{returns.min():.0f}, {returns.max():.0f}], sha256 {self.sha256[:12]}"
+            f"{self.id}: {self.episodes:,} episodes, {self.steps:,} steps, return {mean} +- {std} [{low}, {high}], "
+            f"sha256 {self.sha256[:12]}"
         )
 
     def __repr__(self) -> str:
@@ -265,11 +269,12 @@ def join_frames(parts: Sequence[Trajectories]) -> Frames | None:
 def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal["refuse", "clip"] = "refuse") -> None:
     """Raises ValueError if data have another view, other dimensions or other actions than the task, or too large returns.
 
-    A return is too large if it overflows float32 in the task's scale.
+    A return is too large if it overflows float32 in the task's scale. Data of a maze are refused on a task of another one.
 
     With "refuse" it also raises ValueError for the first action that is outside the task's box by more than OUTSIDE.
     """
     spaces, where = task.spaces, f"task {task.name} ({task.environment})"
+    check_maze(trajectories, task, where)
     for dataset_id in trajectories.id.split(" + "):
         if (view := split_id(dataset_id)[1]) != task.view:
             raise ValueError(
@@ -305,6 +310,20 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
             f"{trajectories.id}: 'actions' at row {row}, dimension {dimension} is {actions[row, dimension]:g}; {where} takes "
             f"{spaces.low[dimension]:g} to {spaces.high[dimension]:g}. {np.count_nonzero(outside.any(1)):,} of "
             f'{trajectories.steps:,} rows are outside. Training.actions_outside = "clip" clips them'
+        )
+
+
+def check_maze(trajectories: Trajectories, task: Task, where: str) -> None:
+    """Raises ValueError if data cannot come from the task's maze. The error names the tasks from which they can come."""
+    if task.maze is None:
+        return
+    rows = trajectories.states, trajectories.table[:-1, -1]
+    if found := task.maze.objections(*rows):
+        alike = [other for other in TASKS.values() if other.spaces.states == trajectories.state_shape]
+        others = [other.name for other in alike if other.maze and not other.maze.objections(*rows)]
+        raise ValueError(
+            f"{trajectories.id} cannot come from {where}: {found}. It was made in another maze or with other dynamics, and "
+            f"what is learnt from it cannot be scored here. It fits {' and '.join(others) or 'no task'}"
         )
 
 

@@ -51,10 +51,10 @@ class Maze2d(MujocoEnv):
 
     metadata = {"render_modes": ["human", "rgb_array", "depth_array"], "render_fps": 100}
 
-    def __init__(self, maze: Maze, **rendering: Any) -> None:
-        self.maze = maze
-        self.starts = np.argwhere(~maze.walls)[:, ::-1].astype(float)  # column and row: D4RL's positions
-        self.goal = np.round(maze.centre("g"))
+    def __init__(self, maze: str, **rendering: Any) -> None:
+        self.maze = D4RL_MAZES[maze]
+        self.starts = np.argwhere(~self.maze.walls)[:, ::-1].astype(float)  # column and row: D4RL's positions
+        self.goal = np.round(self.maze.centre("g"))
         space = gym.spaces.Box(-np.inf, np.inf, (4,), np.float64)
         super().__init__(UNREAD, 1, space, default_camera_config={"distance": 12.0}, **rendering)
 
@@ -100,5 +100,5 @@ def with_walls(maze: Maze) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-for name, found in D4RL_MAZES.items():
-    gym.register(f"maze2d-{name}-v1", Maze2d, max_episode_steps=HORIZONS[name], kwargs={"maze": found})
+for name in D4RL_MAZES:
+    gym.register(f"maze2d-{name}-v1", f"{__name__}:Maze2d", max_episode_steps=HORIZONS[name], kwargs={"maze": name})

@@ -45,4 +45,4 @@ class PointMaze(PointMazeEnv):
 
 
 for name in HORIZONS:
-    gym.register(f"PointMaze-{name}-v3", PointMaze, max_episode_steps=HORIZONS[name])
+    gym.register(f"PointMaze-{name}-v3", f"{__name__}:PointMaze", max_episode_steps=HORIZONS[name])

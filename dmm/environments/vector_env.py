@@ -91,7 +91,7 @@ def find_step_many(env: "gym.Env", steps: int) -> Callable[..., tuple] | None:
     while type(layer).__name__ in TRANSPARENT_WRAPPERS:
         layer = layer.env
     many = getattr(env.unwrapped, "step_many", None)
-    if many is None or layer is not env.unwrapped or steps > (env.spec.max_episode_steps or 0):
+    if many is None or env.spec is None or layer is not env.unwrapped or steps > (env.spec.max_episode_steps or 0):
         return None
 
     def step(sub_envs: Sequence[SubEnv], actions: np.ndarray) -> tuple:

@@ -76,6 +76,8 @@ def parse(dataset_id: str) -> Collection:
 def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
     """The id of the same policy's dataset with other steps or another seed. None keeps the values of the id.
 
+    An id without a view gets that of its task.
+
     Raises ValueError for an id of another source, whose data cannot be collected.
     """
     if dataset_id.startswith(("minari/", "d4rl/", "d4rl:", "dqn/")):
@@ -84,8 +86,9 @@ def with_size(dataset_id: str, steps: int | None, seed: int | None) -> str:
         how = f"`{command}` gets it" if on_the_web else "it is a file of yours"
         raise ValueError(f"{dataset_id!r} is not collected, because {how}. Collected are dmm/TASK/POLICY-v0")
     changes = {key: value for key, value in {"steps": steps, "seed": seed}.items() if value is not None}
-    view = "".join(dataset_id.partition(MARK)[1:])
-    return replace(parse(dataset_id), **changes).id + view if changes else dataset_id
+    mark, view = dataset_id.partition(MARK)[1:]
+    found = replace(parse(dataset_id), **changes).id + mark + view if changes else dataset_id
+    return found if mark else with_view(found)
 
 
 def path(dataset_id: str) -> Path:
