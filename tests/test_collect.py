@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def policy() -> Policy:
         weights[f"{name}.weight"] = torch.randn(shape, generator=generator) / 3
         weights[f"{name}.bias"] = torch.randn(shape[0], generator=generator) / 3
     policy = Policy(weights, -np.ones(2, np.float32), np.ones(2, np.float32))
-    collect.write_policy(home() / "policies" / "reacher-random.safetensors", policy, card("Reacher-v5"))
+    collect.write_policy(home() / "policies" / "reacher-random.safetensors", weights, card("Reacher-v5"))
     return policy
 
 
@@ -148,7 +149,7 @@ def test_reference_scores_are_the_task_s(policy):
     import minari
 
     episode = collect.Episode(np.zeros((3, 11)), np.zeros((2, 3), np.float32), np.ones(2), True)
-    made = Behaviour(card=card("Hopper-v5"), make=find_task("hopper").make, begin=policy.begin)
+    made = Behaviour(card=card("Hopper-v5"), make=find_task("hopper").make, begins=(policy.begin,))
     collect.write("dmm/hopper/made-v0", [episode], made, Origin(policy="none", seed=0))
     dataset = minari.load_dataset("dmm/hopper/made-v0")
     assert minari.get_normalized_score(dataset, np.array([-20.272305, 3234.3])).tolist() == [0, 1]
@@ -209,6 +210,38 @@ def test_inventory(policy, tmp_path, reacher_file):
     assert row.return_mean == pytest.approx(float(found.rewards.sum()) / 2, abs=0.06)
     assert row.return_min <= row.return_mean <= row.return_max
     assert row.source == str(main_file("dmm/reacher/random-n100-s0-v0"))
+
+
+def test_policies_of_one_file_collect_equal_shares_of_the_steps(policy):
+    weights = {name: torch.zeros(2, *value.shape) for name, value in policy.weights.items()}
+    weights["mean.bias"] += torch.tensor([[-100.0], [100.0]])  # actions are always -1, and always 1
+    collect.write_policy(home() / "policies" / "reacher-both.safetensors", weights, card("Reacher-v5"))
+    found = data.load(("dmm/reacher/both-n300-s1-v0",))
+    assert found.episodes == 6 and (found.actions[:150] == -1).all() and (found.actions[150:] == 1).all()
+
+
+def test_mixed_is_ten_policies_at_equal_distances_on_the_way_to_medium(policy):
+    from dmm.data.behaviour import publish, write_mixed
+
+    folder = home() / "run"
+    for number in range(1, 12):
+        weights = {name: value + number / 100 for name, value in policy.weights.items()}
+        made = replace(card("Reacher-v5"), steps=number * 10)
+        collect.write_policy(folder / f"step-{number * 10}.safetensors", weights, made)
+        if number == 10:
+            collect.write_policy(folder / "medium.safetensors", weights, made)
+    write_mixed(folder)
+    weights, found = collect.read_policy(folder / "mixed.safetensors")
+    assert found.algorithm.endswith("after 10, 20, 30, 40, 50, 60, 70, 80, 90, 100 steps") and found.episodes == 100
+    assert weights["mean.bias"].dtype == torch.float16 and found.return_mean < 0 and found.return_std > 0
+    expected = torch.stack([policy.weights["mean.bias"] + number / 100 for number in range(1, 11)])
+    torch.testing.assert_close(weights["mean.bias"].float(), expected, atol=1e-3, rtol=1e-3)
+    publish(folder)
+    assert {"reacher-mixed", "reacher-medium"} <= set(policies())
+    (folder / "step-20.safetensors").unlink()
+    (folder / "mixed.json").unlink()
+    write_mixed(folder)
+    assert not (folder / "mixed.json").exists()  # nine are too few
 
 
 def test_behaviour_training_publishes_its_policies_and_replay(capsys):

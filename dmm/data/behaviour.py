@@ -1,8 +1,9 @@
 """Trains behaviour policies with SAC (stable-baselines3, extra `collect`): the embedded data are collected with them.
 
 The medium policy is the first checkpoint whose mean return is inside a band. The expert policy is the first checkpoint
-above a bound. The mean is over 100 episodes of sampled actions, because data are collected with sampled actions too. Both
-policies are published in DMM_HOME/policies. The replay buffer at medium is published as the dataset
+above a bound. The mean is over 100 episodes of sampled actions, because data are collected with sampled actions too. Mixed is
+ten policies from the way to medium, at equal distances. Each collects a tenth of the steps, as in a replay buffer.
+All three are published in DMM_HOME/policies. The replay buffer at medium is published as the dataset
 dmm/TASK/medium-replay-v0. Existing files of these names are kept. The run's folder keeps the policy of every checkpoint.
 
 The same command continues a run. Weights, optimisers and replay buffer are saved every `interval` steps. The states of
@@ -11,7 +12,8 @@ random generators are not: a continued run is another sample of the same procedu
 
 import io
 import shlex
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,7 @@ from dmm.data.collect import (
     read_card,
     read_policy,
     roll,
+    split_policies,
     task_name,
     write,
     write_policy,
@@ -42,6 +45,7 @@ from dmm.schema import from_json, to_json
 
 EPISODES = 100  # per checkpoint, all in one batch
 LEVELS = ("medium", "expert")
+MIXED = 10  # policies of mixed
 EVALUATION_SEED = 1_000_003  # different from all seeds that collect data
 LOSS = "train/critic_loss"  # the name in the log of stable-baselines3
 
@@ -200,7 +204,38 @@ def keep(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder:
     for name in new:
         if name == "medium":
             write_replay(folder / "medium-replay.npz", read_replay(model))
-        write_policy(folder / f"{name}.safetensors", policy, make_card(recipe, point))
+        write_policy(folder / f"{name}.safetensors", policy.weights, make_card(recipe, point))
+    if "medium" in new:
+        write_mixed(folder)
+
+
+def write_mixed(folder: Path) -> None:
+    """Writes mixed, in float16, with the returns of its episodes. Fewer checkpoints before medium give nothing."""
+    import gymnasium as gym
+
+    last = read_card(folder / "medium.json")
+    way = sorted(int(path.stem.split("-")[1]) for path in folder.glob("step-*.safetensors"))
+    way = [steps for steps in way if steps <= (last.steps or 0)]
+    if len(way) < MIXED:
+        return
+    chosen = [way[round(i * len(way) / MIXED) - 1] for i in range(1, MIXED + 1)]
+    parts = [read_policy(folder / f"step-{steps}.safetensors")[0] for steps in chosen]
+    weights = {name: torch.stack([part[name] for part in parts]).half() for name in parts[0]}
+    envs = [gym.make(last.environment, disable_env_checker=True) for _ in range(EPISODES // MIXED)]
+    space: Any = envs[0].action_space
+    returns = [
+        episode.rewards.sum()
+        for i, policy in enumerate(split_policies(weights, space.low, space.high))
+        for episode in roll(policy.begin, envs, EVALUATION_SEED, i * len(envs))
+    ]
+    card = replace(
+        last,
+        algorithm=f"{last.algorithm}: its policies after {', '.join(map(str, chosen))} steps",
+        return_mean=round(float(np.mean(returns)), 1),
+        return_std=round(float(np.std(returns)), 1),
+        episodes=len(returns),
+    )
+    write_policy(folder / "mixed.safetensors", weights, card)
 
 
 def make_card(recipe: Recipe, point: CurvePoint) -> PolicyCard:
@@ -230,14 +265,14 @@ def make_card(recipe: Recipe, point: CurvePoint) -> PolicyCard:
     )
 
 
-def reached(folder: Path) -> list[str]:
+def reached(folder: Path, names: Sequence[str] = LEVELS) -> list[str]:
     """The levels that a run has reached. A level's card is the last of its files to be written."""
-    return [name for name in LEVELS if (folder / f"{name}.json").exists()]
+    return [name for name in names if (folder / f"{name}.json").exists()]
 
 
 def publish(folder: Path) -> None:
     """Copies the policies that a run has reached to DMM_HOME/policies, and writes its replay buffer as a dataset."""
-    for name in reached(folder):
+    for name in reached(folder, (*LEVELS, "mixed")):
         card = read_card(folder / f"{name}.json")
         task = task_name(card.environment)
         if f"{task}-{name}" not in policies():

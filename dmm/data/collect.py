@@ -95,7 +95,7 @@ class Behaviour:
 
     card: PolicyCard
     make: Callable[[], "gym.Env"]  # an environment of the card, with its own observations
-    begin: Begin
+    begins: tuple[Begin, ...]  # each collects an equal share of the steps
     batch: int = 1  # episodes that are rolled in lock-step
 
 
@@ -107,7 +107,7 @@ def scripted(task: Task, script: Script, **card: Any) -> Behaviour:
         return lambda running, observations: [acts[i](seen) for i, seen in zip(running, observations, strict=True)]
 
     made = PolicyCard(environment=task.environment, actions="scripted", licence="MIT", **card)
-    return Behaviour(card=made, make=task.make_without_view, begin=begin)
+    return Behaviour(card=made, make=task.make_without_view, begins=(begin,))
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ def policies() -> dict[str, Path]:
     return {path.stem: path for folder in reversed(policy_folders()) for path in sorted(folder.glob("*.safetensors"))}
 
 
-def write_policy(path: Path, policy: Policy, card: PolicyCard) -> None:
+def write_policy(path: Path, weights: dict[str, torch.Tensor], card: PolicyCard) -> None:
     """Writes a policy's file and its card, each whole or not at all. A policy without a card is not complete."""
     from safetensors.torch import save
 
-    data = save(policy.weights)
+    data = save(weights)
     write_atomic(path, data)
     card = replace(card, sha256=hashlib.sha256(data).hexdigest())
     write_atomic(path.with_suffix(".json"), dump_json(to_json(card)))
@@ -171,8 +171,15 @@ def load_policy(path: Path) -> Behaviour:
     weights, card = read_policy(path)
     make = partial(gym.make, card.environment, disable_env_checker=True)
     space: Any = make().action_space
-    begin = Policy(weights, space.low, space.high).begin
-    return Behaviour(card=card, make=make, begin=begin, batch=EPISODES_PER_BATCH)
+    begins = tuple(policy.begin for policy in split_policies(weights, space.low, space.high))
+    return Behaviour(card=card, make=make, begins=begins, batch=EPISODES_PER_BATCH)
+
+
+def split_policies(weights: dict[str, torch.Tensor], low: np.ndarray, high: np.ndarray) -> list[Policy]:
+    """The policies of a file. Where there are several, they have one shape, and the first axis of each tensor counts them."""
+    several = weights["mean.bias"].ndim == 2
+    parts = zip(*weights.values(), strict=True) if several else [weights.values()]
+    return [Policy(dict(zip(weights, (value.float() for value in part), strict=True)), low, high) for part in parts]
 
 
 def read_card(path: Path) -> PolicyCard:
@@ -223,12 +230,14 @@ def stack(observations: Sequence[Any]) -> Any:
 def roll_steps(behaviour: Behaviour, seed: int, steps: int) -> Iterator[Episode]:
     """Rolls whole batches until there are so many steps. Gives the fewest whole episodes that have them."""
     envs, done, rolled = [behaviour.make() for _ in range(behaviour.batch)], 0, 0
-    while done < steps:
-        for episode in roll(behaviour.begin, envs, seed, rolled):
-            if done < steps:
-                yield episode
-            done += len(episode.rewards)
-        rolled += len(envs)
+    for number, begin in enumerate(behaviour.begins, 1):
+        share = steps * number / len(behaviour.begins)  # the steps that there are at its end
+        while done < share:
+            for episode in roll(begin, envs, seed, rolled):
+                if done < share:
+                    yield episode
+                    done += len(episode.rewards)
+            rolled += len(envs)
     for env in envs:
         env.close()
 
