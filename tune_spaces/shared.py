@@ -32,13 +32,20 @@ LOCOMOTION = tuple(
     for data in ("medium", "medium-replay", "medium-expert")
 )
 
+# The policies of the source dmm. Mixed takes the place of a replay buffer. Walker2d and HalfCheetah have no expert yet
+EMBEDDED = {
+    **{f"{name}-medium": ("medium",) for name in ("hopper", "walker2d", "halfcheetah")},
+    **{f"{name}-medium-replay": ("mixed",) for name in ("hopper", "walker2d", "halfcheetah")},
+    "hopper-medium-expert": ("expert", "medium"),
+}
+
 
 def sources(label: str) -> dict[str, tuple[str, ...]]:
     """The ids of a column's data by source.
 
     d4rl: the papers' data. Their medium-expert is the expert and the medium data as one.
     minari: the same names, collected anew in the v5 environments. There is no medium-replay.
-    dmm: collected at the first use. It needs a behaviour policy, and those of Hopper ship with dmm.
+    dmm: collected at the first use, by the behaviour policies that ship with dmm.
     local: files of your own in the folder DMM_D4RL, with D4RL's names without a version.
     AntMaze's data are cut at every terminal step, as the papers' scripts do. There are none of the source dmm.
     """
@@ -50,8 +57,8 @@ def sources(label: str) -> dict[str, tuple[str, ...]]:
     found = {"d4rl": tuple(f"d4rl/{name}-{part}-v2" for part in parts)}
     if data != "medium-replay":
         found["minari"] = tuple(f"minari/mujoco/{name}/{part}-v0" for part in parts)
-        if name == "hopper":
-            found["dmm"] = tuple(f"dmm/{name}/{part}-v0" for part in parts)
+    if label in EMBEDDED:
+        found["dmm"] = tuple(f"dmm/{name}/{policy}-v0" for policy in EMBEDDED[label])
     return found | {"local": tuple(f"d4rl/{name}-{part}" for part in parts)}
 
 

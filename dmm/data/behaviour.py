@@ -42,6 +42,7 @@ from dmm.data.collect import (
 )
 from dmm.data.readers import dmm as collected
 from dmm.schema import from_json, to_json
+from dmm.tasks.make import make_env
 
 EPISODES = 100  # per checkpoint, all in one batch
 LEVELS = ("medium", "expert")
@@ -141,7 +142,7 @@ def train(recipe: Recipe) -> Path:
 
     torch.set_num_threads(1)
     try:
-        actions = gym.make(recipe.environment).action_space
+        actions = make_env(recipe.environment).action_space
     except gym.error.Error as error:
         raise ValueError(f"unknown environment {recipe.environment!r}: {error}") from None
     if not isinstance(actions, gym.spaces.Box):
@@ -180,7 +181,7 @@ def train(recipe: Recipe) -> Path:
             model.learn(recipe.interval, callback=show_step, reset_num_timesteps=False, log_interval=10**9)
             space = model.action_space
             policy = Policy(actor_weights(model), space.low, space.high)
-            envs = [gym.make(recipe.environment, disable_env_checker=True) for _ in range(EPISODES)]
+            envs = [make_env(recipe.environment) for _ in range(EPISODES)]
             episodes = roll(policy.begin, envs, EVALUATION_SEED, 0)
             returns = [episode.rewards.sum() for episode in episodes]
             point = CurvePoint(model.num_timesteps, float(np.mean(returns)), float(np.std(returns)))
@@ -211,7 +212,6 @@ def keep(recipe: Recipe, model, policy: Policy, curve: list[CurvePoint], folder:
 
 def write_mixed(folder: Path) -> None:
     """Writes mixed, in float16, with the returns of its episodes. Fewer checkpoints before medium give nothing."""
-    import gymnasium as gym
 
     last = read_card(folder / "medium.json")
     way = sorted(int(path.stem.split("-")[1]) for path in folder.glob("step-*.safetensors"))
@@ -221,7 +221,7 @@ def write_mixed(folder: Path) -> None:
     chosen = [way[round(i * len(way) / MIXED) - 1] for i in range(1, MIXED + 1)]
     parts = [read_policy(folder / f"step-{steps}.safetensors")[0] for steps in chosen]
     weights = {name: torch.stack([part[name] for part in parts]).half() for name in parts[0]}
-    envs = [gym.make(last.environment, disable_env_checker=True) for _ in range(EPISODES // MIXED)]
+    envs = [make_env(last.environment) for _ in range(EPISODES // MIXED)]
     space: Any = envs[0].action_space
     returns = [
         episode.rewards.sum()

@@ -23,6 +23,7 @@ from dmm.base.paths import aside, delete, flush, home, write_atomic
 from dmm.data.readers import minari
 from dmm.schema import from_json, to_json
 from dmm.tasks import TASKS, Task
+from dmm.tasks.make import make_env
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -166,10 +167,9 @@ def read_policy(path: Path) -> tuple[dict[str, torch.Tensor], PolicyCard]:
 
 def load_policy(path: Path) -> Behaviour:
     """The behaviour of a policy's file. Raises ValueError if a file is damaged or absent."""
-    import gymnasium as gym
 
     weights, card = read_policy(path)
-    make = partial(gym.make, card.environment, disable_env_checker=True)
+    make = partial(make_env, card.environment)
     space: Any = make().action_space
     begins = tuple(policy.begin for policy in split_policies(weights, space.low, space.high))
     return Behaviour(card=card, make=make, begins=begins, batch=EPISODES_PER_BATCH)

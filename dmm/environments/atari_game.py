@@ -31,17 +31,23 @@ class AtariGame(gym.Env):
         self.ale = ALEInterface()
         self.ale.setFloat("repeat_action_probability", repeat_action_probability)
         self.ale.setInt("max_num_frames_per_episode", max_num_frames_per_episode)
-        self.ale.loadROM(roms.get_rom_path(game))
+        self.load()
         self.actions = self.ale.getMinimalActionSet()
         self.observation_space = gym.spaces.Box(0, 255, FRAME, np.uint8)
         self.action_space = gym.spaces.Discrete(len(self.actions))
+
+    def load(self) -> None:
+        """Loads the game anew. Otherwise its course depends on the episodes before."""
+        path = roms.get_rom_path(self.game)
+        assert path is not None, f"ALE has no game {self.game}"
+        self.ale.loadROM(path)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[UInt8[np.ndarray, "height width"], dict[str, Any]]:
         """Begins an episode. The seed gives the number of frames without an action."""
         super().reset(seed=seed)
-        self.ale.loadROM(roms.get_rom_path(self.game))
+        self.load()
         for _ in range(self.np_random.integers(max(self.noops, 1))):
             self.ale.act(self.actions[0])
         return shrink(self.ale.getScreenGrayscale()[None])[0], {}

@@ -3,6 +3,7 @@
 target.py      Target: the return that an evaluation asks for
 view.py        the state vector of observations that are dictionaries
 maze.py        Maze: where walls are, and whether data come from there
+make.py        makes environments of Gymnasium
 task.py        Task: environment, horizon, return scale, target return, reference scores
 locomotion.py  Hopper, Walker2d, HalfCheetah
 antmaze.py     AntMaze of D4RL and of gymnasium-robotics

@@ -9,6 +9,7 @@ from dmm.base.errors import raise_interrupt
 from dmm.base.fields import check_fields, check_least, check_value, kind_of, later, shown
 from dmm.batch import Spaces
 from dmm.tasks import view
+from dmm.tasks.make import make_env
 from dmm.tasks.maze import Maze
 
 if TYPE_CHECKING:
@@ -88,10 +89,8 @@ class Task:
 
     def make_without_view(self) -> "gym.Env":
         """Makes the environment with its own observations. Raises ValueError for a wrong id or option and a missing package."""
-        import gymnasium as gym
-
         try:
-            return gym.make(self.environment, disable_env_checker=True, **dict(self.options))
+            return make_env(self.environment, **dict(self.options))
         except Exception as error:  # environments are code from outside, and each fails in its own way
             raise_interrupt(error)
             raise self.unmakeable(error) from error
