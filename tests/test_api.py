@@ -149,7 +149,7 @@ def test_the_default_budget_is_that_of_a_table():
     for budget in ("short", "smoke"):
         trial = table.at(budget).trials()[0]
         found = with_budget(TINY, budget, {"context_length": 4})
-        assert (found.training, found.evaluation) == (trial.training, trial.evaluation)
+        assert replace(trial, training=found.training, evaluation=found.evaluation) == trial
     assert with_budget(TINY, None, {}) == with_budget(TINY, "short", {})
 
 

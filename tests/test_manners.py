@@ -107,7 +107,7 @@ def test_help_is_coloured_on_a_terminal_that_wants_it(colour, env):
         ("run quickstart", "missing argument 'row'; `dmm run --help` shows what it takes"),
         ("sweep quickstart --rows", "option '--rows' requires an argument"),
         ("run quickstart DT --seed one", "invalid value for '--seed': .*; `dmm run --help` shows what it takes"),
-        ("data collect foo", "unknown dataset 'foo'; there are dmm/hopper/expert-v0, dmm/hopper/medium-v0."),
+        ("data collect foo", "unknown dataset 'foo'; there are dmm/breakout/medium-v0, .*dmm/hopper/medium-v0, .*"),
         ("data train-behaviour CartPole-v1", r"SAC needs continuous actions; those of CartPole-v1 are Discrete\(2\)"),
         ("data train-behaviour Hopper-v5 --width 0", "Recipe.width is 0; it must be at least 1"),
         ("data train-behaviour Hopper-v5 --medium 3 1", "--medium takes the lowest return first; got 3 1"),

@@ -1,13 +1,12 @@
 """Live parameters, and fields of a Config that change how a model acts but not its weights."""
 
-import dataclasses
-
 import pytest
 import torch
 from helpers.models import SMALL, SPACES, K, batch, make
 from helpers.spaces import box
 
 from dmm.architectures import build_model, find_model, list_models, make_config
+from dmm.base.fields import recorded
 from dmm.models import acting_config, training_config
 
 
@@ -44,7 +43,7 @@ def test_a_config_is_its_training_and_its_acting_fields(name):
     config = make_config(name, {})
     training, acting = training_config(config), acting_config(config)
     assert not set(training) & set(acting)
-    assert {**training, **acting} == dataclasses.asdict(config)
+    assert {**training, **acting} == recorded(config)
 
 
 def trained(overrides) -> dict[str, torch.Tensor]:

@@ -208,7 +208,7 @@ def test_returns_of_medium_maze2d_are_spread():
 
 
 def test_cards_have_the_returns_of_their_scripts():
-    for name, behaviour in scripts.BEHAVIOURS.items():
+    for name, behaviour in scripts.pointmaze.BEHAVIOURS.items():
         task = find_task(name.rpartition("-")[0])
         assert behaviour.card.environment == task.environment and behaviour.card.algorithm.startswith("way-points")
     behaviour = scripts.BEHAVIOURS["maze2d-umaze-expert"]

@@ -8,6 +8,7 @@ from helpers.models import CASES, SPACES, A, S
 from helpers.reacher import REACHER, parts
 
 import dmm.models.attention_ssm
+import dmm.models.dc
 import dmm.models.dt
 from dmm.architectures import build_model, find_model
 from dmm.batch import Batch, RecurrentState
@@ -27,7 +28,7 @@ def banded(real, like):
 
 @pytest.mark.parametrize("name, overrides", RECURRENT)
 def test_steps_equal_the_full_history(name, overrides, monkeypatch):
-    for module in (dmm.models.dt, dmm.models.attention_ssm):
+    for module in (dmm.models.dt, dmm.models.dc, dmm.models.attention_ssm):
         monkeypatch.setattr(module, "attention_bias", banded)
     torch.manual_seed(0)
     model = build_model(name, overrides, SPACES, K).eval()

@@ -112,9 +112,8 @@ def test_an_episode_does_not_depend_on_the_others_of_its_batch():
 
 
 def test_an_evaluation_has_every_episode_of_every_target_in_batches_of_one_size():
-    batches = episode_batches(
-        a_trial(), 8, -4.0
-    )  # targets x1 and x2, two evaluations of five episodes, batches of three
+    trial = a_trial(rollout_batch_size=3)  # targets x1 and x2, two evaluations of five episodes
+    batches = episode_batches(trial, 8, -4.0)
     assert [[(episode.target, episode.index) for episode in batch.episodes] for batch in batches] == [
         [("x1", 0), ("x1", 1), ("x1", 2)],
         [("x1", 3), ("x1", 4), ("x2", 0)],
@@ -122,7 +121,7 @@ def test_an_evaluation_has_every_episode_of_every_target_in_batches_of_one_size(
         [("x2", 4)],
     ]
     assert {batch.from_last for batch in batches} == {0}
-    assert {batch.from_last for batch in episode_batches(a_trial(), 4, -4.0)} == {1}
+    assert {batch.from_last for batch in episode_batches(trial, 4, -4.0)} == {1}
 
 
 class Still(Scripted):

@@ -17,6 +17,7 @@ from dmm.layers import attention_bias
 from dmm.models.metamamba import LinearMixer
 from dmm.results.statistics import aggregate, mean_of_runs
 from dmm.rollouts.history import take_rows
+from dmm.tasks.antmaze import D4RL_MAZES
 
 ROOT = Path(__file__).parent.parent / "dmm"
 ANNOTATED = {
@@ -47,6 +48,7 @@ WRONG = {  # package or module -> a call with a wrong shape
     "layers": lambda: attention_bias(torch.ones(2, 3, dtype=torch.bool), torch.zeros(1, 3, 4)),
     "models": lambda: LinearMixer(4, 3, 1)(torch.zeros(2, 4)),
     "rollouts": lambda: take_rows(np.zeros((2, 4), np.float32), np.zeros((2, 3), np.int64)),
+    "tasks": lambda: D4RL_MAZES["umaze"].inside(np.zeros((3, 3))),
     "results": lambda: aggregate(np.zeros(3), mean_of_runs),
 }
 

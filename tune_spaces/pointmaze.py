@@ -43,8 +43,8 @@ TABLE = Table(
         NO_PAPER,
         "data collected by this project's own script, which knows the goal in half of its episodes. The score is success in "
         "percent. Minari's and D4RL's data of the same mazes have other behaviour, and D4RL's maze2d counts steps at the goal",
-        "the settings were chosen on seed 0, so that both models learn in minutes: K, the sampling of windows, DMM's learning rate and "
-        "dropout. This table shows that the service works, not which architecture is better",
+        "the settings were chosen on seed 0, so that both models learn in minutes: K, the sampling of windows, DMM's "
+        "learning rate and dropout. This table shows that the service works, not which architecture is better",
         "1,500 updates at a learning rate of 1e-3 (DMM: 3e-3) with a warm-up of 100 (papers: 100,000 at 1e-4 with 10,000)",
         "K = 4, width 64, no dropout. Windows are drawn by episodes (papers: by steps)",
         "50 episodes per target and evaluation, 2 evaluations, 2 seeds (papers: 100, 10, 5)",

@@ -11,12 +11,12 @@ REACHER = Task(
     target_return=-5.0, ref_min_score=-60.0, ref_max_score=-4.0, source="made up for tests",
 )  # fmt: skip
 TINY = Protocol(name="tiny").with_overrides(
-    context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=3,
+    context_length=4, updates=8, num_evaluations=2, episodes_per_evaluation=5, rollout_batch_size=6,
     batch_size=8, warmup=2, learning_rate=1e-3, targets=(1.0, 2.0),
 )  # fmt: skip
 SMALL = {"width": 16, "layers": 1}
 SETTINGS = {  # of TINY, as words of dmm.train
-    "updates": 8, "num_evaluations": 2, "episodes_per_evaluation": 5, "rollout_batch_size": 3, "batch_size": 8,
+    "updates": 8, "num_evaluations": 2, "episodes_per_evaluation": 5, "rollout_batch_size": 6, "batch_size": 8,
     "context_length": 4, "warmup": 2, "learning_rate": 1e-3, "targets": (1.0, 2.0), **SMALL,
 }  # fmt: skip
 

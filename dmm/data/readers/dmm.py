@@ -114,7 +114,7 @@ def fetchable_ids() -> list[str]:
 
 def with_view(dataset_id: str) -> str:
     """The id with the view of its task, if the task has one."""
-    task = TASKS.get(dataset_id.split("/")[1])
+    task = TASKS.get(dataset_id.removeprefix("dmm/").partition("/")[0])
     return f"{dataset_id}{MARK}{task.view}" if task and task.view else dataset_id
 
 
