@@ -198,31 +198,40 @@ def it_trains(subject: Subject) -> str:
 
 
 def it_acts_in_rollouts(subject: Subject) -> str:
-    """The model acts at each step of three episodes, one of which ends early. Actions are finite and in the box."""
-    if subject.spaces.has_frames:
-        return "rollouts of frames are left to their environment"
-    norm, targets, model = StateStatistics(np.zeros(S), np.ones(S)), [1.0, 2.0, 3.0], subject.build()
-    histories: list[WindowedHistory | RecurrentHistory] = [
-        WindowedHistory(make_trial(subject), norm, targets, model.needs, seeds=[1, 2, 3])
-    ]
-    if model.recurrent:
-        histories.append(RecurrentHistory(make_trial(subject), norm, targets))
+    """The model acts at each step of three episodes, one of which ends early. Actions are finite and in the box.
+
+    Of discrete actions, the logits are finite.
+    """
+    trial, model, targets, seeds = make_trial(subject), subject.build(), [1.0, 2.0, 3.0], [1, 2, 3]
+    norm = StateStatistics(np.zeros(S), np.ones(S))
+    histories: list[WindowedHistory | RecurrentHistory] = [WindowedHistory(trial, norm, targets, model.needs, seeds)]
+    if model.can_recur(subject.config):
+        histories.append(RecurrentHistory(trial, norm, targets))
     for history in histories:
         for step in range(TASK.horizon):
             if step == K:
                 history.drop_finished(np.array([True, False, True]))
             count = 3 if step < K else 2
-            history.observe(np.sin(step + np.arange(count * S).reshape(count, S)))
+            history.observe(made_up_states(subject.spaces, step, count))
             with torch.inference_mode():
-                actions = history.choose(history.predict(model))
-            if not np.isfinite(actions).all() or np.abs(actions).max() > 1:
+                predicted = history.predict(model)
+            if not np.isfinite(predicted).all() or not subject.spaces.discrete and np.abs(predicted).max() > 1:
                 kind = "windowed" if isinstance(history, WindowedHistory) else "recurrent"
+                allowed = "finite" if subject.spaces.discrete else "finite and in [-1, 1]"
                 raise RuleBroken(
-                    f"In step {step} of a {kind} rollout an action is {actions[0].tolist()}. It must be finite and in [-1, 1]. "
+                    f"In step {step} of a {kind} rollout an action is {predicted[0].tolist()}. It must be {allowed}. "
                     "In the first steps of an episode a window is mostly padding."
                 )
+            history.choose(predicted)
             history.record_rewards(np.ones(count))
     return ""
+
+
+def made_up_states(spaces: Spaces, step: int, count: int) -> np.ndarray:
+    """The states of running episodes at a step: sines, or frames of noise."""
+    if spaces.has_frames:
+        return np.random.default_rng(step).integers(0, 256, (count, *spaces.states), np.uint8)
+    return np.sin(step + np.arange(count * S).reshape(count, S))
 
 
 RULES = (
