@@ -291,7 +291,7 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock, monkeypatch):
         ("run quickstart D", [r"DMM\ v2", "DT"]),
         ("run quickstart DT --column ", ["hopper-medium"]),
         ("run no-such-table ", []),
-        ("data collect dmm/hopper/m", ["dmm/hopper/medium-v0"]),
+        ("data collect dmm/hopper/m", ["dmm/hopper/medium-v0", "dmm/hopper/mixed-v0"]),
         ("check metam", ["metamamba"]),
         ("report quickstart --from reports/f", ["reports/five_seeds"]),
         ("report quickstart --format m", ["md"]),

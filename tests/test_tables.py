@@ -118,11 +118,12 @@ def test_show_says_parameters_and_printed_counts_in_an_empty_home(shown):
 
 
 def test_show_says_budget_source_departures_and_how_to_get_missing_data(shown):
-    found = shown("dmm_v1_table7", "--budget", "smoke", "--source", "dmm")
+    found = shown("dmm_v1_table2", "--rows", "DT", "--budget", "smoke", "--source", "dmm")
     assert "Budget smoke: 0.01 % of the updates" in found
-    assert "Data of source dmm. Columns without such data: walker2d-medium, halfcheetah-medium." in found
+    lacking = "walker2d-medium-expert, halfcheetah-medium-expert, antmaze-umaze, antmaze-umaze-diverse"
+    assert f"Data of source dmm. Columns without such data: {lacking}." in found
     assert "- environments of Gymnasium v5" in found
-    assert "dmm/hopper/medium-v0: collected at the first use" in found
+    assert "dmm/hopper/mixed-v0" in found and ": collected at the first use" in found
     d4rl = shown("dmm_v1_table7", "--seeds", "0")
     assert "d4rl/hopper-medium-v2, d4rl/walker2d-medium-v2, d4rl/halfcheetah-medium-v2: " in d4rl
     assert "gym_mujoco_v2/hopper_medium-v2.hdf5" in d4rl and "DMM_D4RL" in d4rl
