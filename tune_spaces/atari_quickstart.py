@@ -36,7 +36,8 @@ TABLE = Table(
     seeds=(0,),
     protocol=PROTOCOL,
     departures=(
-        "800 updates of 32 windows of 10 steps (papers: ten passes over 500,000 steps in windows of up to 50)",
+        "800 updates of 32 windows of 10 steps (papers: ten passes over 500,000 steps in windows of up to 50). So few do not "
+        "suffice to play: both rows score as random play does",
         "width 64 and three layers (papers: 128 and six)",
         "episodes are stopped after 2,000 steps, in which few games end. A game has 21 points",
         "4 episodes and 2 evaluations, and one seed (papers: 10, 10 and 3). This table shows that the service works, not which "
