@@ -45,6 +45,13 @@ def _dmm(capsys, monkeypatch) -> Command:
     return command(capsys, monkeypatch)
 
 
+@pytest.fixture
+def robotics(tmp_path, monkeypatch) -> None:
+    """gymnasium-robotics, whose files go to the test's own folder. The test is skipped without it."""
+    pytest.importorskip("gymnasium_robotics")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def reacher_file(tmp_path_factory) -> str:
     """A small D4RL file of random Reacher episodes."""

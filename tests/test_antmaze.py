@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 import pytest
 from helpers.reacher import SETTINGS
+from helpers.real_files import needs_files
 
 import dmm
 from dmm import data
@@ -25,9 +26,6 @@ from dmm.tasks.antmaze import D4RL_TASKS, MINARI_UMAZE, ROBOTICS_TASKS, VIEW
 
 UMAZE, ROBOTICS = find_task("antmaze-umaze"), find_task("antmaze-umaze-robotics")
 MINARI = f"minari/D4RL/antmaze/umaze-v1@view={VIEW}"
-needs_files = pytest.mark.skipif(
-    "DMM_TEST_DATA" not in os.environ, reason="DMM_TEST_DATA names no folder of real files"
-)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +33,6 @@ def ant():
     env = UMAZE.make()
     yield env
     env.close()
-
-
-@pytest.fixture
-def robotics(tmp_path, monkeypatch):
-    pytest.importorskip("gymnasium_robotics")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 @cache

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.dict_env import make_dataset
+from helpers.real_files import needs_files
 from helpers.spaces import box
 
 from dmm import data
@@ -193,9 +194,6 @@ FIGURES = {  # id: episodes, steps, S, A, mean return
     "d4rl/bullet-hopper-medium": (38, 30_383, 15, 3, 2030.3),
     "d4rl/bullet-halfcheetah-medium": (30, 30_000, 26, 6, 2539.6),
 }
-needs_files = pytest.mark.skipif(
-    "DMM_TEST_DATA" not in os.environ, reason="DMM_TEST_DATA names no folder of real files"
-)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 import pytest
 from helpers.reacher import SETTINGS
+from helpers.real_files import needs_files
 
 import dmm
 from dmm import data
@@ -24,15 +25,6 @@ from dmm.tasks.pointmaze import D4RL_TASKS, ROBOTICS_TASKS
 
 MAZE2D, POINTMAZE = find_task("maze2d-umaze"), find_task("pointmaze-umaze")
 MINARI = "minari/D4RL/pointmaze/umaze-v2@view="
-needs_files = pytest.mark.skipif(
-    "DMM_TEST_DATA" not in os.environ, reason="DMM_TEST_DATA names no folder of real files"
-)
-
-
-@pytest.fixture
-def robotics(tmp_path, monkeypatch):
-    pytest.importorskip("gymnasium_robotics")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 @cache

@@ -1,27 +1,20 @@
 """DT and DMM on embedded data of Pong, in minutes. It shows that frames and discrete actions work, on two cores."""
 
-from dmm.config import Column, Protocol, Row, Table
+from dmm.config import Column, Row, Table
 from dmm.tasks import find_task
+from tune_spaces.protocols import DT_ATARI
 
 SMALL = {"width": 64, "layers": 3}
-PROTOCOL = Protocol(name="quickstart on Atari").with_overrides(
+PROTOCOL = DT_ATARI.with_overrides(
+    name="quickstart on Atari",
     context_length=10,
     batch_size=32,
     updates=800,
-    learning_rate=6e-4,
-    schedule="cosine",
-    warmup=0,
-    weight_decay=0.1,
-    decay="matrices",
-    betas=(0.9, 0.95),
-    grad_clip_norm=1.0,
-    sampling="passes",
-    window_anchor="shifted",
-    padding="right",
+    warmup_actions=0,
+    cosine_passes=0.0,
     num_evaluations=2,
     episodes_per_evaluation=4,
     max_steps=2_000,
-    actions="sampled",
     targets=(0.5,),
 )
 

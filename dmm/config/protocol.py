@@ -102,9 +102,8 @@ class Evaluation:
     rollout: Literal["windowed", "recurrent"] = "windowed"
     # mode: the most likely of discrete actions. sampled: one of the softmax, by draws of the episode's own
     actions: Literal["mode", "sampled"] = later("mode")
-    max_steps: int | None = later(
-        None
-    )  # an episode is stopped after so many. Without effect from the task's horizon on
+    # an episode is stopped after so many. Without effect from the task's horizon on
+    max_steps: int | None = later(None)
 
     def __post_init__(self) -> None:
         given = check_value("Evaluation.targets", self.targets, Target | float | tuple[Target | float, ...])
