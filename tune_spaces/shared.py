@@ -22,7 +22,7 @@ from tune_spaces.protocols import (
 SEEDS = (0, 1, 2, 3, 4)
 
 # A table of our own at budget laptop takes hours of two cores. Three seeds tell large differences only
-LAPTOP = Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=10, seeds=3, max_steps=3000)
+LAPTOP = Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=10, seeds=3, max_steps=3000, batch_size=16)
 WITH_LAPTOP = {**BUDGETS, "laptop": LAPTOP}
 
 # The order of Decision MetaMamba's tables

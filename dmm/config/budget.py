@@ -16,24 +16,26 @@ class Budget:
     episodes_per_evaluation: int  # for each target
     seeds: int  # the number of the table's seeds, from the first on
     max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
+    batch_size: int | None = None  # windows in a batch, where the protocol has more
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "seeds")
+        check_least(self, 1, *(name for name in ("max_steps", "batch_size") if getattr(self, name) is not None))
         if not 0 < self.factor <= 1:
             raise ValueError(f"Budget.factor is {self.factor}; it must be above 0 and at most 1")
 
     def apply(self, protocol: Protocol) -> Protocol:
         """The protocol at this budget. The updates are rounded to whole intervals between evaluations, of at least one."""
         count, wanted = self.num_evaluations, protocol.training.updates * self.factor
-        limits = [limit for limit in (self.max_steps, protocol.evaluation.max_steps) if limit is not None]
         updates = count * max(round(wanted / count), 1)
         return protocol.with_overrides(
             updates=updates,
             warmup=min(round(protocol.training.warmup * self.factor), updates),
             num_evaluations=count,
             episodes_per_evaluation=self.episodes_per_evaluation,
-            max_steps=min(limits, default=None),
+            max_steps=least(self.max_steps, protocol.evaluation.max_steps),
+            batch_size=least(self.batch_size, protocol.training.batch_size),
         )
 
     def describe(self) -> str:
@@ -41,7 +43,13 @@ class Budget:
         return (
             f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of "
             f"{counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
+            + (f", batches of at most {self.batch_size}" if self.batch_size else "")
         )
+
+
+def least(*limits: int | None) -> int | None:
+    """The least of the limits that are set. None if none is."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 PAPER = "paper"  # the budget of a table as its file has it
