@@ -142,6 +142,11 @@ def test_overrides_are_one_flat_mapping(arch):
         (lambda: grid(Row(label="x", arch="dt", overrides={"width": 3}), width=(3, 4)), ["'x'", "width", "varies"]),
         (lambda: grid(Row(label="x", arch="dt"), width=64), ["width", "64", "sequence"]),
         (lambda: Budget(factor=2.0, num_evaluations=1, episodes_per_evaluation=1, seeds=1), ["factor", "2.0"]),
+        (
+            lambda: Budget(factor=1.0, num_evaluations=1, episodes_per_evaluation=1, seeds=1, batch_size=0),
+            ["batch_size", "1"],
+        ),
+        (lambda: Training(batch_size=8, micro_batch_size=8), ["micro_batch_size is 8", "no effect", "below 8"]),
     ],
 )
 def test_wrong_names_and_values(make, words):
@@ -312,6 +317,14 @@ def test_a_budget_scales_updates_and_warm_up_by_one_factor():
         table(budgets={"short": budget}).at("shrot")
     with pytest.raises(ValueError, match="at budget short already"):
         found.at("short")
+
+
+def test_a_budget_bounds_the_batch():
+    budget = Budget(factor=1.0, num_evaluations=1, episodes_per_evaluation=1, seeds=1, batch_size=16)
+    for size, part, expected in ((64, 8, (16, 8)), (64, 16, (16, 0)), (4, 2, (4, 2))):
+        training = budget.apply(Protocol(name="p").with_overrides(batch_size=size, micro_batch_size=part)).training
+        assert (training.batch_size, training.micro_batch_size) == expected
+    assert budget.describe().endswith("1 seed, batches of at most 16 windows")
 
 
 def test_a_source_keeps_the_columns_that_have_it():

@@ -91,10 +91,10 @@ def is_list(value: Any) -> bool:
 
 
 def check_least(value: Any, least: int, *names: str) -> None:
-    """Raises ValueError if one of these fields is below its least value."""
+    """Raises ValueError if one of these fields is below its least value. None is not."""
     for name in names:
-        if getattr(value, name) < least:
-            raise ValueError(f"{type(value).__name__}.{name} is {getattr(value, name)}; it must be at least {least}")
+        if (given := getattr(value, name)) is not None and given < least:
+            raise ValueError(f"{type(value).__name__}.{name} is {given}; it must be at least {least}")
 
 
 def described(expected: Any) -> str:

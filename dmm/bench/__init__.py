@@ -5,7 +5,7 @@ cases.py       the work of each table: sampling, the scan, updates, rollouts
 baselines.py   the peers: how research code does the same work
 concurrent.py  several trials at once
 frames.py      windows of frames, and an update on them
-atari.py       rollouts of Breakout
+atari.py       rollouts of Breakout, and the table of all work on frames
 growth.py      cost against context length, and memory
 
 Results are written to bench.md and bench.csv.
@@ -21,7 +21,7 @@ from dmm import kernels
 from dmm.base import provenance
 from dmm.base.errors import unknown_name
 from dmm.base.text_tables import csv_text, markdown_table
-from dmm.bench import atari, cases, frames
+from dmm.bench import atari, cases
 from dmm.bench.concurrent import trials_on_one_device, trials_on_two_cores
 from dmm.bench.growth import growth
 from dmm.bench.timing import Row, TimingBudget, clock_of, compare, interleaved, sgemm
@@ -31,8 +31,7 @@ TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {
     "scan": ("Selective scan, forward and backward", cases.scanning, TimingBudget(rounds=5)),
     "train": ("One update", cases.training, TimingBudget(rounds=5, min_seconds=1)),
     "rollout": ("Rollouts", cases.rolling, TimingBudget(rounds=3, min_seconds=1)),
-    "frames": ("Frames", frames.training, TimingBudget(rounds=3)),
-    "atari": ("Rollouts of Breakout", atari.rollouts, TimingBudget(rounds=3, min_seconds=0)),
+    "atari": ("Atari", atari.working, TimingBudget(rounds=3)),
 }
 QUICK = TimingBudget(rounds=2, min_seconds=0, quick=True)
 COLUMNS = ("work", "unit", "baseline", "ours", "baseline ms", "ours ms", "ratio", "spread")

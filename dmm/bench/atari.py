@@ -11,7 +11,7 @@ from torch import nn
 from dmm.architectures import find_model
 from dmm.batch import Batch
 from dmm.bench.baselines import optional_package
-from dmm.bench.frames import PeerModel
+from dmm.bench.frames import PeerModel, training
 from dmm.bench.timing import BenchmarkCase, TimingBudget
 from dmm.config import Evaluation, Training, Trial
 from dmm.environments.lanes import Lanes, make_lanes
@@ -24,6 +24,12 @@ from dmm.training.fit import init_model
 K = 30
 MODELS = {"DT": ("dt", "DT, Atari"), "DMM-C": ("metamamba", "DMM-C, Atari")}
 NO_STATISTICS = StateStatistics(np.zeros(0), np.zeros(0))  # frames are not normalised
+
+
+def working(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+    """Windows of frames, an update on them, and rollouts."""
+    yield from training(budget, device)
+    yield from rollouts(budget, device)
 
 
 def rollouts(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:

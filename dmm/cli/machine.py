@@ -12,7 +12,9 @@ app = typer.Typer()
 def bench(
     what: Annotated[
         str,
-        typer.Argument(help="One of sample, scan, train, rollout, trials and growth, or all of them without growth."),
+        typer.Argument(
+            help="One of sample, scan, train, rollout, atari, trials and growth, or all of them without growth."
+        ),
     ] = "all",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of bench.md and bench.csv.")] = Path(
         "reports/bench"

@@ -20,22 +20,24 @@ class Budget:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "seeds")
-        check_least(self, 1, *(name for name in ("max_steps", "batch_size") if getattr(self, name) is not None))
+        check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "seeds", "max_steps", "batch_size")
         if not 0 < self.factor <= 1:
             raise ValueError(f"Budget.factor is {self.factor}; it must be above 0 and at most 1")
 
     def apply(self, protocol: Protocol) -> Protocol:
         """The protocol at this budget. The updates are rounded to whole intervals between evaluations, of at least one."""
-        count, wanted = self.num_evaluations, protocol.training.updates * self.factor
-        updates = count * max(round(wanted / count), 1)
+        training, count = protocol.training, self.num_evaluations
+        updates = count * max(round(training.updates * self.factor / count), 1)
+        size = min(self.batch_size or training.batch_size, training.batch_size)
+        limits = [limit for limit in (self.max_steps, protocol.evaluation.max_steps) if limit is not None]
         return protocol.with_overrides(
             updates=updates,
-            warmup=min(round(protocol.training.warmup * self.factor), updates),
+            warmup=min(round(training.warmup * self.factor), updates),
             num_evaluations=count,
             episodes_per_evaluation=self.episodes_per_evaluation,
-            max_steps=least(self.max_steps, protocol.evaluation.max_steps),
-            batch_size=least(self.batch_size, protocol.training.batch_size),
+            max_steps=min(limits, default=None),
+            batch_size=size,
+            micro_batch_size=training.micro_batch_size if training.micro_batch_size < size else 0,
         )
 
     def describe(self) -> str:
@@ -43,13 +45,8 @@ class Budget:
         return (
             f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of "
             f"{counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
-            + (f", batches of at most {self.batch_size}" if self.batch_size else "")
+            + (f", batches of at most {self.batch_size} windows" if self.batch_size else "")
         )
-
-
-def least(*limits: int | None) -> int | None:
-    """The least of the limits that are set. None if none is."""
-    return min((limit for limit in limits if limit is not None), default=None)
 
 
 PAPER = "paper"  # the budget of a table as its file has it

@@ -65,6 +65,11 @@ class Training:
         check_least(
             self, 0, "warmup", "weight_decay", "std_offset", "warmup_actions", "cosine_passes", "micro_batch_size"
         )
+        if self.micro_batch_size >= self.batch_size:
+            raise ValueError(
+                f"Training.micro_batch_size is {self.micro_batch_size} and batch_size is {self.batch_size}: it would have no "
+                f"effect. Set it below {self.batch_size}, or to 0"
+            )
         if self.schedule == "constant":
             for name, default in (("warmup_actions", 0), ("cosine_passes", 0.0), ("rate_floor", 0.1)):
                 if getattr(self, name) != default:

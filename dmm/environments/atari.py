@@ -33,7 +33,7 @@ class AtariLanes:
     def __init__(self, task: Task, lanes: int, pictures: bool = False) -> None:
         self.task, self.env = task, make(task, lanes)
         self.live = np.arange(lanes)  # the lanes that are still asked
-        self.twin = make_env(task, 1, COLOURS) if pictures else None
+        self.twin = make_vector_env(task, 1, COLOURS) if pictures else None
         self.steps_per_second = FRAMES_PER_SECOND / dict(task.options).get("frameskip", 4)
 
     def reset(self, seeds: Sequence[int]) -> UInt8[np.ndarray, "B C height width"]:
@@ -82,9 +82,9 @@ class AtariLanes:
 
 
 def make(task: Task, lanes: int) -> "AtariVectorEnv":
-    """The environment of a task's lanes. Raises ValueError as `make_env`, and for other spaces than the task's."""
+    """The environment of a task's lanes. Raises ValueError as `make_vector_env`, and for other spaces than the task's."""
     stack, height, width = task.spaces.states if task.spaces.has_frames else (0, 0, 0)
-    env = make_env(task, lanes, {"stack_num": stack, "img_height": height, "img_width": width})
+    env = make_vector_env(task, lanes, {"stack_num": stack, "img_height": height, "img_width": width})
     found = env.single_observation_space.shape, int(getattr(env.single_action_space, "n", 0))
     if found != (task.spaces.states, task.spaces.actions) or not task.spaces.discrete:
         env.close()
@@ -96,7 +96,7 @@ def make(task: Task, lanes: int) -> "AtariVectorEnv":
     return env
 
 
-def make_env(task: Task, lanes: int, frames: dict[str, Any]) -> "AtariVectorEnv":
+def make_vector_env(task: Task, lanes: int, frames: dict[str, Any]) -> "AtariVectorEnv":
     """ALE's vector environment of a task, with frames of a size. The task's options are its arguments.
 
     Raises ValueError without the extra, for a game that ALE has not, and for wrong options.
