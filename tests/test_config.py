@@ -327,6 +327,15 @@ def test_a_budget_bounds_the_batch():
     assert budget.describe().endswith("1 seed, batches of at most 16 windows")
 
 
+def test_a_budget_keeps_some_rows():
+    budget = Budget(factor=1.0, num_evaluations=1, episodes_per_evaluation=1, seeds=1, rows=("b",))
+    found = table(budgets={"part": budget}).at("part")
+    assert [row.label for row in found.rows] == ["b"] and "1 row of the table" in budget.describe()
+    with pytest.raises(ValueError, match="unknown row in budget 'part' 'c'; table t has a, b, same as a"):
+        table(budgets={"part": replace(budget, rows=("c",))})
+    assert table(budgets={"part": budget}).select(rows=["a"]).part == "rows a"
+
+
 def test_a_source_keeps_the_columns_that_have_it():
     both = Column(label="hopper", sources={"d4rl": (HOPPER, DATA), "dmm": (HOPPER, "dmm/hopper/medium-v0")})
     found = table(columns=(both, Column(task=REACHER, dataset="d4rl:x.hdf5", label="reacher")))

@@ -1,6 +1,6 @@
 """What the papers' tables share: columns with their sources of data, seeds, and rows. A shared row has shared trials."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -24,6 +24,12 @@ SEEDS = (0, 1, 2, 3, 4)
 # A table of our own at budget laptop takes hours of two cores. Three seeds tell large differences only
 LAPTOP = Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=10, seeds=3, max_steps=3000, batch_size=16)
 WITH_LAPTOP = {**BUDGETS, "laptop": LAPTOP}
+
+
+def with_laptop(rows: Iterable[Row], **changes: Any) -> dict[str, Budget]:
+    """The budgets of a table whose laptop runs these rows only."""
+    return {**BUDGETS, "laptop": replace(LAPTOP, rows=tuple(row.label for row in rows), **changes)}
+
 
 # The order of Decision MetaMamba's tables
 LOCOMOTION = tuple(

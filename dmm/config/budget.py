@@ -17,6 +17,7 @@ class Budget:
     seeds: int  # the number of the table's seeds, from the first on
     max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
     batch_size: int | None = None  # windows in a batch, where the protocol has more
+    rows: tuple[str, ...] = ()  # the labels of the rows that are run, such as a part of a grid. None: all
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -46,6 +47,7 @@ class Budget:
             f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of "
             f"{counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
             + (f", batches of at most {self.batch_size} windows" if self.batch_size else "")
+            + (f", {counted(len(self.rows), 'row')} of the table" if self.rows else "")
         )
 
 

@@ -189,6 +189,11 @@ class Table:
             )
         if min(self.seeds) < 0:
             raise ValueError(f"Table.seeds has {min(self.seeds)}; each seed must be at least 0")
+        if not (self.budget or self.part):
+            for name, budget in self.budgets.items():
+                for label in budget.rows:
+                    if label not in (labels := [row.label for row in self.rows]):
+                        raise unknown_name(f"row in budget {name!r}", label, labels, f"table {self.name}")
         if self.budget and self.budget not in self.budgets:
             raise unknown_name("budget", self.budget, self.budgets, f"table {self.name}")
         if all(row.cited for row in self.rows):
@@ -289,8 +294,9 @@ class Table:
             raise ValueError(f"table {self.name} is at budget {self.budget} already")
         if budget == PAPER:
             return self
-        seeds = self.seeds[: self.budgets[budget].seeds]
-        return replace(self, name=f"{self.name}.{budget}", seeds=seeds, budget=budget)
+        chosen = self.budgets[budget]
+        rows = tuple(row for row in self.rows if not chosen.rows or row.label in chosen.rows)
+        return replace(self, name=f"{self.name}.{budget}", rows=rows, seeds=self.seeds[: chosen.seeds], budget=budget)
 
     def on(self, source: str) -> "Table":
         """The table on one source of data. Columns without it are left out. Raises ValueError if none is left."""
