@@ -10,7 +10,7 @@ from helpers.spaces import box
 from scipy.stats import chisquare
 
 from dmm.data.goals import goal_steps
-from dmm.data.trajectories import assemble
+from dmm.data.trajectories import assemble, moments
 from dmm.data.windows import NEEDS, read_windows, sample_batch
 
 # two episodes, of 1 and 3 steps; states have mean (2, 2) and standard deviation (1, 2)
@@ -229,3 +229,12 @@ def test_a_window_holds_what_a_model_needs_by_hand():
     assert raw(inside.previous_goals) == [[12, 12]] and inside.previous_actions[..., 0].mul(100).round().tolist() == [
         [20, 21]
     ]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (4096, 2), (9000, 17), (12289, 29)])
+def test_moments_are_those_of_numpy_to_the_last_bit(shape):
+    states = np.random.default_rng(0).normal(7, 3, shape).astype(np.float32)
+    mean, std = moments(states)
+    assert np.array_equal(mean, states.mean(0, dtype=np.float64)) and np.array_equal(
+        std, states.std(0, dtype=np.float64)
+    )

@@ -254,6 +254,7 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
             with suppress(FileNotFoundError):
                 folder.rename(replaced)
             building.rename(folder)
+            CHECKED.update((folder / name, states[name], files[name]) for name in names)
     except OSError as error:
         if usable(folder, stamps) is None:  # otherwise another process has cached the same data
             raise ValueError(f"cannot cache {trajectories.id} in {folder.parent}: {explain(error)}") from None

@@ -1,7 +1,7 @@
 """Trajectories: a dataset in memory. All sources give this form: one flat table with precomputed returns-to-go."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +17,7 @@ from dmm.tasks import TASKS, Task
 from dmm.tasks.view import MARK, split_id
 
 OUTSIDE = 1e-3  # largest allowed distance of an action from its box. Files of float32 are at least this exact
+BLOCK = 4096  # rows that are converted to float64 at once
 STILL = 1e-6  # a state dimension with a smaller standard deviation counts as constant
 ARRAYS = ("states", "actions", "rewards", "offsets", "terminated")  # a dataset's content. The rest is computed
 
@@ -207,18 +208,33 @@ def assemble(
         )
     if frames is not None:
         assert len(frames.array) == len(states) + (STACK - 1) * len(terminated), "frames do not fit"
+    mean, std = moments(states)
     return Trajectories(
         id=dataset_id,
         sha256=content_hash(arrays, frames),
         table=table,
         terminated=terminated,
         offsets=offsets,
-        state_mean=states.mean(0, dtype=np.float64),
-        state_std=states.std(0, dtype=np.float64),
+        state_mean=mean,
+        state_std=std,
         num_actions=num_actions,
         frames=None if frames is None else frames.array,
         frame_starts=None if frames is None else frame_starts(offsets),
     )
+
+
+def moments(states: Float32[np.ndarray, "N S"]) -> tuple[Float64[np.ndarray, " S"], Float64[np.ndarray, " S"]]:
+    """The mean and the standard deviation of each dimension, of sums in the order of the rows. It needs little memory."""
+
+    def total(part: Callable[[Float32[np.ndarray, "b S"]], np.ndarray]) -> Float64[np.ndarray, " S"]:
+        """The sum of a function of the rows."""
+        found = np.zeros(states.shape[1])
+        for first in range(0, len(states), BLOCK):
+            found = np.concatenate([found[None], part(states[first : first + BLOCK])]).sum(0)
+        return found
+
+    mean = total(lambda rows: rows) / len(states)
+    return mean, np.sqrt(total(lambda rows: np.square(rows - mean)) / len(states))
 
 
 def content_hash(arrays: Sequence[np.ndarray], frames: Frames | None = None) -> str:
