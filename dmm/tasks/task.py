@@ -97,7 +97,8 @@ class Task:
 
     def unmakeable(self, error: Exception) -> ValueError:
         """The error for an environment that cannot be made."""
-        given = f" with the options {dict(self.options)}" if self.options else ""
+        options = ", ".join(f"{name!r}: {shown(value)}" for name, value in self.options)  # a maze is long
+        given = f" with the options {{{options}}}" if options else ""
         return ValueError(f"task {self.name}: {self.environment!r} cannot be made{given}: {error}")
 
     def normalised_score(self, value: float) -> float:
