@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from weakref import ref
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 import dmm
 from dmm.api.policy import Policy
+from dmm.api.video import Video
 from dmm.base.seeds import derive_seed
 from dmm.config import Protocol, Target, Trial
 from dmm.rollouts.history import StateStatistics
@@ -230,6 +232,25 @@ def test_a_gif_shows_the_first_episode_in_real_time_and_moves_no_number(tmp_path
             pictures.append(image.convert("L").getpixel((0, 0)))
     assert pictures == [10 * step for step in range(0, plain.lengths[0] + 1, 2)]
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_a_video_keeps_none_of_the_pictures_that_it_was_given(tmp_path, monkeypatch, suffix):
+    if suffix == ".mp4":
+        pytest.importorskip("imageio_ffmpeg")
+    drawn = []
+
+    def draw() -> np.ndarray:
+        picture = np.full((32, 32, 3), len(drawn), np.uint8)
+        drawn.append(ref(picture))
+        return picture
+
+    with Video(tmp_path / f"x{suffix}", UNEVEN) as video:
+        monkeypatch.setattr(video.lanes, "draw", draw)
+        for _ in range(10 * video.every):
+            video.watch(video.lanes)
+        assert len(drawn) == 10 and sum(picture() is not None for picture in drawn) <= 1
+    assert [path.name for path in tmp_path.iterdir()] == [f"x{suffix}"]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dmm.base.paths import check_writable
 from dmm.environments.lanes import Lanes, make_lanes
 from dmm.tasks import Task
@@ -16,8 +14,9 @@ SUFFIXES = (".gif", ".mp4")
 
 
 class Video:
-    """Draws an episode while it is watched. As a context manager it writes its file at the end, but not after an error.
+    """Draws an episode while it is watched. As a context manager it has its file at the end, but not after an error.
 
+    Pictures of an MP4 are written as they come. Those of a GIF are kept until the end, with one byte for a pixel.
     Raises ValueError for another suffix, for a folder that cannot be written, and where pictures cannot be drawn.
     """
 
@@ -33,34 +32,30 @@ class Video:
         self.path, self.suffix = path, suffix
         self.lanes = make_lanes(task, 1, pictures=True)
         self.every = max(round(self.lanes.steps_per_second / FRAMES_PER_SECOND), 1)  # steps from picture to picture
-        self.frames: list[np.ndarray] = []  # [height, width, 3] uint8
         self.steps = 0
 
     def watch(self, lanes: Lanes) -> None:
         """Draws the first lane, if it is time for a picture. Raises ValueError if it cannot be drawn."""
         if self.steps % self.every == 0:
-            self.frames.append(lanes.draw())
+            self.writer.append_data(lanes.draw())
         self.steps += 1
 
     def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        self.lanes.close()
-        if kind is None:
-            self.write()
-
-    def write(self) -> None:
-        """Writes the file, whole or not at all."""
-        import imageio.v3 as iio
+        import imageio.v2 as iio  # v3 writes an MP4 from all its pictures at once
 
         rate = self.lanes.steps_per_second / self.every
         settings: dict[str, Any] = {"fps": rate}
         if self.suffix == ".gif":
-            settings = {"duration": 1000 / rate, "loop": 0}  # milliseconds of a frame; forever
-        building = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.suffix}")
+            settings = {"duration": 1000 / rate, "loop": 0, "bits": 8}  # milliseconds of a picture; forever; of a pixel
+        self.building = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.suffix}")
+        self.writer: Any = iio.get_writer(self.building, **settings)
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        self.lanes.close()
         try:
-            iio.imwrite(building, np.stack(self.frames), **settings)
-            os.replace(building, self.path)
+            self.writer.close()
+            if kind is None:
+                os.replace(self.building, self.path)
         finally:
-            building.unlink(missing_ok=True)
+            self.building.unlink(missing_ok=True)
