@@ -167,6 +167,16 @@ def test_collecting_is_deterministic_in_the_seed(policy, monkeypatch, tmp_path):
     assert [main_file(dataset_id).read_bytes() for dataset_id in ids] == files
 
 
+def test_collecting_leaves_the_threads_of_torch_as_they_are(policy):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        data.load(("dmm/reacher/random-n50-s0-v0",))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_dataset_that_is_here_is_not_rolled_again(policy, monkeypatch):
     first = data.load(("dmm/reacher/random-n60-s0-v0",))
 

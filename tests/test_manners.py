@@ -110,6 +110,7 @@ def test_help_is_coloured_on_a_terminal_that_wants_it(colour, env):
         ("data collect foo", "unknown dataset 'foo'; there are dmm/breakout/medium-v0, .*dmm/hopper/medium-v0, .*"),
         ("data train-behaviour CartPole-v1", r"SAC needs continuous actions; those of CartPole-v1 are Discrete\(2\)"),
         ("data train-behaviour Hopper-v5 --width 0", "Recipe.width is 0; it must be at least 1"),
+        ("data train-behaviour Hopper-v5 --steps 50000", "--steps 50000 is no multiple of --interval 20000"),
         ("data train-behaviour Hopper-v5 --medium 3 1", "--medium takes the lowest return first; got 3 1"),
         ("show quickstart --rows DTT", "unknown row 'DTT'; table quickstart has DMM v2, DT. Did you mean 'DT'?"),
         ("show quickstart --columns x", "unknown column 'x'; table quickstart has hopper-medium."),

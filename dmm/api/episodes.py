@@ -8,10 +8,11 @@ from statistics import fmean
 import numpy as np
 from jaxtyping import Float, Int64
 
-from dmm.api.policy import Policy, one_thread
+from dmm.api.policy import Policy
 from dmm.api.video import Video
 from dmm.base.fields import check_value
 from dmm.base.seeds import derive_seed
+from dmm.base.threads import one_thread
 from dmm.config import Target
 from dmm.rollouts.rollout import rollout as roll
 

@@ -1,7 +1,6 @@
 """A trained model that acts in a user's own loop. It gives the actions of dmm's own rollouts, bit for bit."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,23 +8,13 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 
 from dmm.base.fields import shown
+from dmm.base.threads import one_thread
 from dmm.config import Target, Trial
 from dmm.models import DecisionModel
 from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHistory
 from dmm.tasks import Task
 
 LARGEST_MULTIPLE = 100  # of a task's target return. Papers ask for 20 times at most
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch for the block, because the number of threads moves float bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def multiple(value: float, task: Task) -> Target:

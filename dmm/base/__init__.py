@@ -10,6 +10,7 @@ fields.py        checks of the fields of dataclasses
 memory.py        the peak memory of work in this process
 secrets.py       passwords are hidden in texts
 seeds.py         seeds derived from a trial's seed
+threads.py       one thread of torch for a block of work
 source_code.py   the text of a module and of the files that it imports, carried to other processes
 provenance.py    commit, library versions, machine
 progress_bar.py  a bar for long work

@@ -25,6 +25,7 @@ from dmm.base.checksums import dump_json, load_json, seal, unseal
 from dmm.base.fields import check_fields, check_least
 from dmm.base.paths import home, write_atomic
 from dmm.base.progress_bar import ProgressBar
+from dmm.base.threads import one_thread
 from dmm.data.collect import (
     Episode,
     Origin,
@@ -68,6 +69,8 @@ class Recipe:
         check_fields(self)
         check_least(self, 1, "steps", "interval", "width", "batch_size")
         check_least(self, 0, "seed")
+        if self.steps % self.interval:
+            raise ValueError(f"--steps {self.steps} is no multiple of --interval {self.interval}")
         if self.medium[0] > self.medium[1]:
             raise ValueError(f"--medium takes the lowest return first; got {self.medium[0]:g} {self.medium[1]:g}")
 
@@ -127,6 +130,7 @@ def replay_episodes(replay: Replay) -> list[Episode]:
     return episodes
 
 
+@one_thread()
 def train(recipe: Recipe) -> Path:
     """Trains one seed until the expert bound or the last step. Continues a run that was stopped. Returns its folder.
 
@@ -140,7 +144,6 @@ def train(recipe: Recipe) -> Path:
     except ImportError:
         raise ValueError("this needs stable-baselines3: pip install 'dmm-bench[collect]'") from None
 
-    torch.set_num_threads(1)
     try:
         actions = make_env(recipe.environment).action_space
     except gym.error.Error as error:

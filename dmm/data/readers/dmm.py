@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_fields, check_least
 from dmm.base.progress_bar import ProgressBar
+from dmm.base.threads import one_thread
 from dmm.data import collect, scripts
 from dmm.data.addresses import d4rl_files
 from dmm.data.readers import minari
@@ -126,7 +125,6 @@ def absent(dataset_id: str) -> ValueError:
 def fetch(dataset_id: str) -> None:
     """Collects a dataset: the fewest whole episodes that have the steps asked for."""
     collection = parse(dataset_id)
-    torch.set_num_threads(1)  # the number of threads moves float bits, and so the data
     behaviour, steps = find_behaviour(collection.behaviour), 0
     origin = collect.Origin(
         policy=collection.behaviour,
@@ -134,7 +132,7 @@ def fetch(dataset_id: str) -> None:
         steps=collection.steps,
         episodes_per_batch=behaviour.batch,
     )
-    with ProgressBar(collection.steps, "steps", f"collecting {collection.id}") as bar:
+    with one_thread(), ProgressBar(collection.steps, "steps", f"collecting {collection.id}") as bar:
 
         def rolled() -> Iterator[collect.Episode]:
             nonlocal steps
