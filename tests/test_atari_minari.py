@@ -16,7 +16,7 @@ from dmm import data
 from dmm.base.paths import home
 from dmm.data import images
 from dmm.data.readers import minari
-from dmm.data.trajectories import check_task
+from dmm.data.trajectories import check_task, join
 from dmm.environments.atari import AtariLanes
 from dmm.tasks import atari
 
@@ -58,7 +58,14 @@ def write(root: Path, *episodes: dict[str, np.ndarray]) -> None:
     with h5py.File(folder / "main_data.hdf5", "w") as file:
         for number, arrays in enumerate(episodes):
             for key, value in arrays.items():
-                kind = h5py.vlen_dtype(np.uint8) if value.dtype == object else value.dtype
+                bytes_of_jpegs = value.dtype == object and not isinstance(value[0], str)
+                kind = (
+                    h5py.vlen_dtype(np.uint8)
+                    if bytes_of_jpegs
+                    else h5py.string_dtype()
+                    if value.dtype == object
+                    else value.dtype
+                )
                 file.create_dataset(f"episode_{number}/{key}", data=value, dtype=kind, chunks=True)
 
 
@@ -165,6 +172,41 @@ def test_a_download_with_a_broken_image_is_not_whole(root):
     write(root, episode(cut_jpegs(900)))
     with pytest.raises(ValueError, match="row 2 is no image"):
         minari.check_whole(root / "atari" / "pong" / "expert-v0")
+
+
+def test_a_download_with_other_images_and_texts_is_whole(root):
+    """Small images of minigrid in a dictionary with a mission, and JPEGs of another size."""
+    places = np.zeros((STEPS + 1, 7, 7, 3), np.uint8)
+    rows = episode(places, **{"observations/image": places, "observations/direction": np.zeros(STEPS + 1, int)})
+    rows["observations/pov"] = np.zeros((STEPS + 1, 2), np.float32)
+    rows["observations/mission"] = np.array(["go"] * (STEPS + 1), object)
+    del rows["observations"]
+    write(root, rows)
+    minari.check_whole(root / "atari" / "pong" / "expert-v0")
+    with pytest.raises(ValueError, match="arrays of shapes .*; it takes vectors"):
+        data.load((ID,))
+    assert data.load((f"{ID}@view=pov",)).states.shape == (STEPS, 2)
+    write(root, episode(as_jpegs(screens(STEPS)[:, :64, :64])))
+    minari.check_whole(root / "atari" / "pong" / "expert-v0")
+    with pytest.raises(ValueError, match="row 0 is 64 x 64; screens of ALE"):
+        data.load((ID,))
+    write(root, episode(places))
+    minari.check_whole(root / "atari" / "pong" / "expert-v0")
+    with pytest.raises(ValueError, match="images are read from Minari's datasets of Atari only"):
+        data.load((ID,))
+
+
+def test_actions_without_a_space_may_be_fewer_than_the_tasks(root):
+    actions, metadata = np.arange(STEPS) % 5, root / "atari" / "pong" / "expert-v0" / "data" / "metadata.json"
+    write(root, episode(screens(STEPS), actions=actions))
+    metadata.write_text(json.dumps({"total_episodes": 1}))
+    for _ in range(2):  # the second time from the cache
+        found = data.load((ID,))
+        check_task(found, PONG)
+    check_task(join([found, found]), PONG)
+    small = replace(PONG, spaces=replace(PONG.spaces, actions=4))
+    with pytest.raises(ValueError, match="has 5 discrete actions; .* has 4 discrete actions"):
+        check_task(found, small)
 
 
 def test_a_view_of_images_is_refused(root):

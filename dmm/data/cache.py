@@ -69,6 +69,7 @@ class Manifest:
     state_std: list[float]  # [S]
     files: dict[str, str]  # the sha256 of each array's file
     num_actions: int = 0  # discrete actions. 0: actions are in a box
+    actions_counted: bool = False  # Trajectories.actions_counted
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ def read(folder: Path, stamps: Sequence[Stamp]) -> Trajectories | None:
         state_mean=np.array(manifest.state_mean),
         state_std=np.array(manifest.state_std),
         num_actions=manifest.num_actions,
+        actions_counted=manifest.actions_counted,
         frame_starts=frame_starts(arrays["offsets"]) if "frames" in arrays else None,
         **arrays,
     )
@@ -247,6 +249,7 @@ def write(folder: Path, ids: Sequence[str], trajectories: Trajectories, stamps: 
             state_std=trajectories.state_std.tolist(),
             files=files,
             num_actions=trajectories.num_actions,
+            actions_counted=trajectories.actions_counted,
         )
         write_checks(building, states)
         write_atomic(building / MANIFEST, dump_json(to_json(manifest)))

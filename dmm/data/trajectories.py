@@ -39,6 +39,7 @@ class Trajectories:
     state_mean: Float64[np.ndarray, " S"]
     state_std: Float64[np.ndarray, " S"]  # Protocol.std_offset is added where it is used
     num_actions: int = 0  # V, the number of discrete actions. 0: actions are in a box
+    actions_counted: bool = False  # the source does not say V. It is the largest action of the data, plus 1
     frames: UInt8[np.ndarray, "F height width"] | None = None  # dmm/data/frames.py
     frame_starts: Int64[np.ndarray, " E"] | None = None  # the row of the first black frame before each episode
 
@@ -181,6 +182,7 @@ def assemble(
     terminated: np.ndarray,
     frames: Frames | None = None,
     num_actions: int = 0,
+    actions_counted: bool = False,
 ) -> Trajectories:
     """Makes trajectories from a source's arrays: states [N, S], actions [N, A], rewards [N], offsets [E + 1], terminated [E].
 
@@ -218,6 +220,7 @@ def assemble(
         state_mean=mean,
         state_std=std,
         num_actions=num_actions,
+        actions_counted=actions_counted,
         frames=None if frames is None else frames.array,
         frame_starts=None if frames is None else frame_starts(offsets),
     )
@@ -267,6 +270,7 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
         np.concatenate([part.terminated for part in parts]),
         join_frames(parts),
         max(part.num_actions for part in parts),
+        all(part.actions_counted for part in parts),
     )
 
 
@@ -298,7 +302,7 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
                 f"the state. That of a dataset is at the end of its id, as in {MARK}observation+desired_goal"
             )
     counts = trajectories.num_actions, spaces.actions if spaces.discrete else 0
-    if counts[0] != counts[1]:
+    if counts[0] != counts[1] and not (trajectories.actions_counted and counts[0] < counts[1]):
         said = [f"{count} discrete actions" if count else "a box of actions" for count in counts]
         raise ValueError(f"{trajectories.id} has {said[0]}; {where} has {said[1]}")
     shapes = {"observations": (trajectories.state_shape, spaces.states)}

@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from dmm.base.errors import raise_interrupt, unknown_name
-from dmm.base.paths import delete, expand
+from dmm.base.paths import aside, delete, expand
 from dmm.data.frames import FrameWriter
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import cause
-from dmm.data.images import are_images, frames_of
+from dmm.data.images import are_images, check_readable, frames_of
 from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
 from dmm.environments.screens import FRAME
 from dmm.tasks.view import flatten, split_id
 
 PREFIXES = ("minari",)
 KEYS = ("observations", "actions", "rewards", "terminations", "truncations")  # of an episode
-STAGING = ".downloads"  # the folder in Minari's own that a dataset is downloaded to
+TASK_SUFFIXES = ("-minari", "-robotics")  # where the plain name is the task of other data
 
 
 def root() -> Path:
@@ -81,21 +81,33 @@ def download(dataset_id: str, url_root: str) -> Callable[[], str]:
 def download_now(dataset_id: str) -> str:
     """Downloads a dataset with Minari's own downloader. Gives a line with its place.
 
-    It is checked beside Minari's folder, and moved there when it is whole. Raises ConnectionError for what the server or the
-    network did, and ValueError for a name that the server does not have.
+    Each call has a hidden folder in Minari's own. The dataset is checked there, and moved when it is whole. Raises
+    ConnectionError for what the server or the network did, and ValueError for a name that the server does not have.
     """
-    import minari
-    from minari.storage.remotes import DEFAULT_REMOTE
-
     if folder(dataset_id).is_dir():
         try:
             check_whole(folder(dataset_id))
         except ValueError as error:
             raise ValueError(f"{error}. To download it again, delete {folder(dataset_id)}") from None
         return f"{folder(dataset_id)}, which was here"
-    staging, before = root() / STAGING, os.environ.get("MINARI_DATASETS_PATH")
-    hint = f"Or put the dataset's folder at {folder(dataset_id)}"
-    staging.mkdir(parents=True, exist_ok=True)
+    staging = aside(root() / "download")
+    try:
+        download_to(staging, dataset_id)
+        move_whole(staging)
+    finally:
+        delete(staging)
+    if not folder(dataset_id).is_dir():
+        raise ConnectionError(f"Minari's downloader ended without {name_of(dataset_id)}")
+    return str(folder(dataset_id))
+
+
+def download_to(staging: Path, dataset_id: str) -> None:
+    """Downloads a dataset to another folder than Minari's own."""
+    import minari
+    from minari.storage.remotes import DEFAULT_REMOTE
+
+    before, hint = os.environ.get("MINARI_DATASETS_PATH"), f"Or put the dataset's folder at {folder(dataset_id)}"
+    staging.mkdir(parents=True)
     os.environ["MINARI_DATASETS_PATH"] = str(staging)
     try:
         minari.download_dataset(name_of(dataset_id), force_download=True)
@@ -109,13 +121,16 @@ def download_now(dataset_id: str) -> str:
         os.environ.pop("MINARI_DATASETS_PATH")
         if before is not None:
             os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def move_whole(staging: Path) -> None:
+    """Moves the datasets of a folder to Minari's own. Those that are there stay. Raises ConnectionError for a damaged one."""
     for metadata in sorted(staging.glob("**/data/metadata.json")):
         found = metadata.parent.parent
         place = root() / found.relative_to(staging)
         try:
             check_whole(found)
         except ValueError as error:
-            delete(found)
             raise ConnectionError(
                 f"Minari's downloader gave a dataset that is not whole, so it was deleted: {error}"
             ) from None
@@ -126,10 +141,6 @@ def download_now(dataset_id: str) -> str:
         place = root() / namespace.relative_to(staging)
         if not place.exists():
             namespace.rename(place)
-    delete(staging)
-    if not folder(dataset_id).is_dir():
-        raise ConnectionError(f"Minari's downloader ended without {name_of(dataset_id)}")
-    return str(folder(dataset_id))
 
 
 @dataclass(frozen=True)
@@ -161,9 +172,7 @@ def check_whole(place: Path) -> None:
     for episode in episodes(place):
         episode.check_lengths()
         for leaf in leaves(episode.arrays["observations"]):
-            if are_images(leaf):
-                for _ in frames_of(leaf, len(leaf), episode.place("observations")):
-                    pass
+            check_readable(leaf, episode.place("observations"))
 
 
 def leaves(value: Any) -> list[Any]:
@@ -290,8 +299,9 @@ def read(dataset_id: str) -> Trajectories:
     states, actions, rewards = (
         np.concatenate(pieces, dtype=np.float32, casting="unsafe") for pieces in (states, actions, rewards)
     )
-    num_actions = (named or int(actions.max()) + 1) if discrete else 0
-    return assemble(dataset_id, states, actions, rewards, offsets, np.array(terminated), frames, num_actions)
+    counted = discrete and not named
+    num_actions = int(actions.max()) + 1 if counted else named if discrete else 0
+    return assemble(dataset_id, states, actions, rewards, offsets, np.array(terminated), frames, num_actions, counted)
 
 
 def has_images(episode: Episode) -> bool:
