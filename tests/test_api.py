@@ -192,6 +192,17 @@ def test_wrong_words_of_train_are_refused_before_anything_runs(reacher_file, cha
         (["d4rl/halfcheetah-medium-v2"], "halfcheetah"),
         (["d4rl:/hopper/files/walker2d_x.hdf5"], "walker2d"),
         (["d4rl/hopper-medium-v2", "d4rl/hopper-expert-v2"], "hopper"),
+        (["dmm/hopper/medium-replay-v0"], "hopper"),
+        (["dmm/pointmaze-umaze/medium-v0@view=observation+desired_goal"], "pointmaze-umaze"),
+        (["dmm/maze2d-medium/medium-v0"], "maze2d-medium"),
+        (["dmm/antmaze-umaze-robotics/expert-v0@view=achieved_goal+observation"], "antmaze-umaze-robotics"),
+        (["d4rl/antmaze-medium-play-v2", "d4rl/antmaze-medium-diverse-v2@ends=timeouts"], "antmaze-medium"),
+        (["minari/D4RL/antmaze/umaze-v1@view=achieved_goal+observation"], "antmaze-umaze-robotics"),
+        (["minari/D4RL/pointmaze/umaze-v2@view=observation+desired_goal"], "pointmaze-umaze"),
+        (["minari/atari/pong/expert-v0"], "pong-minari"),
+        (["dmm/pong/medium-v0"], "pong"),
+        (["dqn/Breakout-all"], "breakout"),
+        (["dqn:/hopper/Qbert-1pct-s123"], "qbert"),
     ],
 )
 def test_the_task_is_the_one_that_the_data_are_named_after(ids, name):
@@ -199,8 +210,12 @@ def test_the_task_is_the_one_that_the_data_are_named_after(ids, name):
 
 
 @pytest.mark.parametrize(
-    "ids", [["d4rl/pen-v0"], ["d4rl/hopper-v2", "d4rl/walker2d-v2"], ["d4rl:hopper-walker2d.hdf5"]]
-)
+    "ids",
+    [
+        ["d4rl/pen-v0"], ["d4rl/hopper-v2", "d4rl/walker2d-v2"], ["d4rl:hopper-walker2d.hdf5"], ["d4rl/hopper-v2", "d4rl/x"],
+        ["d4rl/maze2d-umaze-dense-v1"], ["d4rl/bullet-hopper-medium-v0"], ["d4rl/maze2d-eval-umaze-v1"], ["dqn/Alien-all"],
+    ],
+)  # fmt: skip
 def test_data_of_no_task_or_of_two_need_one_named(ids):
     with pytest.raises(ValueError, match="say which task it is of: task='hopper' or task='walker2d'"):
         task_of(ids)

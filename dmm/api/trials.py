@@ -11,19 +11,22 @@ import numpy as np
 from jaxtyping import Float
 
 from dmm.api.names import dataset_ids
-from dmm.api.policy import Policy, one_thread
+from dmm.api.policy import Policy
 from dmm.api.trained import TrainedModel, check_device, choose_update, load_folder
 from dmm.architectures import resolve
 from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value
+from dmm.base.threads import one_thread
 from dmm.config import BUDGETS, Protocol, Row, Target, Trial
 from dmm.config.protocol import EVALUATION, TRAINING
 from dmm.contract import require
+from dmm.data import find_reader
 from dmm.models import DecisionModel
 from dmm.results.evaluations import curve_rows
 from dmm.results.score import summarise
 from dmm.schema import EvaluationResult, TrialResult
 from dmm.tasks import TASKS, Task, find_task
+from dmm.tasks.view import split_id
 from dmm.trials.progress import run_with_bar
 from dmm.trials.run import WeightsNotKept
 from dmm.trials.storage import returns_path, trial_folder
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULTS = Protocol(name="dmm.train")  # that of the DT family's gym scripts
+OTHER_TASKS = {
+    "bullet",
+    "dense",
+}  # words of D4RL's names. They say that dynamics or rewards are not those of a task here
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -181,18 +188,25 @@ def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]
 
 def task_of(ids: Sequence[str]) -> Task:
     """The task that datasets are named after: hopper of dmm/hopper/medium-v0. Raises ValueError unless there is exactly one."""
-    named = [re.split(r"[/:]", dataset_id, maxsplit=1)[-1] for dataset_id in ids]
-    words = [set(re.split(r"[\W_]+", Path(name).name if ":" in full else name)) for name, full in zip(named, ids)]
-    fitting = [sorted(TASKS.keys() & found) for found in words]
-    sources = [re.split("[/:]", dataset_id, maxsplit=1)[0] for dataset_id in ids]
-    # data of a source with frames of its own have a task of their own
-    fitting = [
-        [f"{name}-{source}" if f"{name}-{source}" in TASKS else name for name in names]
-        for names, source in zip(fitting, sources)
-    ]
-    if len(set(map(tuple, fitting))) == 1 and len(fitting[0]) == 1:
-        return TASKS[fitting[0][0]]
+    named = {name for dataset_id in ids for name in tasks_in(dataset_id) or ("no task",)}
+    if len(named) == 1 and named <= TASKS.keys():
+        return TASKS[named.pop()]
     raise ValueError(
-        f"data {', '.join(ids)} names {', '.join(sorted({name for names in fitting for name in names})) or 'no task'}; say "
-        f"which task it is of: task={' or task='.join(map(repr, TASKS))}, or a dmm.tasks.Task"
+        f"data {', '.join(ids)} names {', '.join(sorted(named))}; say which task it is of: "
+        f"task={' or task='.join(map(repr, TASKS))}, or a dmm.tasks.Task"
     )
+
+
+def tasks_in(dataset_id: str) -> list[str]:
+    """The tasks that a dataset is named after. Of a file elsewhere, its name alone counts, and not its folder.
+
+    Of antmaze-umaze-robotics and antmaze-umaze only the longer one counts.
+    """
+    name, suffixes = split_id(dataset_id)[0], getattr(find_reader(dataset_id), "TASK_SUFFIXES", ())
+    words = re.split(r"[\W_]+", (Path(name).name if ":" in name else name).lower())
+    if OTHER_TASKS.intersection(words):
+        return []
+    text = f"-{'-'.join(words)}-"
+    found = [task for task in TASKS if f"-{task}-" in text]
+    longest = [task for task in found if not any(f"-{task}-" in f"-{other}-" for other in found if other != task)]
+    return [next((task + end for end in suffixes if task + end in TASKS), task) for task in longest]
