@@ -12,7 +12,8 @@ import pytest
 
 from dmm import data
 from dmm.base.paths import home
-from dmm.data import addresses, cache
+from dmm.data import addresses, cache, dqn_download, http
+from dmm.data.inventory import inventory, verify
 from dmm.data.readers import dqn
 from dmm.data.trajectories import Trajectories, check_task, join
 from dmm.tasks import atari
@@ -238,6 +239,7 @@ FAULTS = {
     "other frames": (spoil_column("observation", lambda a: a[:, :80]), ["observation_ckpt.0.gz", "(20, 80, 84)"]),
     "frames of floats": (spoil_column("observation", lambda a: a / 255), ["float64", "uint8"]),
     "flags in two columns": (spoil_column("terminal", lambda a: a[:, None]), ["terminal_ckpt.0.gz", "(20, 1)"]),
+    "a negative add_count": (lambda logs: save(logs / "add_count_ckpt.0.gz", np.array(-1)), ["add_count_ckpt.0.gz is -1"]),
     "no add_count": (lambda logs: (logs / "add_count_ckpt.0.gz").unlink(), ["add_count_ckpt.0.gz", "No such file"]),
     "no end": (spoil_column("terminal", np.zeros_like), ["no complete episode"]),
     "objects": (spoil_column("action", lambda a: a.astype(object)), ["action_ckpt.0.gz", "Python objects"]),
@@ -261,7 +263,19 @@ def test_an_end_without_pads_in_a_file_that_has_them_is_named(root):
     rows = [ZERO] * 3 + first + [ZERO] * 3 + third + second
     logs = root / "Breakout" / "1" / "replay_logs"
     write_file(logs, 0, rows, len(rows))
-    with pytest.raises(ValueError, match=r"observation_ckpt\.0\.gz: row 14 follows the end of an episode"):
+    with pytest.raises(
+        ValueError, match=r"observation_ckpt\.0\.gz: no rows of zeros follow the episode's end at row 13"
+    ):
+        data.load((ID,))
+
+
+@pytest.mark.parametrize("without", [1, 3])
+def test_pads_after_some_ends_alone_are_an_error(root, without):
+    rows = []
+    for number, episode in enumerate(steps((4, 4, 4, 4))):
+        rows += [*([ZERO] * 3 if number != without else []), *episode]
+    write_file(root / "Breakout" / "1" / "replay_logs", 0, rows, len(rows))
+    with pytest.raises(ValueError, match="rows of zeros follow the episode's end at row .* the first end in this file"):
         data.load((ID,))
 
 
@@ -324,6 +338,36 @@ def test_memory_holds_a_chunk_of_a_file_at_a_time(root, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.lengths.tolist() == [900, 1100] and peak < 5e6
+
+
+def test_a_list_reads_no_run_and_shows_what_the_cache_has(root, monkeypatch):
+    logs = write_run(root, steps())
+    with monkeypatch.context() as patched:
+        patched.setattr(dqn, "read", lambda dataset_id: pytest.fail("it was read"))
+        (row,) = [row for row in inventory() if row.id == ID]
+    assert row.episodes is None and row.source == f"{logs}, not read yet"
+    data.load((ID,))
+    assert [row.steps for row in inventory() if row.id == ID] == [20]
+    write_file(logs, 2, [ZERO] * 3 + steps((5,))[0], 8)
+    assert [row.steps for row in inventory() if row.id == ID] == [None]
+
+
+def test_a_file_that_is_read_to_its_end_has_its_recorded_sha256(root):
+    logs = write_run(root, steps())
+    for key in ("observation", "reward"):
+        path = dqn_download.array_path(logs, key, 1)
+        http.hold_to_record(path, path)
+        data.load((ID,))
+        before = path.read_bytes()
+        with gzip.open(path) as file:
+            array = np.load(file)
+        save(path, array[::-1])
+        with pytest.raises(ValueError, match=f"{key}_ckpt.1.gz has the sha256 .*To take this one"):
+            data.load((ID,))
+        lines = []
+        assert not verify(lines.append) and f"{path} has the sha256" in lines[0 if key == "observation" else 1]
+        path.write_bytes(before)
+    assert verify(lines.append)
 
 
 def test_datasets_join_and_the_best_episodes_keep_their_frames(root):

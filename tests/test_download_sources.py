@@ -14,6 +14,7 @@ from helpers.file_server import serve
 
 from dmm import data
 from dmm.data import dqn_download
+from dmm.data.inventory import here
 
 
 @pytest.fixture
@@ -42,15 +43,18 @@ def test_a_game_of_the_dqn_replay_is_downloaded(server, monkeypatch):
             server.files[f"/Pong/1/replay_logs/$store$_{store}_ckpt.{number}.gz"] = gzipped(array)
         server.files[f"/Pong/1/replay_logs/add_count_ckpt.{number}.gz"] = gzipped(np.array(7))
         server.files[f"/Pong/1/replay_logs/invalid_range_ckpt.{number}.gz"] = gzipped(np.arange(5))
+    assert here("dqn/Pong") == ""
     short = "/Pong/1/replay_logs/$store$_reward_ckpt.1.gz"
     right, server.files[short] = server.files[short], gzipped(np.zeros(6, np.float32))
     with pytest.raises(ConnectionError, match="not whole.* has 6 rows; .* has 7"):
         download(server, "dqn/Pong")
+    assert here("dqn/Pong") == "0 MB of it"
     server.files[short] = right
     before = len(server.asked)
     (said,) = download(server, "dqn/Pong")
     assert "12 files" in said and len(server.asked) == before + 4  # eight were here
-    assert data.local_ids() == ["dqn/Pong-all"] and data.is_present("dqn/Pong-all")
+    assert data.local_ids() == ["dqn/Pong-all"] and data.is_present("dqn/Pong-all") and here("dqn/Pong") == "yes"
+    assert len(data.records()) == 12
 
 
 def test_files_of_the_sample_are_whole():
@@ -99,6 +103,26 @@ def test_a_minari_dataset_that_is_not_whole_is_not_moved_into_its_folder(minari_
     minari_server.clear()
     list(data.download(["minari/toy/medium-v0"]))
     assert data.local_ids() == ["minari/toy/medium-v0"]
+
+
+def test_downloads_of_minari_do_not_disturb_each_other(minari_server, monkeypatch):
+    """The second download runs within the first. One that was killed has left half a dataset behind."""
+    import minari
+
+    root, outer = Path(os.environ["MINARI_DATASETS_PATH"]), minari.download_dataset
+    for folder in (".downloads", ".download.0.aside"):
+        (root / folder / "toy/killed-v0/data").mkdir(parents=True)
+        (root / folder / "toy/killed-v0/data/metadata.json").write_text("{")
+
+    def download_dataset(name: str, force_download: bool = False) -> None:
+        outer(name)
+        if name == "toy/first-v0":
+            list(data.download(["minari/toy/second-v0"]))
+
+    monkeypatch.setattr(minari, "download_dataset", download_dataset)
+    list(data.download(["minari/toy/first-v0"]))
+    assert data.local_ids() == ["minari/toy/first-v0", "minari/toy/second-v0"]
+    assert {path.name for path in root.iterdir()} == {"toy", ".downloads", ".download.0.aside"}
 
 
 def test_what_minari_says_is_one_line(minari_server, monkeypatch):

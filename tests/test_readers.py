@@ -167,6 +167,13 @@ def forbid(*_):
     raise AssertionError("the source was read")
 
 
+def test_a_folder_of_nobody_is_one_error(monkeypatch):
+    monkeypatch.setenv("DMM_D4RL", "~nobody-has-this-name/x")
+    for use in (data.local_ids, lambda: data.load(("d4rl:~nobody-has-this-name/x.hdf5",))):
+        with pytest.raises(ValueError, match="~nobody-has-this-name/x.* cannot be found"):
+            use()
+
+
 def test_second_load_reads_no_source(tmp_path, monkeypatch):
     dataset_id = write(tmp_path / "a.hdf5")
     first = data.load((dataset_id,))

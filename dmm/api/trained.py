@@ -12,7 +12,7 @@ import torch
 
 from dmm.api.policy import Policy
 from dmm.base.fields import check_value, shown
-from dmm.base.paths import home
+from dmm.base.paths import expand, home
 from dmm.config import Evaluation, Target, Training, Trial
 from dmm.models import DecisionModel
 from dmm.schema import EvaluationResult, ReturnsResult, WeightsCard, from_json
@@ -87,7 +87,7 @@ def load(
     if isinstance(source, str) and ID.fullmatch(source):
         folder, evaluation = locate(source, update)
     else:
-        folder = Path(source).expanduser()
+        folder = expand(source)
         evaluation = folder / EVALUATION
         if not folder.is_dir():
             raise ValueError(f"{str(source)!r} is neither an id of a trial ({DIGITS}) nor a folder")

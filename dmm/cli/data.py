@@ -24,13 +24,14 @@ def list_(
     """
     from dataclasses import asdict
 
+    from dmm.data import downloadable_ids
     from dmm.data.inventory import inventory, remote_datasets
 
     if remote:
         print(plain_table([asdict(row) for row in remote_datasets()]))
         return
     print(plain_table([asdict(row) for row in inventory()]))
-    print(f"\n{len(remote_datasets())} datasets can be downloaded: `dmm data list --remote`")
+    print(f"\n{len(downloadable_ids())} datasets can be downloaded: `dmm data list --remote`")
 
 
 @app.command()

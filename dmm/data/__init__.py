@@ -44,10 +44,13 @@ class Reader(Interface):
 
     A source that can get an absent dataset has two more functions. `fetch(dataset_id)` downloads or makes the dataset,
     with a bar. `fetchable_ids()` lists datasets that `fetch` can get.
-    A source whose datasets are folders of many files has IS_FOLDER = True.
-    A source on the web has two others, because nothing is downloaded until a user asks. `download(dataset_id, url_root)`
+    A source whose datasets are folders of many files has IS_FOLDER = True. One that takes hours to read has
+    IS_EXPENSIVE = True. It is read for its use only, and not for a list.
+    A source on the web has others, because nothing is downloaded until a user asks. `download(dataset_id, url_root)`
     raises ValueError for an unknown id. It gives a function that downloads the dataset, with a bar, and says what is here then.
-    `downloadable_ids()` lists what is known to be on the web.
+    `downloadable_ids()` lists what is known to be on the web. `download_paths(dataset_id)` are a dataset's files, if they are
+    more than its `path`. `records()` are the files NAME.sha256 of what was downloaded.
+    TASK_SUFFIXES are endings of tasks that are for this source, where other data have a task of the plain name.
     """
 
     PREFIXES: tuple[str, ...]  # the part of an id before the first / or :
@@ -119,6 +122,11 @@ def download(ids: Sequence[str], url_root: str = "") -> Iterator[str]:
         yield f"{dataset_id}: {way()}"
 
 
+def records() -> list[Path]:
+    """The files with the recorded sha256 of everything that was downloaded."""
+    return sorted(record for reader in readers().values() for record in getattr(reader, "records", list)())
+
+
 def is_present(dataset_id: str) -> bool:
     """Whether a dataset can be loaded without fetching: its file exists, or the cache has it."""
     reader = find_reader(dataset_id)
@@ -144,7 +152,7 @@ def load(ids: tuple[str, ...]) -> Trajectories:
     """
     folder = cache.folder_of(ids)
     try:
-        if (found := cache.read(folder, stamps(ids))) is not None:
+        if (found := load_cached(ids)) is not None:
             return found
     except cache.Damaged as damaged:
         try:
@@ -154,6 +162,11 @@ def load(ids: tuple[str, ...]) -> Trajectories:
         print(f"{damaged}; it is rebuilt from {' + '.join(ids)}", file=sys.stderr, flush=True)
         return found
     return cache.write(folder, ids, *read_sources(ids))
+
+
+def load_cached(ids: tuple[str, ...]) -> Trajectories | None:
+    """Loads what the cache has. None for data that it has not, and if a source has changed. Raises Damaged, as `cache.read`."""
+    return cache.read(cache.folder_of(ids), stamps(ids))
 
 
 def read_sources(ids: tuple[str, ...]) -> tuple[Trajectories, list[cache.Stamp]]:

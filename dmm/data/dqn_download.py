@@ -31,9 +31,10 @@ def downloadable_ids() -> list[str]:
     return [f"dqn/{game}" for game in addresses.GAMES]
 
 
-def first_file(dataset_id: str, root: Path) -> Path:
-    """The first file of a run in a folder of games."""
-    return array_path(root / run_of(dataset_id) / "replay_logs", "observation", 0)
+def paths(dataset_id: str, root: Path) -> list[Path]:
+    """The files of a run in a folder of games."""
+    logs = root / run_of(dataset_id) / "replay_logs"
+    return [array_path(logs, key, number) for number, key in product(range(FILES), (*STORES, *COUNTS))]
 
 
 def array_path(logs: Path, key: str, number: int) -> Path:
@@ -44,9 +45,7 @@ def array_path(logs: Path, key: str, number: int) -> Path:
 def download(dataset_id: str, root: Path, url_root: str) -> Callable[[], str]:
     """A function that downloads a run into a folder of games: `fetch_all`. Raises ValueError for an unknown game."""
     address = f"{url_root or addresses.DQN}/{run_of(dataset_id)}/replay_logs"
-    logs = first_file(dataset_id, root).parent
-    paths = [array_path(logs, key, number) for number, key in product(range(FILES), (*STORES, *COUNTS))]
-    files = [RemoteFile(f"{address}/{path.name}", path, FIRST_BYTES, check_whole) for path in paths]
+    files = [RemoteFile(f"{address}/{path.name}", path, FIRST_BYTES, check_whole) for path in paths(dataset_id, root)]
     return partial(fetch_all, dataset_id, files)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dmm.base.errors import explain
+from dmm.data.http import check_record
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 AT_ONCE = 1_000  # rows that are skipped at once
@@ -56,10 +57,11 @@ class ArrayStream:
             rows -= len(self.read(min(rows, AT_ONCE)))
 
     def finish(self) -> None:
-        """Reads the rest. Raises ValueError if the file is cut off or does not have its checksum."""
-        self.skip(self.shape[0] - self.row)
+        """Reads the rest. Raises ValueError if the file is cut off or does not have its checksum or its recorded sha256."""
+        self.skip((self.shape or (1,))[0] - self.row)
         with self.faults("its end"):
             self.file.read(1)
+        check_record(self.path)
 
     @contextmanager
     def faults(self, what: str) -> Iterator[None]:

@@ -30,7 +30,7 @@ class RemoteRow:
     """A dataset on the web."""
 
     id: str
-    here: str  # "yes", or the megabytes of a download that is not finished, or ""
+    here: str  # "yes" for all files, or the megabytes of a download that is not finished, or ""
     address: str
 
 
@@ -44,13 +44,18 @@ def remote_datasets() -> list[RemoteRow]:
 def here(dataset_id: str) -> str:
     """How much of a dataset is on this machine."""
     reader = data.find_reader(dataset_id)
-    path = getattr(reader, "download_path", reader.path)(dataset_id)
-    part = part_of(path)
-    return "yes" if path.is_file() else f"{part.stat().st_size / 1e6:,.0f} MB of it" if part.is_file() else ""
+    paths = getattr(reader, "download_paths", lambda name: [reader.path(name)])(dataset_id)
+    if all(path.is_file() for path in paths):
+        return "yes"
+    found = [file for path in paths for file in (path, part_of(path)) if file.is_file()]
+    return f"{sum(file.stat().st_size for file in found) / 1e6:,.0f} MB of it" if found else ""
 
 
 def inventory() -> list[InventoryRow]:
-    """A row for each dataset that is here, was read before or can be fetched. A dataset that was never read is read now."""
+    """A row for each dataset that is here, was read before or can be fetched.
+
+    A dataset that was never read is read now, unless that is expensive.
+    """
     cached = {manifest.ids[0] for manifest in cache.manifests() if len(manifest.ids) == 1}
     fetchable = set(data.fetchable_ids())
     return [inventory_row(dataset_id, fetchable) for dataset_id in sorted({*cached, *data.local_ids(), *fetchable})]
@@ -61,7 +66,11 @@ def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
     try:
         if not data.is_present(dataset_id):
             return InventoryRow(id=dataset_id, source="collected on first use" if dataset_id in fetchable else "gone")
-        found = data.load((dataset_id,))
+        reader = data.find_reader(dataset_id)
+        expensive = getattr(reader, "IS_EXPENSIVE", False)
+        found = data.load_cached((dataset_id,)) if expensive else data.load((dataset_id,))
+        if found is None:
+            return InventoryRow(id=dataset_id, source=f"{reader.path(dataset_id)}, not read yet")
     except Exception as error:  # whatever is wrong with one dataset, the others are listed
         raise_interrupt(error)
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -77,7 +86,7 @@ def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
         return_min=round(float(returns.min()), 1),
         return_max=round(float(returns.max()), 1),
         sha256=found.sha256[:12],
-        source=str(data.find_reader(dataset_id).path(dataset_id)),
+        source=str(reader.path(dataset_id)),
     )
 
 
@@ -87,8 +96,7 @@ def verify(say: Callable[[str], None]) -> bool:
     False if a cache could not be rebuilt, or if a downloaded file has another sha256 than the recorded one.
     """
     good = True
-    folders = {data.find_reader(dataset_id).path(dataset_id).parent for dataset_id in data.local_ids()}
-    for record in sorted(record for folder in folders for record in folder.glob("*.sha256")):
+    for record in data.records():
         if (path := record.with_suffix("")).is_file():
             try:
                 check_record(path)

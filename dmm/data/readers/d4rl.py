@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmm.base.errors import unknown_name
-from dmm.base.paths import home
+from dmm.base.paths import expand, home
 from dmm.data import addresses
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import RemoteFile, check_record, fetch_all
@@ -39,7 +39,7 @@ HORIZON, TIMEOUTS_ONLY = "@horizon=", "@ends=timeouts"  # at the end of an id
 
 def folder() -> Path:
     """The folder of the files that have a name."""
-    return Path(os.environ.get("DMM_D4RL", home() / "d4rl")).expanduser().resolve()
+    return expand(os.environ.get("DMM_D4RL", home() / "d4rl"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def path(dataset_id: str) -> Path:
     """The file of a dataset."""
     name = parse(dataset_id).name
     if name.startswith("d4rl:"):
-        return Path(name.removeprefix("d4rl:")).expanduser().resolve()
+        return expand(name.removeprefix("d4rl:"))
     return folder() / f"{name.removeprefix('d4rl/')}.hdf5"
 
 
@@ -93,6 +93,11 @@ def absent(dataset_id: str) -> ValueError:
 def downloadable_ids() -> list[str]:
     """Ids of D4RL's files on the web."""
     return list(addresses.d4rl_files())
+
+
+def records() -> list[Path]:
+    """The recorded sha256 of all files that were downloaded."""
+    return list(folder().glob("*.sha256"))
 
 
 def download(dataset_id: str, url_root: str) -> Callable[[], str]:

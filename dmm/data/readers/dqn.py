@@ -11,6 +11,7 @@ Traps of the layout:
 - Rows from the cursor on are stale: they were not yet written when the file was. The last row always is.
 - A file begins in the middle of an episode. `all` leaves this piece out. A share of a run has it, as in the papers, whose
   code takes it for a whole episode: its returns-to-go are right, its steps are counted from the piece's beginning.
+  Pads alone show where an episode begins. So `all` has the piece, too, if a file has no pads.
 """
 
 import os
@@ -32,7 +33,7 @@ from dmm.data.gzip_arrays import ArrayStream
 from dmm.data.trajectories import Trajectories, assemble, check_finite
 from dmm.tasks.atari import FRAMES, GAMES
 
-PREFIXES, IS_FOLDER = ("dqn",), True
+PREFIXES, IS_FOLDER, IS_EXPENSIVE = ("dqn",), True, True
 NAME = re.compile(r"(?P<game>\w+)-(all|(?P<percent>\d+(\.\d+)?)pct-s(?P<seed>0|[1-9]\d{0,8}))")
 PAPER_SEEDS = (123, 231, 312)
 ROWS_PER_PERCENT = 500_000  # of a run
@@ -104,9 +105,14 @@ def downloadable_ids() -> list[str]:
     return dqn_download.downloadable_ids()
 
 
-def download_path(dataset_id: str) -> Path:
-    """The first file of a run, which stands for all."""
-    return dqn_download.first_file(dataset_id, folder())
+def download_paths(dataset_id: str) -> list[Path]:
+    """All files of a run."""
+    return dqn_download.paths(dataset_id, folder())
+
+
+def records() -> list[Path]:
+    """The recorded sha256 of all files that were downloaded."""
+    return list(folder().glob("*/*/replay_logs/*.sha256"))
 
 
 def download(dataset_id: str, url_root: str) -> Callable[[], str]:
@@ -146,7 +152,10 @@ def read_columns(logs: Path, number: int, end: int | None, num_actions: int) -> 
     with ArrayStream(array_path(logs, "add_count", number)) as stream:
         if stream.shape not in ((), (1,)) or stream.dtype.kind not in "iu":
             raise ValueError(f"{stream.path} is {stream.dtype} of shape {stream.shape}; it takes one whole number")
-        cursor = int(stream.read(1).reshape(-1)[0]) % max(rows, 1)  # the next row to be written
+        if (added := int(stream.read(1).reshape(-1)[0])) < 0:
+            raise ValueError(f"{stream.path} is {added}; it counts rows")
+        stream.finish()
+        cursor = added % max(rows, 1)  # the next row to be written
     valid = cursor or rows
     found = {}
     for key, kinds in (("action", "iu"), ("reward", "f"), ("terminal", "iub")):
@@ -259,10 +268,9 @@ def read_episodes(stream: ArrayStream, columns: Columns, writer: FrameWriter, wh
     in_episode = False
     for chunk in chunks(stream.path, columns, rows):
         frames = stream.read(len(chunk))
-        if padded:
-            mark_pads(stream.path, columns, frames, chunk, begins, pads)
-            if whole and not chunk[0] and not pads[0]:
-                begins[0] = False
+        mark_pads(stream.path, columns, frames, chunk, begins, pads, padded)
+        if padded and whole and not chunk[0] and not pads[0]:
+            begins[0] = False
         cuts = [chunk[0], *np.flatnonzero(begins[chunk[0] : chunk[-1] + 1]) + chunk[0], chunk[-1] + 1]
         for first, end in zip(cuts[:-1], cuts[1:], strict=True):
             if first < end and begins[first]:
@@ -283,14 +291,13 @@ def read_episodes(stream: ArrayStream, columns: Columns, writer: FrameWriter, wh
 
 
 def has_pads(path: Path, columns: Columns) -> bool:
-    """Whether rows of zeros open the episodes of a file. The first rows after an episode's end show it."""
-    ends = np.flatnonzero(columns.terminals)
-    ends = ends[ends + PADS < len(columns.terminals)]
-    firsts = ends + 1 if len(ends) else np.zeros(1, np.int64)
-    if not all(columns.are_zero[first : first + PADS].all() for first in firsts):
+    """Whether rows of zeros open the episodes of a file. The first rows after the first end show it."""
+    ends = np.flatnonzero(columns.terminals[:-PADS])
+    first = int(ends[0]) + 1 if len(ends) else 0
+    if not columns.are_zero[first : first + PADS].all():
         return False
     with ArrayStream(path) as stream:
-        stream.skip(int(firsts[0]))
+        stream.skip(first)
         return not stream.read(PADS).any()
 
 
@@ -314,13 +321,23 @@ def mark_pads(
     chunk: range,
     begins: Bool[np.ndarray, " rows1"],
     pads: Bool[np.ndarray, " rows"],
+    padded: bool,
 ) -> None:
-    """Marks the pads of a chunk of a file that has them. An episode begins after its pads.
+    """Marks the pads of a chunk, if its file has them. An episode begins after its pads.
 
-    Raises ValueError if an episode's end is not followed by pads.
+    Raises ValueError if pads follow some ends of episodes, and not others.
     """
     zero = columns.are_zero[chunk.start : chunk.stop].copy()
     zero[zero] = ~frames[zero].any((1, 2))
+    for row in np.flatnonzero(begins[chunk.start : chunk.stop]):
+        if chunk[row] and (zero[row : row + PADS].sum() == PADS) != padded:
+            here, first = ("no", "they follow") if padded else (f"{PADS}", "none follow")
+            raise ValueError(
+                f"{path}: {here} rows of zeros follow the episode's end at row {chunk[row] - 1}, but {first} the first end in "
+                "this file"
+            )
+    if not padded:
+        return
     steps = np.diff(np.concatenate([[False], zero, [False]]).astype(np.int8))
     for first, end in zip(
         np.flatnonzero(steps > 0) + chunk.start, np.flatnonzero(steps < 0) + chunk.start, strict=True
@@ -328,9 +345,3 @@ def mark_pads(
         if end - first == PADS or begins[first] and end - first > PADS:
             pads[first : first + PADS] = True
             begins[first], begins[first + PADS] = False, True
-    for row in np.flatnonzero(begins[chunk.start : chunk.stop]) + chunk.start:
-        if row and not pads[row - 1]:
-            raise ValueError(
-                f"{path}: row {row} follows the end of an episode and is not zero, but {PADS} rows of zeros follow the first "
-                "end in this file"
-            )
