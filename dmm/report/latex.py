@@ -13,7 +13,7 @@ from dmm.report.notes import describe, face, how_to_read
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "≈": r"$\approx$",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "±": r"$\pm$", "≈": r"$\approx$",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }  # fmt: skip
 LETTERS = 80  # of a line of a table in \footnotesize, on the page of an article
@@ -24,7 +24,7 @@ def latex(content: ReportContent, sections: list[Section]) -> str:
     """table.tex. Texts and lists of a section are a note below its tables."""
     table = content.table
     blocks = [
-        f"% {printable(table.title)}\n% \\usepackage[T1]{{fontenc}}\n% \\usepackage{{booktabs}}\n% \\usepackage{{longtable}}",
+        f"% {printable(table.title)}\n% \\usepackage{{booktabs}}\n% \\usepackage{{longtable}}",
         note([describe(table), *face(table), *how_to_read(table)]),
     ]
     for section in sections:
