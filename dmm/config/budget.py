@@ -55,7 +55,7 @@ class Budget:
 
 PAPER = "paper"  # the budget of a table as its file has it
 BUDGETS = {
-    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1, max_steps=1000),
+    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1, max_steps=100, batch_size=8),
     "short": Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=20, seeds=2, max_steps=3000),
     "medium": Budget(factor=0.2, num_evaluations=5, episodes_per_evaluation=50, seeds=3),
 }
