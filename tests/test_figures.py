@@ -83,7 +83,7 @@ def test_a_row_has_one_dot_a_finished_seed_and_a_cited_row_has_its_published_num
     assert dots == [[52, 60, 70], [], [40, 45, 50], [20, 30]]
     assert [points[0, 0] for points in lines_of(axes, "published")] == [50]
     assert "n = 2 to 3 seeds" in figures["scores"].get_suptitle()
-    assert "published, not comparable" in texts(figures["scores"])
+    assert "published, not comparable with last" in texts(figures["scores"])
 
 
 def test_rows_of_several_columns_are_in_the_tables_order():

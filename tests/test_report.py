@@ -9,7 +9,7 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.base.paths import home
-from dmm.config import BEST, LAST, Budget, Column, Row, Table, Target, grid
+from dmm.config import BEST, LAST, PAPER_MAX, Budget, Column, Row, Table, Target, grid
 from dmm.report.files import write_report
 from dmm.results.score import summarise
 from dmm.schema import ReportSource, ReturnPoint, TrialResult, TrialSummary, to_json
@@ -53,7 +53,7 @@ def test_numbers_by_hand(tmp_path):
         "45.0 (+30.0 [30.0, 30.0])",
         "50.0 (+35.0)",
         "-40.0 [-40.0, -40.0]",
-        "2",
+        "-",
         "68.4 (a)",
     ]
     assert dmm == [
@@ -95,7 +95,7 @@ def test_return_asked_for_and_got(tmp_path):
     mean, half = (handmade.raw(50) + handmade.raw(60)) / 2, (handmade.raw(25) + handmade.raw(30)) / 2
     assert high[:4] == ["DMM", "hopper-medium", "x1", "3600"] and high[4].startswith(f"{mean:.1f} [")
     assert low[:4] == ["DMM", "hopper-medium", "x0.5", "1800"] and low[4].startswith(f"{half:.1f} [")
-    assert (high[5], low[5]) == ("outside", "")  # the data's returns end at 3200
+    assert (high[5], low[5]) == ("outside", "inside")  # the data's returns end at 3200
     miss = 1800 - half
     assert f"x0.5 | {miss:.1f} [" in " ".join(text.split())
     one = handmade.PROTOCOL.with_overrides(targets=(1.0,))
@@ -230,6 +230,37 @@ def test_a_table_of_cited_rows_only_is_refused():
         TWO_SOURCES.select(rows=["CQL"])
 
 
+def test_a_row_stands_beside_its_own_row(tmp_path):
+    dt, dmm = handmade.TABLE.rows
+    table = replace(
+        handmade.TABLE, rows=(dt, dmm, replace(dmm, label="DMM, wide", beside="DMM", overrides={"width": 96}))
+    )
+    found = [
+        handmade.result(trial, {**SCORES, 1.0: [1.0, 2.0, trial.config.width / 16 + trial.seed]})
+        for trial in table.trials()
+    ]
+    text = report(tmp_path, table, summaries(found))
+    assert "minus its own row" in lines(text, "architecture")[0]
+    assert lines(text, "DMM, wide")[0][6] == "+2.0 [2.0, 2.0] (DMM)" and lines(text, "DMM")[0][6] == "-"
+    assert "own row" not in report(tmp_path)
+    with pytest.raises(ValueError, match="unknown row beside row 'DT' 'DNN'"):
+        replace(handmade.TABLE, rows=(replace(dt, beside="DNN"), dmm))
+
+
+def test_a_headline_over_seeds_has_no_aggregates(tmp_path):
+    second = replace(handmade.TABLE.columns[0], label="again")
+    table = replace(handmade.TABLE, readings=(PAPER_MAX, LAST), columns=(*handmade.TABLE.columns, second))
+    assert "## Over all columns" not in report(tmp_path, table, finished(table))
+
+
+def test_files_that_are_not_made_anew_are_deleted(tmp_path):
+    report(tmp_path)
+    (tmp_path / "notes.md").touch()
+    (tmp_path / "asked.png").touch()
+    write_report(handmade.TABLE, summaries(handmade.results()), tmp_path, SOURCE, ("md",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "notes.md", "table.md"]
+
+
 def test_a_grid_has_a_row_for_each_point(tmp_path):
     dt = Row(label="DT", arch="dt")
     table = replace(handmade.TABLE, rows=grid(dt, context_length=(4, 8), width=(32, 64)))
@@ -239,7 +270,7 @@ def test_a_grid_has_a_row_for_each_point(tmp_path):
     assert "## DT on hopper-medium: context_length x width\n" in text
     assert lines(text, "8") == [["8", "3.0 [3.0, 3.0]", "3.0 [3.0, 3.0]"]]
     assert lines(text, "context_length \\\\ width") == [["context_length \\\\ width", "32", "64"]]
-    assert "- DT, context_length 4, width 64: context_length 4; width 64\n" in text
+    assert "context_length 4; width 64" not in text  # the label says it
     assert "DT, context_length 4, width 64" in [row["row"] for row in rows(tmp_path / "table.csv")]
 
 
@@ -369,6 +400,6 @@ def test_printed_numbers_of_parameters_need_no_trial(tmp_path):
     table = replace(handmade.TABLE, rows=(replace(dt, published_parameters={"hopper-medium": 200_000}), dmm))
     text = report(tmp_path, table, {})
     (counted,) = [line for line in lines(text, "DT") if line[1] == "hopper-medium"]
-    assert counted == ["DT", "hopper-medium", "216,399 (215,555 live)", "200,000", "-"]
+    assert counted == ["DT", "hopper-medium", "216,399 (215,555 live)", "200,000", "-", "2924.0"]  # 200,000 / 68.4
     assert "- DMM on hopper-medium, seeds 0, 1\n" in text
     assert "efficiency.png" not in text and not (tmp_path / "scores.csv").exists()

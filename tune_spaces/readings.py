@@ -28,7 +28,7 @@ TABLE = Table(
     departures=(
         NO_PAPER,
         "each system has the settings of its own paper. The table compares readings, and not systems",
-        "the last reading is that of Decision MetaMamba v1: a maximum over 4 targets, 10 evaluations and 5 seeds",
+        "the last reading is that of Decision MetaMamba v1, there a maximum over 4 targets, 10 evaluations and 5 seeds",
     ),
     # one reading averages three evaluations
     budgets={**WITH_LAPTOP, "smoke": replace(BUDGETS["smoke"], num_evaluations=3)},

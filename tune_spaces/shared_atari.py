@@ -50,5 +50,8 @@ DEPARTURES = (
     "a visit of the selection that runs out of rows takes nothing. In the scripts its ends stay, and cut other episodes",
     "updates are those of ten passes over 500,000 steps. The data have up to 1 % less or more, so passes are not whole",
     "the table of steps has 4,096 entries. The scripts have as many as the longest episode of the data",
+    "windows may begin at every step. In the scripts they begin at the first N - 3 K of N steps, and the last batch of a pass "
+    "has fewer windows",
+    "there are as many actions as the game has. In the scripts there are as many as the data have",
     "ALE 0.12 with the games in its package. The papers had atari-py, and the data are of its games",
 )

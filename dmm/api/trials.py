@@ -176,12 +176,14 @@ def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]
             raise ValueError(
                 f"budget {budget!r} sets the updates, and updates={given['updates']} does too; give one of them"
             )
-        updates, full = check_value("Training.updates", given["updates"], int), protocol.training
-        return protocol.with_overrides({"warmup": round(full.warmup * updates / full.updates), **given})
+        full = protocol.training
+        share = check_value("Training.updates", given["updates"], int) / full.updates
+        scaled = {name: round(getattr(full, name) * share) for name in ("warmup", "warmup_actions")}
+        return protocol.with_overrides({**scaled, "cosine_passes": full.cosine_passes * share, **given})
     if (name := budget or "short") not in BUDGETS:
         raise unknown_name("budget", name, BUDGETS)
     own = {name: given[name] for name in ("num_evaluations", "episodes_per_evaluation", "max_steps") if name in given}
-    unscaled = {name: given[name] for name in ("warmup",) if name in given}
+    unscaled = {name: given[name] for name in ("warmup", "warmup_actions", "cosine_passes") if name in given}
     rest = {name: value for name, value in given.items() if name not in unscaled}
     return replace(BUDGETS[name], **own).apply(protocol.with_overrides(rest)).with_overrides(unscaled)
 

@@ -31,7 +31,8 @@ def report(
         typer.Option(
             "--format",
             metavar="NAMES",
-            help="Make these formats only: md, csv, tex, html, png, svg. Commas separate them.",
+            help="Make these formats only: md, csv, tex, html, png, svg. Commas separate them. Other files of an earlier "
+            "report are deleted.",
             autocompletion=completion.format_list,
         ),
     ] = "",
@@ -76,7 +77,7 @@ def report(
     from dmm.report.files import FORMATS, write_report
     from dmm.results.kept import RUNS, NotKept, check_whole, keep_runs
     from dmm.results.score import NoFinishedTrial
-    from dmm.results.sources import episodes_at_hand, is_uri, whole_results
+    from dmm.results.sources import episodes_at_hand, is_uri, other_versions, whole_results
     from dmm.tracking.places import open_results, store_report
 
     chosen = [name.strip() for name in formats.split(",")] if formats else FORMATS
@@ -90,12 +91,17 @@ def report(
             )
         check_whole(found, whole_results(results, found), summaries)
     try:
-        episodes = episodes_at_hand(results, found, summaries) if "html" in chosen else None
+        episodes = episodes_at_hand(results, found, summaries) if {"html", "png", "svg"}.intersection(chosen) else None
         paths = write_report(found, summaries, folder, results.source(found), chosen, baseline, episodes)
     except NoFinishedTrial as error:
         store = ("--mlflow", place) if is_uri(place) else ()
+        versions = ", ".join(map(str, other_versions()))
+        older = (
+            f". DMM_HOME has results of version {versions}, whose numbers moved (`dmm list --old`)" if versions else ""
+        )
         raise ValueError(
             f"{error}; `{command_line(context, 'sweep', *store)}` runs what is missing, and records what another table has run"
+            f"{older}"
         ) from None
     unkept = ""
     if keep:

@@ -9,11 +9,11 @@ from dmm.config.protocol import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A shorter form of a protocol. Updates and warm-up are scaled by one factor."""
+    """A shorter form of a protocol. Updates and the schedule of the learning rate are scaled by one factor."""
 
-    factor: float  # of the updates and the warm-up
+    factor: float  # of the updates, the warm-up and the passes of a cosine
     num_evaluations: int
-    episodes_per_evaluation: int  # for each target
+    episodes_per_evaluation: int  # for each target, where the protocol has more
     seeds: int  # the number of the table's seeds, from the first on
     max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
     batch_size: int | None = None  # windows in a batch, where the protocol has more
@@ -34,8 +34,10 @@ class Budget:
         return protocol.with_overrides(
             updates=updates,
             warmup=min(round(training.warmup * self.factor), updates),
+            warmup_actions=round(training.warmup_actions * self.factor),
+            cosine_passes=training.cosine_passes * self.factor,
             num_evaluations=count,
-            episodes_per_evaluation=self.episodes_per_evaluation,
+            episodes_per_evaluation=min(self.episodes_per_evaluation, protocol.evaluation.episodes_per_evaluation),
             max_steps=min(limits, default=None),
             batch_size=size,
             micro_batch_size=training.micro_batch_size if training.micro_batch_size < size else 0,
@@ -44,8 +46,8 @@ class Budget:
     def describe(self) -> str:
         """One line for the face of a table."""
         return (
-            f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of "
-            f"{counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
+            f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of at "
+            f"most {counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
             + (f", batches of at most {self.batch_size} windows" if self.batch_size else "")
             + (f", {counted(len(self.rows), 'row')} of the table" if self.rows else "")
         )
@@ -53,7 +55,7 @@ class Budget:
 
 PAPER = "paper"  # the budget of a table as its file has it
 BUDGETS = {
-    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1, max_steps=1000),
+    "smoke": Budget(factor=0.0001, num_evaluations=1, episodes_per_evaluation=2, seeds=1, max_steps=100, batch_size=8),
     "short": Budget(factor=0.02, num_evaluations=4, episodes_per_evaluation=20, seeds=2, max_steps=3000),
     "medium": Budget(factor=0.2, num_evaluations=5, episodes_per_evaluation=50, seeds=3),
 }

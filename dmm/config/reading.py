@@ -44,9 +44,12 @@ class Reading:
             "best": "best evaluation",
             "average": f"mean of the last {self.average_last} evaluations",
         }
-        target = f"target {self.target.label}" if isinstance(self.target, Target) else OVER_TARGETS[self.target]
         floor = "" if self.floor is None else f", floored at {self.floor:g}"
-        return f"{checkpoint[self.checkpoint]}, {target}, {self.seeds} over seeds{floor}"
+        return f"{checkpoint[self.checkpoint]}, {self.describe_target()}, {self.seeds} over seeds{floor}"
+
+    def describe_target(self) -> str:
+        """The target in words."""
+        return f"target {self.target.label}" if isinstance(self.target, Target) else OVER_TARGETS[self.target]
 
 
 LAST = Reading(name="last")

@@ -102,8 +102,17 @@ class ReportContent:
             ("baseline", id(cell), reading.name), lambda: compare_with([cell], base, reading)[cell.row.label]
         )
 
+    def beside_row(self, cell: Cell, reading: Reading) -> Difference | None:
+        """A cell minus that of the row's own `beside` in the same column. None without such a row in the table."""
+        base = next((other for other in self.column(cell.column) if other.row.label == cell.row.beside), None)
+        if base is None:
+            return None
+        return self._keep(("beside", id(cell), reading.name), lambda: differences([(cell, base)], reading, reading)[0])
+
     def aggregates(self, reading: Reading) -> list[RowAggregates]:
-        """The aggregates of complete rows over the columns."""
+        """The aggregates of complete rows over the columns. None for a reading that takes a maximum over seeds."""
+        if reading.seeds == "max":
+            return []
         return self._keep(
             ("aggregates", reading.name), lambda: aggregate_rows(self.table, self.cells, reading, self.baseline)
         )

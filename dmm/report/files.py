@@ -19,7 +19,7 @@ from dmm.report.cost import cost_rows
 from dmm.report.html import html
 from dmm.report.latex import latex
 from dmm.report.markdown import markdown
-from dmm.report.plots import draw, png, svg
+from dmm.report.plots import FIGURES, draw, png, svg
 from dmm.report.sections import sections
 from dmm.results.episodes import Episodes
 from dmm.results.evaluations import scores_csv
@@ -27,6 +27,9 @@ from dmm.results.score import parameters_per_score, status_of
 from dmm.schema import ReportSource, TrialSummary, to_json
 
 FORMATS = ("md", "csv", "tex", "html", "png", "svg")
+# all files that a report can have, but for manifest.json, which it always has
+NAMES = ("table.md", "table.csv", "scores.csv", "cost.csv", "table.tex", "report.html",
+         *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")))  # fmt: skip
 
 
 def write_report(
@@ -40,6 +43,7 @@ def write_report(
 ) -> list[Path]:
     """Writes the files of a table from the summaries of its trials by second id. Returns their paths.
 
+    Files of an earlier report that are not made anew are deleted, because they may have other numbers.
     `episodes` has the evaluations of trials by second id, which report.html shows as far as they are at hand.
     Raises ValueError if the folder is not writable, if there is no finished trial, or for an unknown format or baseline.
     """
@@ -47,6 +51,9 @@ def write_report(
     files = report_files(ReportContent(table, summaries, baseline), source, formats, episodes)
     for name, data in files.items():
         write_atomic(folder / name, data)
+    for name in NAMES:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
     return [folder / name for name in files]
 
 

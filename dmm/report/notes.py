@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dmm.base.text_tables import counted
-from dmm.config import Evaluation, Table
+from dmm.config import Evaluation, Table, Training
 from dmm.results.score import Cell, failure_reason, status_of
 from dmm.results.statistics import FEW
 
@@ -31,9 +31,22 @@ def describe(table: Table) -> str:
     context = "" if overridden else f"K={training.context_length}, "
     return (
         f"Protocol {protocol.name}: {context}{training.updates:,} updates of {training.batch_size} "
-        f"windows, learning rate {training.learning_rate:g} after {training.warmup:,} updates of warm-up, "
+        f"windows, learning rate {training.learning_rate:g} {schedule(training)}, "
         f"{counted(evaluation.num_evaluations, 'evaluation')} of {counted(evaluation.episodes_per_evaluation, 'episode')} "
         f"a target, targets {targets}; seeds {', '.join(map(str, table.seeds))}.{acting(table, evaluation)}"
+    )
+
+
+def schedule(training: Training) -> str:
+    """How the learning rate changes, in words."""
+    if training.schedule == "constant":
+        return f"after {training.warmup:,} updates of warm-up"
+    lowest = (
+        f"{training.cosine_passes:g} passes of the data, and rises again" if training.cosine_passes else "all updates"
+    )
+    return (
+        f"after a warm-up of {training.warmup_actions:,} actions, which falls as a cosine to {training.rate_floor:g} of it "
+        f"after {lowest}"
     )
 
 
@@ -51,10 +64,10 @@ def how_to_read(table: Table) -> list[str]:
     """The marks of the tables."""
     headline = table.readings[0]
     return [
-        f"Scores are D4RL-normalised: mean [95 % interval] (finished seeds). The headline reading is {headline.name}: "
+        f"Scores are normalised returns: mean [95 % interval] (finished seeds). The headline reading is {headline.name}: "
         f"{headline.describe()}.",
         "Bold: the best row of a column among those with all seeds. ≈: the row cannot be told apart from it, because the 95 % "
-        "interval of the paired difference over seeds has 0.",
+        "interval of the paired difference over seeds has 0. A row with one common seed has no mark.",
     ]
 
 
@@ -69,16 +82,20 @@ def readings(table: Table) -> list[str]:
         f"[low, high]: 95 % interval of the mean over seeds, Student's t below {FEW} seeds, else the BCa bootstrap. One seed "
         "and a maximum over seeds have none",
         f"+ in brackets: what a reading adds to {table.readings[0].name} on the same trials",
-        f"parameters / score: parameters per normalised point, at {table.readings[0].name}. Lower is better",
+        "minus a row: mean paired difference, one for each common seed, each seed with the mean of its own episodes",
+        "seeds to tell apart: with so many, a paired t-test would find such a difference in 80 of 100 repetitions",
+        f"parameters / score: parameters per normalised point, at {table.readings[0].name}. Lower is better. It cannot be "
+        "compared with a ratio of published scores that are read by another rule",
     ]
     return lines + ([f"published: {table.source}"] if table.source else [])
 
 
-def departures(table: Table, cells: list[Cell]) -> list[str]:
-    """Where a table, a row or a cell differs from the papers or from its neighbours."""
-    lines = list(table.departures)
+def settings_of_rows(table: Table, cells: list[Cell]) -> list[str]:
+    """Where a row or a cell differs from the protocol or from its neighbours. What the label says is not repeated."""
+    lines = []
     for row in table.rows:
-        lines += [f"{row.label}: {text}" for text in (row.note, changes(row.overrides)) if text]
+        own = {name: value for name, value in row.overrides.items() if name not in row.axes}
+        lines += [f"{row.label}: {text}" for text in (row.note, changes(own)) if text]
         lines += [f"{row.label} on {label}: {changes(row.per_column[label])}" for label in row.per_column]
     for cell in cells:
         lines += mixes(cell)

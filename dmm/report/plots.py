@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 DPI = 200  # of PNG
 
 
+FIGURES = ("scores", "curves", "grid", "budget", "asked", "efficiency")  # that a report can have
+
+
 def draw(content: ReportContent, episodes: Episodes | None = None) -> dict[str, "Figure"]:
     """The figures of a report by name. One that would show nothing is left out.
 

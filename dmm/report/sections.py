@@ -3,6 +3,7 @@
 import math
 from string import ascii_lowercase
 
+from dmm.base.text_tables import counted
 from dmm.config import Column, Reading
 from dmm.report import notes
 from dmm.report.content import ReportContent
@@ -17,18 +18,20 @@ from dmm.results.statistics import AGGREGATES, Interval
 
 BUDGETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # evaluations, of the table of the online budget
 NOTHING = "-"
+LEAST_SEEDS = 3  # from whose differences it is said how many seeds would be needed
 
 
 def sections(content: ReportContent) -> list[Section]:
     """All sections that have something to say, in the order of the page."""
     table = content.table
-    found = [] if len(table.columns) == 1 else [overview(content), *aggregates(content)]
+    found = [Section("Departures from the papers", [Bullets(table.departures)])] * bool(table.departures)
+    found += [] if len(table.columns) == 1 else [overview(content), *aggregates(content)]
     found += beside_baseline(content)
     found += [column_section(content, column) for column in table.columns]
     found += [*grids(content), curves(), *budget(content), *asked(content), efficiency(content)]
     lists = {
         "Readings": notes.readings(table),
-        "Departures from the papers": notes.departures(table, content.cells),
+        "Settings of rows": notes.settings_of_rows(table, content.cells),
         "Failed trials": notes.failed_trials(content.cells),
         "Unfinished trials": notes.unfinished_trials(content.cells),
     }
@@ -117,6 +120,8 @@ def column_section(content: ReportContent, column: Column) -> Section:
     is_compared = bool(best and any(not entry.why_unknown for entry in best.differences.values()))
     header = ["architecture", *(reading.name for reading in table.readings)]
     header += [f"minus {best.best.row.label}", "seeds to tell apart"] * is_compared if best else []
+    has_own = any(content.beside_row(cell, headline) for cell in cells)
+    header += ["minus its own row"] * has_own
     header += ["published" + " ± std" * with_std] * is_published
     lines = []
     for cell in (cell for cell in cells if cell.trials or column.label in cell.row.published):
@@ -124,6 +129,9 @@ def column_section(content: ReportContent, column: Column) -> Section:
         line += [reading_text(content, cell, reading) for reading in table.readings[1:]]
         if is_compared and best:
             line += difference_texts(best.differences.get(cell.row.label))
+        if has_own:
+            own = content.beside_row(cell, headline)
+            line.append(f"{own.interval.text(sign='+')} ({cell.row.beside})" if own else NOTHING)
         if is_published:
             line.append(published_text(content, cell, None, footnotes))
         lines.append(line)
@@ -143,7 +151,7 @@ def difference_texts(found: Difference | None) -> list[str]:
     """A row minus the best one, and how many seeds would tell them apart."""
     if found is None:
         return [NOTHING, NOTHING]
-    if found.why_unknown:
+    if found.why_unknown or found.interval.n < LEAST_SEEDS:
         return [found.interval.text(sign="+"), NOTHING]
     seeds = seeds_needed(found.interval.value, found.std)
     return [found.interval.text(sign="+"), f"{seeds:,}" if seeds else "more than 10,000"]
@@ -154,10 +162,12 @@ def grids(content: ReportContent) -> list[Section]:
     table, headline, found = content.table, content.headline, []
     for pivot in pivots(table, content.cells, headline):
         lines = [
-            [axis_text(down), *(pivot.numbers[down, across].text() if (down, across) in pivot.numbers else NOTHING
-                                for across in pivot.across_values)]
+            [
+                axis_text(down),
+                *(grid_text(content, pivot.numbers.get((down, across))) for across in pivot.across_values),
+            ]
             for down in pivot.down_values
-        ]  # fmt: skip
+        ]
         header = [f"{pivot.down} \\ {pivot.across}", *map(axis_text, pivot.across_values)]
         title = f"{pivot.family} on {pivot.column.label}: {pivot.down} x {pivot.across}{notes_of(pivot.fixed)}"
         found.append(Section(title, [TextTable(header, lines)]))
@@ -168,11 +178,7 @@ def grids(content: ReportContent) -> list[Section]:
     for (axis, column), of_axis in single.items():
         values = list(dict.fromkeys(value for curve in of_axis for value in curve.points))
         lines = [
-            [
-                curve.family,
-                *(curve.points[value].text() if value in curve.points else NOTHING for value in values),
-            ]
-            for curve in of_axis
+            [curve.family, *(grid_text(content, curve.points.get(value)) for value in values)] for curve in of_axis
         ]
         header = [axis, *map(axis_text, values)]
         found.append(Section(f"{axis} on {column}, {headline.name}", [TextTable(header, lines)]))
@@ -180,6 +186,14 @@ def grids(content: ReportContent) -> list[Section]:
         picture = Picture("grid", "score along the axes of the grid")
         found[0] = Section(found[0].title, [picture, *found[0].parts])
     return found
+
+
+def grid_text(content: ReportContent, number: Interval | None) -> str:
+    """A number of a grid. It says how many seeds it has, if some are missing."""
+    if number is None:
+        return NOTHING
+    total = len(content.table.seeds)
+    return number.text() + (f" ({number.n} of {total})" if 0 < number.n < total else "")
 
 
 def curves() -> Section:
@@ -206,15 +220,20 @@ def budget(content: ReportContent) -> list[Section]:
     for reading in content.table.readings:
         points = {reading_point(cell, reading) for cell, _ in found.values()}
         numbers = sorted({(point.evaluations, point.episodes) for point in points if point})
-        texts = [f"{evaluations:,} of {episodes:,} episodes in all" for evaluations, episodes in numbers]
-        spent.append(f"{reading.name} chooses a policy by evaluations: {', or '.join(texts)}")
+        texts = [f"{counted(evaluations, 'evaluation')} ({episodes:,} episodes)" for evaluations, episodes in numbers]
+        spent.append(f"{reading.name} spends {' or '.join(texts)} on a choice")
     text = (
-        "Expected highest score among n evaluations in the environment, of all checkpoints, targets and seeds (Tang et al. "
-        "2020, arXiv 2004.13705). Training is offline, and this choice is not."
+        "Expected highest score among n evaluations in the environment, of all checkpoints, targets and seeds: the expected "
+        "online performance of Kurenkov and Kolesnikov 2022 (arXiv 2110.04156), by the estimator of Tang et al. 2020 (arXiv "
+        "2004.13705), which has no bias. Training is offline, and this choice is not."
+    )
+    bandit = (
+        "The figure's second part, where episodes are at hand: a UCB bandit spends single episodes on a choice among 8 "
+        "policies, which it takes at random (Jackson et al. 2025, arXiv 2504.11453). Its band has 95 % of the bandits."
     )
     header = ["architecture", "data", *(f"n = {n:,}" for n in counts)]
     picture = Picture("budget", "score against the evaluations that are spent on choosing a policy")
-    return [Section("Online budget", [text, picture, TextTable(header, lines, text_columns=2), Bullets(spent)])]
+    return [Section("Online budget", [text, picture, bandit, TextTable(header, lines, text_columns=2), Bullets(spent)])]
 
 
 def asked(content: ReportContent) -> list[Section]:
@@ -225,7 +244,7 @@ def asked(content: ReportContent) -> list[Section]:
         return []
     for cell, entries in found.values():
         for entry in entries:
-            inside = "" if entry.inside else "outside"
+            inside = "inside" if entry.inside else "outside"
             lines.append(
                 [cell.row.label, cell.column.label, entry.target, f"{entry.asked:g}", entry.got.text(), inside]
             )
@@ -235,7 +254,7 @@ def asked(content: ReportContent) -> list[Section]:
                 [cell.row.label, cell.column.label, ", ".join(miss.targets), miss.interval.text(),
                  f"{miss.low:.0f} ({low}) to {miss.high:.0f}"]
             )  # fmt: skip
-    header = ["architecture", "data", "target", "asked", "got", "of the data's returns"]
+    header = ["architecture", "data", "target", "asked", "got", "range of the data's returns"]
     parts: list[Part] = [
         "Undiscounted return at the last evaluation, mean over seeds [95 % interval].",
         Picture("asked", "return got against return asked for, with the diagonal"),
@@ -243,7 +262,8 @@ def asked(content: ReportContent) -> list[Section]:
     ]
     if misses:
         parts.append("Mean absolute miss of the targets inside the range of the data's returns, in units of return:")
-        parts.append(TextTable(["architecture", "data", "targets", "mean miss", "range"], misses, text_columns=3))
+        header = ["architecture", "data", "targets", "mean miss", "range"]
+        parts.append(TextTable(header, misses, text_columns=3, caption="mean miss"))
     return [Section("Return asked for and return got", parts)]
 
 
@@ -252,6 +272,7 @@ def efficiency(content: ReportContent) -> Section:
     table = content.table
     printed = any(row.published_parameters for row in table.rows)
     header = ["architecture", "data", "parameters", *["published"] * printed, "parameters / score"]
+    header += ["published parameters / published score"] * printed
     lines = []
     for cell in content.cells:
         count = content.parameters(cell)
@@ -261,7 +282,9 @@ def efficiency(content: ReportContent) -> Section:
         line = [cell.row.label, cell.column.label, count.text() if count else NOTHING]
         line += [f"{published:,}" if published else NOTHING] * printed
         score = content.number(cell, content.headline).value
-        lines.append([*line, decimal(parameters_per_score(count.counted if count else 0, score))])
+        line.append(decimal(parameters_per_score(count.counted if count else 0, score)))
+        of_paper = cell.row.published.get(cell.column.label, math.nan)
+        lines.append([*line, *[decimal(parameters_per_score(published or 0, of_paper))] * printed])
     picture = Picture("efficiency", "score against parameters")
     return Section("Parameter efficiency", [picture, TextTable(header, lines, text_columns=2)])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from dmm.base.checksums import load_json
-from dmm.base.paths import home_at
+from dmm.base.paths import home, home_at
 from dmm.config import RESULTS_VERSION, Table
 from dmm.results.episodes import Episodes, episodes_here
 from dmm.results.kept import RUNS, KeptResults, source_of
@@ -32,6 +32,15 @@ class Results(Protocol):
         ...
 
 
+def other_versions() -> list[int]:
+    """The versions of the results in DMM_HOME that are not those of this code."""
+    found = {old.version for old in old_results()}
+    for path in (home() / "trials").glob("*/training.json"):
+        with suppress(ValueError, KeyError, TypeError):
+            found.add(load_json(path.read_bytes())["weights"]["results_version"])
+    return sorted(version for version in found if version not in (None, RESULTS_VERSION))
+
+
 class FolderResults:
     """The results in a DMM_HOME. Nothing is written there."""
 
@@ -45,8 +54,8 @@ class FolderResults:
         """
         with home_at(self.folder):
             found = stored_results(table)
+            versions = "" if found else ", ".join(map(str, other_versions()))
         if not found:
-            versions = ", ".join(map(str, self._other_versions()))
             older = (
                 f". It has results of version {versions}, and this dmm makes version {RESULTS_VERSION}. Numbers moved"
             )
@@ -55,15 +64,6 @@ class FolderResults:
                 f"`dmm sweep {table.name}` runs it{' again' if versions else ''}"
             )
         return found
-
-    def _other_versions(self) -> list[int]:
-        """The versions of results that are not those of this code."""
-        with home_at(self.folder):
-            found = {old.version for old in old_results()}
-        for path in (self.folder / "trials").glob("*/training.json"):
-            with suppress(ValueError, KeyError, TypeError):
-                found.add(load_json(path.read_bytes())["weights"]["results_version"])
-        return sorted(version for version in found if version not in (None, RESULTS_VERSION))
 
     def summaries(self, table: Table) -> dict[str, TrialSummary]:
         """The summaries of a table's trials by second id. Raises ValueError like `results`."""

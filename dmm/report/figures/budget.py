@@ -5,16 +5,18 @@ from matplotlib.figure import Figure
 
 from dmm.report.content import ReportContent
 from dmm.report.figures.lines import Line, Lines, Panel
-from dmm.report.figures.style import FEW, SCORE, heading, log_axis, row_labels, stack
+from dmm.report.figures.style import SCORE, heading, log_axis, row_labels, stack
 from dmm.results.episodes import Episodes, arm_scores
 from dmm.results.online_budget import bandit_curve, expected_best_curve, reading_point
 from dmm.results.score import Cell
 
 MOST_EPISODES = 500  # of the bandit
+MOST_CELLS = 100  # with a bandit. One takes about 0.1 s
+ARMS = 8  # among which a bandit chooses, as in the paper
 
 
 def budget(content: ReportContent, episodes: Episodes | None) -> Figure | None:
-    """The figure. The bandit is drawn where episodes are given and rows are few. None if no row has two evaluations."""
+    """The figure. None if no row has two evaluations. The bandit is drawn where episodes are given."""
     if not any(len(curve.x) > 1 for cell in content.cells for curve in expected_lines(content, cell)):
         return None
     labels = row_labels(content)
@@ -27,7 +29,7 @@ def budget(content: ReportContent, episodes: Episodes | None) -> Figure | None:
         )
     ]
     bandits = []
-    if episodes and len(labels) <= FEW:  # of many rows it would take minutes
+    if episodes and len(content.cells) <= MOST_CELLS:
         bandits = panels_of(content, lambda cell: bandit_lines(cell, episodes))
     if bandits:
         blocks.append(
@@ -81,7 +83,7 @@ def bandit_lines(cell: Cell, episodes: Episodes) -> list[Line]:
     arms = arm_scores(cell, episodes)
     if not arms.size:
         return []
-    curve = bandit_curve(arms, min(arms.size, MOST_EPISODES))
+    curve = bandit_curve(arms, min(arms.size, MOST_EPISODES), min(len(arms), ARMS))
     spent = range(1, len(curve.score) + 1)
     low, high = curve.low.tolist(), curve.high.tolist()
     return [Line(label=cell.row.label, x=spent, y=curve.score.tolist(), low=low, high=high)]

@@ -1,4 +1,4 @@
-"""curves: score over updates. A band is the 95 % interval of the mean over seeds."""
+"""curves: score over updates. A band is the 95 % interval of the mean over seeds. It may leave the panel."""
 
 from statistics import fmean
 
@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dmm.config import Column, Reading
 from dmm.report.content import ReportContent
-from dmm.report.figures.lines import Line, Lines, Panel
+from dmm.report.figures.lines import Line, Lines, Panel, limits_of
 from dmm.report.figures.style import SCORE, heading, large_numbers, row_labels, stack
 from dmm.results.score import Cell, reading_targets
 from dmm.results.statistics import mean_intervals
@@ -25,13 +25,15 @@ def curves(content: ReportContent) -> Figure | None:
         x="updates",
         y=SCORE,
     )
-    return stack(heading(content, "Learning curves"), [block], block.legend())
+    how = f"each evaluation, {content.headline.describe_target()}, mean over seeds"
+    return stack(heading(content, "Learning curves", how), [block], block.legend())
 
 
 def curve_panel(content: ReportContent, column: Column) -> Panel:
     """The curves of a column."""
     lines = [curve_line(cell, content.headline) for cell in content.column(column) if cell.finished]
-    return Panel(column.label, lines, prepare)
+    values = [value for line in lines for values in (line.y, *line.seeds) for value in values]
+    return Panel(column.label, lines, prepare, limits_of(values))
 
 
 def prepare(axes: Axes) -> None:

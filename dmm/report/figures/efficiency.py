@@ -1,4 +1,7 @@
-"""efficiency: score against parameters, one labelled point a row. Published pairs are hollow."""
+"""efficiency: score against parameters, one labelled point a row. Published pairs are hollow.
+
+The rows of a grid are families. A family is a line in a colour of its own, and a point has the values of the axes.
+"""
 
 import math
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from matplotlib.transforms import Bbox
 from dmm.config import Column
 from dmm.report.content import ReportContent
 from dmm.report.figures.style import (
+    FEW,
     INK,
     LINE,
     SCORE,
@@ -24,9 +28,13 @@ from dmm.report.figures.style import (
     panels,
     row_colour,
     row_labels,
+    row_legend,
+    row_line,
     stack,
     titled,
 )
+from dmm.report.sections import axis_text
+from dmm.results.grids import family_of
 from dmm.results.statistics import Interval
 
 LETTERS = 24  # of a label. The table has the whole one
@@ -53,6 +61,8 @@ class Point:
     """A row in a panel: its own pair and the published one. None where there is none."""
 
     label: str
+    family: str  # its label without the values of axes
+    values: str  # of its axes. "" for a row of no grid
     own: tuple[int, Interval] | None
     published: tuple[int, float] | None
 
@@ -77,10 +87,13 @@ def efficiency(content: ReportContent) -> Figure | None:
     found = {label: of_column for label, of_column in found.items() if of_column}
     if not found:
         return None
-    block = Efficiency(found, row_labels(content))
-    figure = stack(heading(content, "Score against parameters"), [block], block.legend())
+    every = [point for of_column in found.values() for point in of_column]
+    families = list(dict.fromkeys(point.family for point in every if point.values))
+    block = Efficiency(found, row_labels(content), families if len(families) <= FEW else [])
+    by = f", by {' and '.join(content.table.axes)}" if block.families else ""
+    figure = stack(heading(content, f"Score against parameters{by}"), [block], block.legend())
     for axes, of_column in zip(figure.axes, found.values()):
-        add_labels(axes, of_column)
+        add_labels(axes, of_column, block.families)
     return figure
 
 
@@ -94,7 +107,8 @@ def points(content: ReportContent, column: Column) -> list[Point]:
         own = (count.counted, number) if count else None
         printed = (published[1], published[0]) if published[0] is not None and published[1] is not None else None
         if own or printed:
-            found.append(Point(cell.row.label, own, printed))
+            values = ", ".join(axis_text(value) for value in cell.row.axes.values())
+            found.append(Point(cell.row.label, family_of(cell.row), values, own, printed))
     return found
 
 
@@ -104,6 +118,7 @@ class Efficiency(Block):
 
     points: dict[str, list[Point]]  # by the column's label
     labels: list[str]  # of all rows
+    families: list[str]  # those that are lines
 
     @property
     def across(self) -> int:
@@ -120,12 +135,16 @@ class Efficiency(Block):
     def draw(self, figure: SubFigure) -> None:
         """Draws the panels without the labels of points."""
         for axes, (title, found) in zip(panels(figure, len(self.points), self.across), self.points.items()):
+            for family in self.families:
+                pairs = [(point.own[0], point.own[1].value) for point in found if point.own and point.family == family]
+                if pairs:
+                    axes.plot(*zip(*sorted(pairs)), **{**row_line(self.families, family), "marker": ""})
             for point in found:
-                colour = row_colour(self.labels, point.label)
+                colour = self.colour(point)
                 if point.own:
                     count, number = point.own
                     axes.vlines([count], number.low, number.high, color=colour, linewidth=1.2)
-                    axes.plot([count], [number.value], "o", color=colour, markersize=4.5)
+                    axes.plot([count], [number.value], self.marker(point), color=colour, markersize=4.5)
                 if point.published:
                     axes.plot(*point.published, **diamond(colour))
                 if len(point.pairs) == 2:
@@ -136,21 +155,33 @@ class Efficiency(Block):
         figure.supxlabel("parameters")
         figure.supylabel(SCORE)
 
+    def colour(self, point: Point) -> str:
+        """The colour of a point: of its family's line or of its row."""
+        in_line = point.family in self.families
+        return row_line(self.families, point.family)["color"] if in_line else row_colour(self.labels, point.label)
+
+    def marker(self, point: Point) -> str:
+        """The marker of a point."""
+        return row_line(self.families, point.family)["marker"] if point.family in self.families else "o"
+
     def legend(self) -> dict[str, Artist]:
         """What the signs mean, as far as they are used."""
-        found, every = {}, [point for of_column in self.points.values() for point in of_column]
+        found, every = row_legend(self.families), [point for of_column in self.points.values() for point in of_column]
         numbers = [point.own[1] for point in every if point.own]
         if numbers:
             found["here, 95 % interval" if any(number.known for number in numbers) else "here"] = Line2D(
                 [], [], color=INK, marker="o", markersize=4.5, linestyle="none"
             )
         if any(point.published for point in every):
-            found["published"] = Line2D([], [], **diamond())
+            found["published, comparable or not"] = Line2D([], [], **diamond())
         return found
 
 
-def add_labels(axes: Axes, found: list[Point]) -> None:
-    """Writes each row's label beside its point, where it covers least. To leave the panel is worse than to cover something."""
+def add_labels(axes: Axes, found: list[Point], families: list[str]) -> None:
+    """Writes each row's label beside its point, where it covers least. To leave the panel is worse than to cover something.
+
+    In a family's line it is the values of the axes.
+    """
     room, boxes = axes.get_window_extent(), []
     taken = [axes.transData.transform(pair) for point in found for pair in point.covered]
 
@@ -163,7 +194,8 @@ def add_labels(axes: Axes, found: list[Point]) -> None:
         return bool(outside), int(found.count_overlaps(boxes)), sum(bool(found.contains(*pair)) for pair in taken)
 
     for point in found:
-        label = point.label if len(point.label) <= LETTERS else f"{point.label[: LETTERS - 1]}…"
+        label = point.values if point.family in families else point.label
+        label = label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…"
         text = axes.annotate(label, point.pairs[0], (0, 0), textcoords="offset points")
         place = min(PLACES, key=lambda place: cost(box(text, place)))  # noqa: B023  runs now
         boxes.append(box(text, place))

@@ -9,11 +9,9 @@ from matplotlib.figure import Figure
 from dmm.report.content import ReportContent
 from dmm.report.figures.heat_maps import HeatMaps
 from dmm.report.figures.lines import Line, Lines, Panel
-from dmm.report.figures.style import SCORE, Block, heading, stack
+from dmm.report.figures.style import SCORE, Block, are_numbers, heading, is_log, stack
 from dmm.report.sections import axis_text
 from dmm.results.grids import AxisCurve, axis_curves, family_of, pivots
-
-LOG_RANGE = 8  # an axis whose values differ by this factor is a log axis
 
 
 def grid(content: ReportContent) -> Figure | None:
@@ -84,13 +82,3 @@ def axis_line(content: ReportContent, curve: AxisCurve, places: dict[Any, float]
 def axis_places(values: list[Any]) -> dict[Any, float]:
     """Where the values of an axis stand. What is no number stands in the table's order."""
     return {value: float(value) if are_numbers(values) else float(i) for i, value in enumerate(values)}
-
-
-def are_numbers(values: list[Any]) -> bool:
-    """Whether all values are numbers."""
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def is_log(values: list[Any]) -> bool:
-    """Whether the values of an axis are read by their ratios."""
-    return are_numbers(values) and min(values) > 0 and max(values) >= LOG_RANGE * min(values)

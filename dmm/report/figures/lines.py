@@ -58,6 +58,7 @@ class Panel:
     title: str
     lines: Sequence[Line]
     prepare: Callable[[Axes], None]  # sets scales, and draws what is behind the lines
+    limits: tuple[float, float] | None = None  # of y. An interval may leave the panel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class Lines(Block):
                 titled(axes, panel.title, self.across)
                 for line in panel.lines:
                     self.draw_line(axes, line, row_line(self.labels, line.label), len(panel.lines))
+                axes.set_ylim(panel.limits)
         else:
             for part, panel in zip(figure.subfigures(len(self.panels), 1, squeeze=False)[:, 0], self.panels):
                 part.suptitle(panel.title)
@@ -124,7 +126,7 @@ class Lines(Block):
         limits = [(*axes.get_xlim(), *axes.get_ylim()) for axes in shown]
         left, right, bottom, top = zip(*limits)
         for axes in shown:  # Matplotlib's own shared axes take a time that grows with the square of their number
-            axes.set(xlim=(min(left), max(right)), ylim=(min(bottom), max(top)))
+            axes.set(xlim=(min(left), max(right)), ylim=panel.limits or (min(bottom), max(top)))
 
     def draw_line(self, axes: Axes, line: Line, look: dict, rows: int) -> None:
         """A line with its interval, beside so many rows in the panel. Alone, it also shows its seeds."""
@@ -160,8 +162,15 @@ class Lines(Block):
                 [], [], color=INK, marker=marker, markersize=6, markerfacecolor="none", linestyle="none"
             )
         if any(line.published for line in lines):
-            found["published"] = Line2D([], [], **diamond())
+            found["published, comparable or not"] = Line2D([], [], **diamond())
         return found
+
+
+def limits_of(values: Sequence[float]) -> tuple[float, float]:
+    """The limits of a panel that shows values with room above and below: for intervals, which may be far wider."""
+    low, high = min(values), max(values)
+    room = 0.2 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def with_gaps(lines: Sequence[Sequence[tuple[float, float]]]) -> np.ndarray:

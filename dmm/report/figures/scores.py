@@ -117,5 +117,5 @@ class Scores(Block):
         if not all(number.why_not for number in published):
             found["published"] = Line2D([], [], **diamond(hollow=False))
         if any(number.why_not for number in published):
-            found["published, not comparable"] = Line2D([], [], **diamond())
+            found[f"published, not comparable with {content.headline.name}"] = Line2D([], [], **diamond())
         return found

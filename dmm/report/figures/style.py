@@ -9,6 +9,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib.style
 from matplotlib.artist import Artist
@@ -32,6 +33,7 @@ WIDTH = 7.2  # inches
 LETTER = 0.068  # inches, the width of a letter
 LINE = 0.135  # inches, the height of a line of text
 SCORE = "normalised score"
+LOG_RANGE = 8  # an axis whose values differ by this factor is a log axis
 
 STYLE = {
     "font.family": "sans-serif",
@@ -193,3 +195,13 @@ def log_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     large_numbers(axes.xaxis)
+
+
+def are_numbers(values: list[Any]) -> bool:
+    """Whether all values are numbers."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def is_log(values: list[Any]) -> bool:
+    """Whether the values of an axis are read by their ratios."""
+    return are_numbers(values) and min(values) > 0 and max(values) >= LOG_RANGE * min(values)
