@@ -71,7 +71,12 @@ ROWS = (
     on(LABELS, DM, label="DMamba", note="as released: the initial step size of Mamba is overwritten"),
     changed(replace(DM, label="DMamba"), "stock step size", "the initial step size of Mamba stays", dt_init="stock"),
     on(LABELS, DT, note="as released: pads of training are not those of rollouts"),
-    changed(DT, "same pads", "pads of training are those of rollouts: zero after normalisation, and action 0", **PADS),
+    changed(
+        DT,
+        "same pads",
+        "pads of training are those of rollouts. They change nothing, because the attention of DT does not see pads",
+        **PADS,
+    ),
     on(LABELS, EDT, note="as its evaluation script: returns are sampled. One target, 2 evaluations of 20 episodes"),
     on(
         LABELS,
