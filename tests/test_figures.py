@@ -182,6 +182,33 @@ def test_two_axes_make_a_heat_map_and_one_axis_makes_a_line():
     assert line.tolist() == [[16, 0], [32, 10], [128, 20]]
 
 
+def test_a_family_is_one_line_over_parameters_and_its_points_have_the_values_of_the_axis():
+    found = content_of_grid(*grid(Row(label="DT", arch="dt"), width=(16, 32, 48)), Row(label="none", arch="bc"))
+    figure = draw(found)["efficiency"]
+    (line,) = (line for line in figure.axes[0].lines if line.get_marker() == "" and len(line.get_xdata()) == 3)
+    assert line.get_ydata().tolist() == [0, 10, 20] and sorted(line.get_xdata()) == line.get_xdata().tolist()
+    assert {"16", "32", "48", "DT"} <= set(texts(figure)) and "DT, width 16" not in texts(figure)
+    assert "by width" in figure.get_suptitle()
+
+
+def test_a_wide_interval_does_not_set_the_scale():
+    (axes,) = draw(content({"DT": [40, 60], "DMM": [45, 55]}, seeds=2))["curves"].axes  # intervals of +-127 and +-64
+    assert axes.get_ylim()[0] > -20 and axes.get_ylim()[1] < 120
+
+
+def test_targets_far_above_all_returns_are_on_a_log_axis_and_the_diagonal_leaves_the_panel():
+    table = handmade_cells.table(["DT"])
+    protocol = table.protocol.with_overrides(targets=(1.0, 20.0))
+    table = replace(table, protocol=protocol)
+    found = {
+        result.id: summarise(result)
+        for trial in table.trials()
+        for result in [handmade_results.result(trial, {1.0: [1, 2, 50], 20.0: [1, 2, 55]})]
+    }
+    (axes,) = draw(ReportContent(table, found))["asked"].axes
+    assert axes.get_xscale() == "log" and axes.get_ylim()[1] < 5000 < axes.get_xlim()[1]
+
+
 def test_equal_results_give_equal_bytes(made, figures):
     with style():
         again = scores(content(SCORES))

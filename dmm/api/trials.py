@@ -18,6 +18,7 @@ from dmm.base.errors import unknown_name
 from dmm.base.fields import check_value
 from dmm.base.threads import one_thread
 from dmm.config import BUDGETS, Protocol, Row, Target, Trial
+from dmm.config.budget import scaled_schedule
 from dmm.config.protocol import EVALUATION, TRAINING
 from dmm.contract import require
 from dmm.data import find_reader
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULTS = Protocol(name="dmm.train")  # that of the DT family's gym scripts
-OTHER_TASKS = {
-    "bullet",
-    "dense",
-}  # words of D4RL's names. They say that dynamics or rewards are not those of a task here
+# words of D4RL's names. They say that dynamics or rewards are not those of a task here
+OTHER_TASKS = {"bullet", "dense"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,12 +177,11 @@ def with_budget(protocol: Protocol, budget: str | None, given: Mapping[str, Any]
             )
         full = protocol.training
         share = check_value("Training.updates", given["updates"], int) / full.updates
-        scaled = {name: round(getattr(full, name) * share) for name in ("warmup", "warmup_actions")}
-        return protocol.with_overrides({**scaled, "cosine_passes": full.cosine_passes * share, **given})
+        return protocol.with_overrides({**scaled_schedule(full, share), **given})
     if (name := budget or "short") not in BUDGETS:
         raise unknown_name("budget", name, BUDGETS)
     own = {name: given[name] for name in ("num_evaluations", "episodes_per_evaluation", "max_steps") if name in given}
-    unscaled = {name: given[name] for name in ("warmup", "warmup_actions", "cosine_passes") if name in given}
+    unscaled = {name: given[name] for name in scaled_schedule(protocol.training, 1) if name in given}
     rest = {name: value for name, value in given.items() if name not in unscaled}
     return replace(BUDGETS[name], **own).apply(protocol.with_overrides(rest)).with_overrides(unscaled)
 

@@ -91,7 +91,7 @@ def is_list(value: Any) -> bool:
 
 
 def check_least(value: Any, least: int, *names: str) -> None:
-    """Raises ValueError if one of these fields is below its least value. None is not."""
+    """Raises ValueError if one of these fields is below its least value. None is no value."""
     for name in names:
         if (given := getattr(value, name)) is not None and given < least:
             raise ValueError(f"{type(value).__name__}.{name} is {given}; it must be at least {least}")

@@ -31,7 +31,7 @@ TABLES: dict[str, tuple[str, Callable, TimingBudget]] = {
     "scan": ("Selective scan, forward and backward", cases.scanning, TimingBudget(rounds=5)),
     "train": ("One update", cases.training, TimingBudget(rounds=5, min_seconds=1)),
     "rollout": ("Rollouts", cases.rolling, TimingBudget(rounds=3, min_seconds=1)),
-    "atari": ("Atari", atari.working, TimingBudget(rounds=3)),
+    "atari": ("Atari", atari.cases, TimingBudget(rounds=3)),
 }
 QUICK = TimingBudget(rounds=2, min_seconds=0, quick=True)
 COLUMNS = ("work", "unit", "baseline", "ours", "baseline ms", "ours ms", "ratio", "spread")

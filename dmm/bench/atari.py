@@ -26,7 +26,7 @@ MODELS = {"DT": ("dt", "DT, Atari"), "DMM-C": ("metamamba", "DMM-C, Atari")}
 NO_STATISTICS = StateStatistics(np.zeros(0), np.zeros(0))  # frames are not normalised
 
 
-def working(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
+def cases(budget: TimingBudget, device: str) -> Iterator[BenchmarkCase]:
     """Windows of frames, an update on them, and rollouts."""
     yield from training(budget, device)
     yield from rollouts(budget, device)

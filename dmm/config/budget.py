@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmm.base.fields import check_fields, check_least
 from dmm.base.text_tables import counted
-from dmm.config.protocol import Protocol
+from dmm.config.protocol import Protocol, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Budget:
     seeds: int  # the number of the table's seeds, from the first on
     max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
     batch_size: int | None = None  # windows in a batch, where the protocol has more
-    rows: tuple[str, ...] = ()  # the labels of the rows that are run, such as a part of a grid. None: all
+    rows: tuple[str, ...] = ()  # the labels of the rows that are run, such as a part of a grid. Empty: all
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -30,12 +30,11 @@ class Budget:
         training, count = protocol.training, self.num_evaluations
         updates = count * max(round(training.updates * self.factor / count), 1)
         size = min(self.batch_size or training.batch_size, training.batch_size)
+        schedule = scaled_schedule(training, self.factor)
         limits = [limit for limit in (self.max_steps, protocol.evaluation.max_steps) if limit is not None]
         return protocol.with_overrides(
+            {**schedule, "warmup": min(schedule["warmup"], updates)},
             updates=updates,
-            warmup=min(round(training.warmup * self.factor), updates),
-            warmup_actions=round(training.warmup_actions * self.factor),
-            cosine_passes=training.cosine_passes * self.factor,
             num_evaluations=count,
             episodes_per_evaluation=min(self.episodes_per_evaluation, protocol.evaluation.episodes_per_evaluation),
             max_steps=min(limits, default=None),
@@ -51,6 +50,15 @@ class Budget:
             + (f", batches of at most {self.batch_size} windows" if self.batch_size else "")
             + (f", {counted(len(self.rows), 'row')} of the table" if self.rows else "")
         )
+
+
+def scaled_schedule(training: Training, factor: float) -> dict[str, float]:
+    """The fields of the learning rate's schedule that say when it changes, for a part of the updates."""
+    return {
+        "warmup": round(training.warmup * factor),
+        "warmup_actions": round(training.warmup_actions * factor),
+        "cosine_passes": training.cosine_passes * factor,
+    }
 
 
 PAPER = "paper"  # the budget of a table as its file has it

@@ -43,9 +43,8 @@ class Row:
     not_comparable: str = ""  # why the published scores cannot be compared with any reading, even on the paper's data
     not_comparable_on: Mapping[str, str] = field(default_factory=dict)  # column label -> such a reason, for this column
     note: str = ""
-    beside: str = (
-        ""  # the label of another row, from which this one differs in one thing. A report shows the difference
-    )
+    # the label of another row, from which this one differs in one thing. A report shows the difference
+    beside: str = ""
     axes: Mapping[str, Any] = field(default_factory=dict)  # the row's place in a grid. `grid` fills it
     source: ModelSource | None = None  # of an architecture from outside. Found by `arch`
 
@@ -192,20 +191,21 @@ class Table:
             )
         if min(self.seeds) < 0:
             raise ValueError(f"Table.seeds has {min(self.seeds)}; each seed must be at least 0")
-        if not (self.budget or self.part):
-            for name, budget in self.budgets.items():
-                for label in budget.rows:
-                    if label not in (labels := [row.label for row in self.rows]):
-                        raise unknown_name(f"row in budget {name!r}", label, labels, f"table {self.name}")
+        is_whole = not (self.budget or self.part)
+        for name, budget in self.budgets.items() if is_whole else ():
+            for label in budget.rows:
+                if label not in (known := [row.label for row in self.rows]):
+                    raise unknown_name(f"row in budget {name!r}", label, known, f"table {self.name}")
         if self.budget and self.budget not in self.budgets:
             raise unknown_name("budget", self.budget, self.budgets, f"table {self.name}")
         if all(row.cited for row in self.rows):
             where = f" in this part ({self.part})" if self.part else ""
             raise ValueError(f"table {self.name} has only cited rows{where}; it needs one with an architecture")
-        labels, known = [column.label for column in self.columns], [row.label for row in self.rows]
+        labels = [column.label for column in self.columns]
         for row in self.rows:
-            if row.beside and not (self.budget or self.part) and (row.beside not in known or row.beside == row.label):
-                raise unknown_name(f"row beside row {row.label!r}", row.beside, known, f"table {self.name}")
+            others = [other.label for other in self.rows if other is not row]
+            if row.beside and is_whole and row.beside not in others:
+                raise unknown_name(f"row beside row {row.label!r}", row.beside, others, f"table {self.name}")
             if row.published_reading and row.published_reading not in (names := [r.name for r in self.readings]):
                 raise unknown_name(f"reading in row {row.label!r}", row.published_reading, names, f"table {self.name}")
             for name in (*row.published, *row.published_parameters, *row.per_column):

@@ -41,13 +41,10 @@ def schedule(training: Training) -> str:
     """How the learning rate changes, in words."""
     if training.schedule == "constant":
         return f"after {training.warmup:,} updates of warm-up"
-    lowest = (
-        f"{training.cosine_passes:g} passes of the data, and rises again" if training.cosine_passes else "all updates"
-    )
-    return (
-        f"after a warm-up of {training.warmup_actions:,} actions, which falls as a cosine to {training.rate_floor:g} of it "
-        f"after {lowest}"
-    )
+    passes = training.cosine_passes
+    warm = f"after a warm-up of {training.warmup_actions:,} actions, then " if training.warmup_actions else "with "
+    end = f"after {passes:g} passes of the data, and up again" if passes else "at the last update"
+    return f"{warm}a cosine down to {training.rate_floor:g} of it {end}"
 
 
 def acting(table: Table, evaluation: Evaluation) -> str:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200  # of PNG
-
-
 FIGURES = ("scores", "curves", "grid", "budget", "asked", "efficiency")  # that a report can have
 
 
@@ -31,15 +29,15 @@ def draw(content: ReportContent, episodes: Episodes | None = None) -> dict[str, 
     from dmm.report.figures.style import style
 
     with style():
-        found = {
-            "scores": scores(content),
-            "curves": curves(content),
-            "grid": grid(content),
-            "budget": budget(content, episodes),
-            "asked": asked(content),
-            "efficiency": efficiency(content),
-        }
-    return {name: figure for name, figure in found.items() if figure}
+        made = (
+            scores(content),
+            curves(content),
+            grid(content),
+            budget(content, episodes),
+            asked(content),
+            efficiency(content),
+        )
+    return {name: figure for name, figure in zip(FIGURES, made, strict=True) if figure}
 
 
 def png(figure: "Figure") -> bytes:
