@@ -15,6 +15,7 @@ from helpers.file_server import serve
 from dmm import data
 from dmm.data import dqn_download
 from dmm.data.inventory import here
+from dmm.data.readers import minari
 
 
 @pytest.fixture
@@ -137,3 +138,16 @@ def test_what_minari_says_is_one_line(minari_server, monkeypatch):
         match=f"from hf://farama-minari: Network is unreachable. Or put the dataset's folder at {place}$",
     ):
         list(data.download(["minari/toy/far-v0"]))
+
+
+def test_another_process_may_bring_the_same_dataset_first(tmp_path, monkeypatch):
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    answers = iter([False, True])  # it is moved there between the look and the rename
+    monkeypatch.setattr(Path, "exists", lambda path: next(answers))
+    minari.rename_new(tmp_path / "ours", tmp_path / "theirs")
+    assert (tmp_path / "theirs" / "file").read_text() == "theirs"
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError):
+        minari.rename_new(tmp_path / "nothing", tmp_path / "elsewhere")

@@ -134,13 +134,20 @@ def move_whole(staging: Path) -> None:
             raise ConnectionError(
                 f"Minari's downloader gave a dataset that is not whole, so it was deleted: {error}"
             ) from None
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            found.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        rename_new(found, place)
     for namespace in staging.glob("**/namespace_metadata.json"):
-        place = root() / namespace.relative_to(staging)
+        rename_new(namespace, root() / namespace.relative_to(staging))
+
+
+def rename_new(found: Path, place: Path) -> None:
+    """Renames, unless the place is taken. Another process may take it at the same time."""
+    try:
         if not place.exists():
-            namespace.rename(place)
+            found.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 @dataclass(frozen=True)
