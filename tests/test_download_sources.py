@@ -15,7 +15,7 @@ from helpers.file_server import serve
 from dmm import data
 from dmm.data import dqn_download
 from dmm.data.inventory import here
-from dmm.data.readers import minari
+from dmm.data.readers import dqn, minari
 
 
 @pytest.fixture
@@ -54,7 +54,8 @@ def test_a_game_of_the_dqn_replay_is_downloaded(server, monkeypatch):
     before = len(server.asked)
     (said,) = download(server, "dqn/Pong")
     assert "12 files" in said and len(server.asked) == before + 4  # eight were here
-    assert data.local_ids() == ["dqn/Pong-all"] and data.is_present("dqn/Pong-all") and here("dqn/Pong") == "yes"
+    assert data.local_ids() == dqn.local_ids() == ["dqn/Pong-all"]
+    assert data.is_present("dqn/Pong-all") and here("dqn/Pong") == "yes"
     assert len(data.records()) == 12
 
 
