@@ -72,9 +72,13 @@ def test_the_other_counts_of_hybrids_and_of_the_second_table():
     assert count("dt", "DT", 4, 30, global_steps=100) == 1_682_848 + 100 * 128
 
 
-def test_the_encoder_is_the_convolutions_of_stacks():
-    encoder, frames = PixelEncoder((4, 84, 75), 16), torch.randint(0, 256, (2, 8, 84, 75), dtype=torch.uint8)
-    stacks = frames.unfold(1, 4, 1).permute(0, 1, 4, 2, 3).flatten(0, 1).float() / 255
+@pytest.mark.parametrize("pixel_mean", [0.0, 0.34])
+def test_the_encoder_is_the_convolutions_of_stacks(pixel_mean):
+    encoder, frames = (
+        PixelEncoder((4, 84, 75), 16, pixel_mean),
+        torch.randint(0, 256, (2, 8, 84, 75), dtype=torch.uint8),
+    )
+    stacks = frames.unfold(1, 4, 1).permute(0, 1, 4, 2, 3).flatten(0, 1).float() / 255 - pixel_mean
     x = stacks
     for conv in (encoder.first, encoder.second, encoder.third):
         x = conv(x).relu()
@@ -84,6 +88,13 @@ def test_the_encoder_is_the_convolutions_of_stacks():
     weights = (encoder.first.weight, encoder.first.bias)
     gradients = [torch.autograd.grad(y.square().sum(), weights, retain_graph=True) for y in (found, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mean_of_pixels_needs_frames_and_is_from_0_to_1():
+    with pytest.raises(ValueError, match="pixel_mean=0.3 needs frames; the states are vectors of 11"):
+        build_model("dt", {"pixel_mean": 0.3}, Spaces(states=(11,), actions=3), 8)
+    with pytest.raises(ValueError, match="pixel_mean is 87.0; pixels are from 0 to 1"):
+        build_model("dt", {"pixel_mean": 87.0}, Spaces(states=(4, 84, 84), actions=4, discrete=True), 8)
 
 
 def test_frames_that_are_too_small_are_refused():

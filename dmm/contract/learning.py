@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dmm.architectures import make_config
 from dmm.contract.subject import RuleBroken, Subject, as_tuple, words
 from dmm.layers.dropout import keyed_dropout
 from dmm.models import DecisionModel, acting_config
@@ -177,8 +176,8 @@ def valid_changes(subject: Subject, field: dataclasses.Field) -> list[tuple[dict
 
     def is_valid(changes: dict[str, Any]) -> bool:
         try:
-            make_config(subject.arch, {**subject.overrides, **changes})
-        except ValueError:
+            subject.build(**changes)
+        except ValueError:  # of the Config, or of a model that refuses a field for the subject's states
             return False
         return True
 

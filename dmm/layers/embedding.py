@@ -21,9 +21,16 @@ from dmm.layers.initialisation import initialise
 TIME_STEPS = 1000  # entries of the learned time table; later steps share the last entry
 
 
-def state_embedding(spaces: Spaces, width: int) -> nn.Module:
-    """A module that embeds states into [B K H]: vectors [B K S], or frames [B K+C-1 height width] of stacks of C."""
-    return PixelEncoder(spaces.states, width) if spaces.has_frames else nn.Linear(spaces.state_dim, width)
+def state_embedding(spaces: Spaces, width: int, pixel_mean: float = 0.0) -> nn.Module:
+    """A module that embeds states into [B K H]: vectors [B K S], or frames [B K+C-1 height width] of stacks of C.
+
+    Raises ValueError if `pixel_mean` is given and states are vectors.
+    """
+    if spaces.has_frames:
+        return PixelEncoder(spaces.states, width, pixel_mean)
+    if pixel_mean:
+        raise ValueError(f"pixel_mean={pixel_mean:g} needs frames; the states are vectors of {spaces.state_dim}")
+    return nn.Linear(spaces.state_dim, width)
 
 
 def action_embedding(spaces: Spaces, width: int) -> nn.Module:
@@ -42,9 +49,10 @@ class PixelEncoder(nn.Module):
     Consecutive stacks share frames. The first convolution reads each frame once, so stacks are never made.
     """
 
-    def __init__(self, stack: tuple[int, ...], width: int) -> None:
+    def __init__(self, stack: tuple[int, ...], width: int, pixel_mean: float = 0.0) -> None:
         super().__init__()
         frames, *size = stack
+        self.pixel_mean = pixel_mean
         self.first = nn.Conv2d(frames, 32, 8, stride=4)
         self.second = nn.Conv2d(32, 64, 4, stride=2)
         self.third = nn.Conv2d(64, 64, 3)
@@ -57,8 +65,11 @@ class PixelEncoder(nn.Module):
         self.linear = nn.Linear(64 * size[0] * size[1], width)
 
     def forward(self, frames: UInt8[Tensor, "B frames height width"]) -> Float[Tensor, "B K H"]:
-        """The embeddings of K = frames - C + 1 stacks, the oldest first. Pixels are divided by 255."""
-        x = convolve_stacks(frames, self.first.weight / 255, self.first.bias, self.first.stride[0]).relu_()
+        """The embeddings of K = frames - C + 1 stacks, the oldest first. Pixels are divided by 255, less `pixel_mean`."""
+        weight, bias = self.first.weight, self.first.bias
+        if self.pixel_mean:  # of a constant, a convolution without pads is the sum of its weights
+            bias = bias - self.pixel_mean * weight.sum((1, 2, 3))
+        x = convolve_stacks(frames, weight / 255, bias, self.first.stride[0]).relu_()
         x = self.third(self.second(x).relu_()).relu_()
         return self.linear(rearrange(x, "(b k) c h w -> b k (c h w)", b=len(frames)))
 
@@ -78,6 +89,9 @@ class TokenSettings:
     global_step: Literal["published", "own"] = later("published")
     token_norm: bool = later(True)  # a LayerNorm of all tokens
     squash: bool = later(False)  # tanh of the three embeddings
+    # subtracted from pixels between 0 and 1. It is 0, as published. A grey background hides what moves before it, so training
+    # has a long plateau. Pong's background is 0.34
+    pixel_mean: float = later(0.0)
     # the parts that start at N(0, 0.02): the trunk; also head and action embedding; also the other Linears of embeddings
     init: Literal["trunk", "head", "all"] = later("trunk")
 
@@ -87,6 +101,8 @@ class TokenSettings:
             raise ValueError(f"global_steps is {self.global_steps}; it must be at least 0")
         if self.global_steps and self.positions != "window":
             raise ValueError(f"global_steps={self.global_steps} needs positions='window'; they are {self.positions!r}")
+        if not 0 <= self.pixel_mean <= 1:
+            raise ValueError(f"pixel_mean is {self.pixel_mean}; pixels are from 0 to 1")
         if self.global_step != "published" and not self.global_steps:
             raise ValueError(f"global_step={self.global_step!r} needs global_steps; there are none")
 
@@ -119,7 +135,7 @@ class TokenEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.returns_to_go = nn.Linear(1, width)
-        self.states = state_embedding(spaces, width)
+        self.states = state_embedding(spaces, width, settings.pixel_mean)
         self.actions = action_embedding(spaces, width)
         self.time = nn.Embedding(TIME_STEPS, width) if settings.positions == "step" else None
         self.places = self.global_steps = None
