@@ -67,7 +67,7 @@ class PixelEncoder(nn.Module):
     def forward(self, frames: UInt8[Tensor, "B frames height width"]) -> Float[Tensor, "B K H"]:
         """The embeddings of K = frames - C + 1 stacks, the oldest first. Pixels are divided by 255, less `pixel_mean`."""
         weight, bias = self.first.weight, self.first.bias
-        if self.pixel_mean:  # of a constant, a convolution without pads is the sum of its weights
+        if self.pixel_mean and bias is not None:  # of a constant, a convolution without pads is the sum of its weights
             bias = bias - self.pixel_mean * weight.sum((1, 2, 3))
         x = convolve_stacks(frames, weight / 255, bias, self.first.stride[0]).relu_()
         x = self.third(self.second(x).relu_()).relu_()
