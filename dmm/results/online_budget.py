@@ -53,10 +53,10 @@ def expected_best(scores: Float[np.ndarray, " N"], replacement: bool = False) ->
         raise ValueError("the expected best needs one or more evaluations; there is none")
     ordered, ranks = np.sort(scores), np.arange(1, count + 1)
     if replacement:
-        return np.array([ordered @ ((ranks / count) ** n - ((ranks - 1) / count) ** n) for n in ranks])
+        return np.array([math.fsum(ordered * ((ranks / count) ** n - ((ranks - 1) / count) ** n)) for n in ranks])
     best, chances = [], np.full(count, 1 / count)
     for n in ranks:
-        best.append(ordered @ chances)
+        best.append(math.fsum(ordered * chances))  # rounded once. The order of BLAS's sums depends on the processor
         if n < count:  # C(i - 1, n) / C(N, n + 1) from C(i - 1, n - 1) / C(N, n)
             chances = chances * (ranks - n).clip(0) * (n + 1) / n / (count - n)
     return np.array(best)
