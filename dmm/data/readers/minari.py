@@ -190,7 +190,7 @@ def leaves(value: Any) -> list[Any]:
 def in_memory(found: Any) -> Any:
     """The values of an HDF5 array, or of those in groups in groups. Images stay on disk, because they are gigabytes.
 
-    `found` is of h5py's low interface, which opens an array in a fifth of the time. Episodes are small and many.
+    `found` is of h5py's low interface, which takes less than half of the time. Episodes are small and many.
     """
     from h5py import Dataset, h5g, h5o, h5s
 
