@@ -19,7 +19,7 @@ from dmm.schema import EvaluationResult, TrainingResult, to_json
 from dmm.training import fit as fit_module
 from dmm.training.fit import fit, init_model
 from dmm.training.state import TrainingState
-from dmm.trials.run import run
+from dmm.trials.run import check, run
 from dmm.trials.storage import load_result, read_checked, returns_path, training_path, trial_folder, write_checked
 from dmm.trials.train import dataset
 from dmm.trials.weights import read_weights, weights_folder
@@ -215,6 +215,14 @@ def test_other_data_are_refused(tiny_trial):
     write_checked(training_path(tiny_trial), replace(found, data=replace(found.data, sha256="0" * 64)))
     with pytest.raises(ValueError, match="other data.*000000000000"):
         run(replace(tiny_trial, **parts(targets=(3.0,))))  # the weights are kept, and its episodes are missing
+
+
+def test_the_check_before_any_work_refuses_a_model_that_does_not_take_the_states(tiny_trial):
+    state = torch.get_rng_state()
+    check(tiny_trial)
+    with pytest.raises(ValueError, match="pixel_mean=0.3 needs frames; the states are vectors of 10"):
+        check(replace(tiny_trial, overrides=(*tiny_trial.overrides, ("pixel_mean", 0.3))))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_result_holds_numbers_only(tiny_trial, monkeypatch):

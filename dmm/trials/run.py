@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 import torch
 
 from dmm import data
+from dmm.architectures import build_model
 from dmm.base.lock import Held, LockLost, OnWait, describe, hold, holder, is_held, print_wait
 from dmm.base.paths import delete_stale
+from dmm.batch import Spaces
 from dmm.config import Trial
 from dmm.data.trajectories import check_task
 from dmm.environments.lanes import make_lanes
@@ -80,7 +83,7 @@ class WeightsNotKept(ValueError):
 
 
 def check(trial: Trial) -> None:
-    """Raises ValueError before any work if data or environment do not fit the trial.
+    """Raises ValueError before any work if model, data or environment do not fit the trial.
 
     Absent data are no error if the weights are there.
     """
@@ -89,7 +92,16 @@ def check(trial: Trial) -> None:
         check_task(trajectories, trial.task, trial.training.actions_outside)
         if found and found.data.sha256 != trajectories.sha256:
             raise other_data(trial, found.data.sha256, trajectories)
+    if not trial.source and must_train(trial):
+        check_model(trial.arch, trial.overrides, trial.task.spaces, trial.training.context_length)
     check_environment(trial.task)
+
+
+@cache
+def check_model(arch: str, overrides: tuple[tuple[str, Any], ...], spaces: Spaces, context_length: int) -> None:
+    """Raises ValueError if an architecture cannot be built for a task, as `pixel_mean` without frames. Tried once a process."""
+    with torch.random.fork_rng(devices=[]):
+        build_model(arch, dict(overrides), spaces, context_length)
 
 
 @cache
