@@ -31,6 +31,14 @@ def test_a_budget_bounds_the_batch():
     assert budget.describe().endswith("1 seed, batches of at most 16 windows")
 
 
+def test_a_budget_takes_large_batches_in_parts():
+    budget = Budget(factor=1.0, num_evaluations=1, episodes_per_evaluation=1, seeds=1, micro_batch_size=16)
+    for size, part, expected in ((128, 0, 16), (128, 8, 8), (16, 0, 0)):
+        training = budget.apply(Protocol(name="p").with_overrides(batch_size=size, micro_batch_size=part)).training
+        assert (training.batch_size, training.micro_batch_size) == (size, expected)
+    assert budget.describe().endswith("1 seed, gradients of 16 windows at a time")
+
+
 def test_a_budget_keeps_some_rows():
     budget = Budget(factor=1.0, num_evaluations=1, episodes_per_evaluation=1, seeds=1, rows=("b",))
     found = table(budgets={"part": budget}).at("part")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dmm.config import LAST, Table
 from tune_spaces.protocols import DC_ATARI, DT_ATARI, OTA_ATARI
-from tune_spaces.shared import WITH_LAPTOP, differences, on
+from tune_spaces.shared import ATARI_BUDGETS, differences, on
 from tune_spaces.shared_atari import DC, DEPARTURES, DM, DT, OTHER_SCALE, SEEDS, columns
 
 GAMES = ("breakout", "qbert", "pong", "seaquest")
@@ -32,7 +32,7 @@ TABLE = Table(
     columns=columns(*GAMES),
     seeds=SEEDS,
     protocol=OTA_ATARI,
-    budgets=WITH_LAPTOP,
+    budgets=ATARI_BUDGETS,
     source=SOURCE.format(2),
     departures=(*DEPARTURES, SPREADS),
 )  # fmt: skip

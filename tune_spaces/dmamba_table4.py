@@ -3,7 +3,7 @@
 from dmm.config import LAST, Table
 from tune_spaces.dmamba_table2 import SOURCE
 from tune_spaces.protocols import OTA_ATARI, ten_passes
-from tune_spaces.shared import WITH_LAPTOP, on, with_overrides
+from tune_spaces.shared import ATARI_BUDGETS, on, with_overrides
 from tune_spaces.shared_atari import DEPARTURES, DM, SEEDS, columns
 
 GAMES = ("breakout", "qbert")
@@ -31,7 +31,7 @@ TABLE = Table(
     columns=columns(*GAMES),
     seeds=SEEDS,
     protocol=OTA_ATARI,
-    budgets=WITH_LAPTOP,
+    budgets=ATARI_BUDGETS,
     source=SOURCE.format(4),
     departures=(
         *DEPARTURES,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading, Row, Table
 from tune_spaces.protocols import DC_ATARI, DMM_ATARI, DT_ATARI, OTA_ATARI
-from tune_spaces.shared import WITH_LAPTOP, differences, on
+from tune_spaces.shared import ATARI_BUDGETS, differences, on
 from tune_spaces.shared_atari import DC, DEPARTURES, DM, DT, OTHER_SCALE, SEEDS, columns
 
 GAMES = ("breakout", "pong", "qbert", "seaquest")
@@ -28,7 +28,7 @@ TABLE = Table(
     columns=columns(*GAMES),
     seeds=SEEDS,
     protocol=DMM_ATARI,
-    budgets=WITH_LAPTOP,
+    budgets=ATARI_BUDGETS,
     readings=(LAST, HIGHEST, BEST, PAPER_MAX),
     source="arXiv 2408.10517v1, Table 3: the highest of three seeds. The paper does not say which of ten evaluations it reads. "
     "Here it is compared with the last one, which the authors of the Decision Transformer report",

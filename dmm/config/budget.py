@@ -17,11 +17,15 @@ class Budget:
     seeds: int  # the number of the table's seeds, from the first on
     max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
     batch_size: int | None = None  # windows in a batch, where the protocol has more
+    micro_batch_size: int = (
+        0  # of the training, where the protocol has none. It bounds the memory of large batches of frames
+    )
     rows: tuple[str, ...] = ()  # the labels of the rows that are run, such as a part of a grid. Empty: all
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_least(self, 1, "num_evaluations", "episodes_per_evaluation", "seeds", "max_steps", "batch_size")
+        check_least(self, 0, "micro_batch_size")
         if not 0 < self.factor <= 1:
             raise ValueError(f"Budget.factor is {self.factor}; it must be above 0 and at most 1")
 
@@ -30,6 +34,7 @@ class Budget:
         training, count = protocol.training, self.num_evaluations
         updates = count * max(round(training.updates * self.factor / count), 1)
         size = min(self.batch_size or training.batch_size, training.batch_size)
+        part = training.micro_batch_size or self.micro_batch_size
         schedule = scaled_schedule(training, self.factor)
         limits = [limit for limit in (self.max_steps, protocol.evaluation.max_steps) if limit is not None]
         return protocol.with_overrides(
@@ -39,7 +44,7 @@ class Budget:
             episodes_per_evaluation=min(self.episodes_per_evaluation, protocol.evaluation.episodes_per_evaluation),
             max_steps=min(limits, default=None),
             batch_size=size,
-            micro_batch_size=training.micro_batch_size if training.micro_batch_size < size else 0,
+            micro_batch_size=part if part < size else 0,
         )
 
     def describe(self) -> str:
@@ -48,6 +53,7 @@ class Budget:
             f"{100 * self.factor:g} % of the updates and of the warm-up, {counted(self.num_evaluations, 'evaluation')} of at "
             f"most {counted(self.episodes_per_evaluation, 'episode')} a target, {counted(self.seeds, 'seed')}"
             + (f", batches of at most {self.batch_size} windows" if self.batch_size else "")
+            + (f", gradients of {self.micro_batch_size} windows at a time" if self.micro_batch_size else "")
             + (f", {counted(len(self.rows), 'row')} of the table" if self.rows else "")
         )
 
