@@ -31,10 +31,20 @@ def test_every_command_has_an_example_and_help_imports_nothing_heavy():
 
 def test_list_and_doctor(dmm):
     _, listed, _ = dmm("list")
-    for word in ("metamamba", "DMM-DL", "hopper (Hopper-v5)", "dmm/hopper/medium-v0", "quickstart", "laptop"):
+    for word in ("metamamba", "DMM-DL", "seaquest-minari, walker2d", "dmm/hopper/medium-v0", "quickstart", "laptop"):
         assert word in listed
+    assert max(map(len, listed.splitlines())) <= 80
     _, found, _ = dmm("doctor")
     assert "scan on cpu" in found and "torch" in found
+
+
+def test_list_prints_the_error_of_a_broken_table_beside_its_name(dmm, tmp_path, monkeypatch):
+    (tmp_path / "tune_spaces").mkdir()
+    (tmp_path / "tune_spaces/broken.py").write_text("TABLE = 1 / 0")
+    monkeypatch.chdir(tmp_path)
+    code, listed, _ = dmm("list")
+    assert code == 0 and "quickstart" in listed
+    assert "broken.py:1: ZeroDivisionError: division by zero" in " ".join(listed.split())
 
 
 def test_show_needs_no_data_and_no_ray(tmp_path):

@@ -6,9 +6,11 @@ Cells can have text from a user or from a file. Each format has one function tha
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+WIDTH = 80  # columns of paragraphs in a terminal
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 # of Markdown's markup: emphasis where it begins, links where their text ends, the end of a heading, and single letters
 MARKUP = re.compile(r"[\\`<&|~]|\*(?=\S)|(?<![^\W_])_(?=\S)|\](?=[(\[:])|#(?=#*$)")
@@ -87,6 +89,12 @@ def plain_table(rows: Sequence[Mapping[str, object]]) -> str:
 
     cells = [{key: printable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     return tabulate(cells, headers="keys", disable_numparse=True)
+
+
+def wrapped(first: str, paragraphs: Iterable[str], indent: int = 8) -> str:
+    """Paragraphs beside a word, in lines of WIDTH columns."""
+    body = [textwrap.fill(printable(text), WIDTH - indent, break_on_hyphens=False) for text in paragraphs]
+    return first.ljust(indent) + textwrap.indent("\n".join(body), " " * indent).lstrip()
 
 
 def counted(number: int, word: str) -> str:

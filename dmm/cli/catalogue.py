@@ -1,11 +1,12 @@
 """`dmm list` and `dmm show`: names that commands take, and the trials of a table."""
 
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmm.base.text_tables import plain_table
+from dmm.base.text_tables import plain_table, wrapped
 from dmm.cli.options import BUDGET, COLUMNS, ROWS, SEEDS, SOURCE, TABLE, choose_table
 
 if TYPE_CHECKING:
@@ -37,18 +38,7 @@ def list_(
     if models:
         print("\n\n".join(summary.text() for summary in summaries()))
         return
-    from dmm.api.names import list_datasets, list_tables, list_tasks
-    from dmm.sweeps.profile import profiles
-    from dmm.tasks import find_task
-
-    rows = [
-        {"architecture": found.arch, "presets": "; ".join(found.presets), "name": found.title} for found in summaries()
-    ]
-    print(plain_table(rows))
-    print("\ntasks:    " + ", ".join(f"{name} ({find_task(name).environment})" for name in list_tasks()))
-    print("datasets: " + ", ".join(list_datasets()) + " (more with `dmm data list`)")
-    print("tables:   " + ", ".join(list_tables()))
-    print("profiles: " + ", ".join(profiles()))
+    print("\n\n".join(f"{heading}\n{section}" for heading, section in sections().items()))
     if before := old_results():
         kept = (
             "1 result of an earlier version is"
@@ -56,6 +46,42 @@ def list_(
             else f"{len(before)} results of earlier versions are"
         )
         print(f"\n{kept} kept and not reused: `dmm list --old`")
+
+
+def sections() -> dict[str, str]:
+    """The names that commands take, by kind."""
+    from dmm.api.names import list_datasets, list_tables, list_tasks
+    from dmm.catalogue import summaries
+    from dmm.sweeps.profile import profiles
+
+    architectures = [
+        (each.arch, [each.title, *(["; ".join(each.presets)] if each.presets else [])]) for each in summaries()
+    ]
+    found = {
+        "architectures, with their presets (`dmm list --models` describes them)": beside(architectures),
+        "tables": beside((name, [title(name)]) for name in list_tables()),
+        "tasks": beside([("", [", ".join(list_tasks())])]),
+        "datasets (more with `dmm data list`)": beside([("", [", ".join(list_datasets())])]),
+        "profiles": beside([("", [", ".join(profiles())])]),
+    }
+    return {heading: section for heading, section in found.items() if section}
+
+
+def beside(names: Iterable[tuple[str, list[str]]]) -> str:
+    """Names with paragraphs beside them."""
+    entries = list(names)
+    indent = max(len(name) for name, _ in entries) + 4 if entries else 0
+    return "\n".join(wrapped(f"  {name}", paragraphs, indent) for name, paragraphs in entries)
+
+
+def title(table: str) -> str:
+    """The title of a table, or the error of its file."""
+    from dmm.tables import find_table
+
+    try:
+        return find_table(table).title
+    except ValueError as error:
+        return str(error)
 
 
 @app.command()

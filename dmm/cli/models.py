@@ -2,13 +2,13 @@
 
 import ast
 import shlex
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmm.base.text_tables import wrapped
 from dmm.cli import completion, mistakes
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 new = typer.Typer(help="Writes a file to begin with.")
 app.add_typer(new, name="new", cls=mistakes.Group)
-WIDTH = 80  # columns of text
 
 
 @app.command()
@@ -115,9 +114,3 @@ def describe(subject: "Subject", given: str) -> str:
         "needs": ", ".join(sorted(kind.needs)) or "no optional field of a batch",
     }
     return "\n".join([f"{kind.__name__} of {given}", *(wrapped(f"  {key}", [text], 13) for key, text in lines.items())])
-
-
-def wrapped(first: str, paragraphs: Sequence[str], indent: int = 8) -> str:
-    """Paragraphs beside a word, in lines of WIDTH columns."""
-    body = [textwrap.fill(text, WIDTH - indent, break_on_hyphens=False) for text in paragraphs]
-    return first.ljust(indent) + textwrap.indent("\n".join(body), " " * indent).lstrip()
