@@ -98,7 +98,8 @@ class Task:
     def unmakeable(self, error: Exception) -> ValueError:
         """The error for an environment that cannot be made."""
         options = ", ".join(f"{name!r}: {shown(value)}" for name, value in self.options)  # a maze is long
-        given = f" with the options {{{options}}}" if options else ""
+        is_absent = isinstance(error, ImportError)  # of a package, whatever the options
+        given = f" with the options {{{options}}}" if options and not is_absent else ""
         return ValueError(f"task {self.name}: {self.environment!r} cannot be made{given}: {error}")
 
     def normalised_score(self, value: float) -> float:
