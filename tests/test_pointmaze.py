@@ -157,7 +157,9 @@ def test_a_process_that_knows_nothing_of_mazes_can_make_them(robotics, monkeypat
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium_robotics.envs.maze.point_maze", None)
     monkeypatch.delitem(sys.modules, "dmm.environments.pointmaze", raising=False)
-    with pytest.raises(ValueError, match=r"v3' cannot be made: it needs gymnasium-robotics: pip install 'dmm-bench\[robotics\]'"):
+    with pytest.raises(
+        ValueError, match=r"v3' cannot be made: it needs gymnasium-robotics: pip install 'dmm-bench\[robotics\]'"
+    ):
         POINTMAZE.make()
 
 
