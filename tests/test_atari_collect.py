@@ -12,6 +12,7 @@ from dmm.data import collect, scripts
 from dmm.data.scripts import atari
 from dmm.data.trajectories import check_task
 from dmm.environments.atari import AtariLanes
+from dmm.environments.screens import shrink
 from dmm.tasks import find_task
 
 
@@ -34,6 +35,13 @@ def test_a_game_that_can_be_looked_into_has_the_frames_of_lanes(name):
             break
     env.close()
     assert np.max(off) <= 1 and np.mean(np.array(off) > 0) < 1e-4
+
+
+def test_a_screen_is_shrunk_by_exact_means():
+    """Each of the 84 x 84 pixels is the mean of 5 x 40 parts, where a pixel of the screen has 2 x 21."""
+    screens = np.random.default_rng(0).integers(0, 256, (3, 210, 160), dtype=np.uint8)
+    parts = screens.astype(int).repeat(2, axis=1).repeat(21, axis=2).reshape(3, 84, 5, 84, 40)
+    assert np.array_equal(shrink(screens), np.rint(parts.sum((2, 4)) / 200))
 
 
 @pytest.fixture

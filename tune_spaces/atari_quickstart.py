@@ -1,21 +1,23 @@
 """DT and DMM on embedded data of Pong, in minutes. It shows that frames and discrete actions work, on two cores."""
 
-from dmm.config import Column, Row, Table
+from dmm.config import Column, Row, Table, Target
 from dmm.tasks import find_task
 from tune_spaces.protocols import DT_ATARI
 
-SMALL = {"width": 64, "layers": 3}
+# global_steps: without the table of steps, with which a model knows few episodes by heart. pixel_mean: Pong's grey background
+SMALL = {"width": 128, "layers": 2, "dropout": 0.0, "global_steps": 0, "pixel_mean": 0.34}
 PROTOCOL = DT_ATARI.with_overrides(
     name="quickstart on Atari",
-    context_length=10,
-    batch_size=32,
-    updates=800,
+    context_length=2,
+    updates=2_000,
+    learning_rate=5e-4,
     warmup_actions=0,
     cosine_passes=0.0,
+    weight_decay=0.0,
     num_evaluations=2,
     episodes_per_evaluation=4,
-    max_steps=2_000,
-    targets=(0.5,),
+    max_steps=3_000,
+    targets=(Target(1.0, "data"),),
 )
 
 TABLE = Table(
@@ -29,14 +31,15 @@ TABLE = Table(
     seeds=(0,),
     protocol=PROTOCOL,
     departures=(
-        "800 updates of 32 windows of 10 steps (papers: ten passes over 500,000 steps in windows of up to 50). So few do not "
-        "suffice to play: both rows score as random play does",
-        "width 64 and three layers (papers: 128 and six)",
-        "episodes are stopped after 2,000 steps, in which few games end. A game has 21 points",
-        "4 episodes and 2 evaluations, and one seed (papers: 10, 10 and 3). This table shows that the service works, not which "
-        "architecture is better",
-        "data collected by this project's own follower of the ball, in episodes of at most 3,000 steps: no published number "
-        "can stand beside these",
+        "2,000 updates of 128 windows of 2 steps (papers: ten passes over 500,000 steps in windows of up to 50)",
+        "two layers, no dropout, no weight decay, a learning rate of 5e-4 (papers: six, 0.1, 0.1, 6e-4), and no table of steps",
+        "0.34 is subtracted from the pixels. Beside Pong's grey background the ball is hard to see, and so short a training "
+        "would not learn it",
+        "episodes are stopped after 3,000 steps, as those of the data. A game may last longer, and has 21 points",
+        "4 episodes and 2 evaluations, and one seed (papers: 10, 10 and 3). The settings were chosen on this seed. This table "
+        "shows that the service works, not which architecture is better",
+        "data collected by this project's own follower of the ball. The models are asked for the highest return of these data: "
+        "no published number can stand beside these",
         "no paper has DMM v2 on Atari: the frame of v1 and the layers of v2",
     ),
 )

@@ -22,29 +22,36 @@ if TYPE_CHECKING:
 # actions of both games' minimal sets
 NOTHING, FIRE, RIGHT, LEFT = range(4)  # in Pong, right is up and left is down
 RAM = {"pong": (49, 54, 51), "breakout": (99, 101, 72)}  # x and y of the ball, and the paddle. y grows downwards
-TOP, BOTTOM, PADDLE = 44, 204, 188  # of Pong: the y of the walls and the x of the paddle
+SLIP = 8  # steps, the mean length of a slip
 LIMIT = 3_000  # steps of an episode
 FASTEST = 40  # a larger change of y in a step is a new ball
 
 
 def pong(env: Any, generator: np.random.Generator) -> Callable[[Any], int]:
-    """Goes to the height at which the ball will arrive, after it has bounced off the walls."""
-    spread, aim, before = generator.uniform(1, 14), 0.0, (0, 0, 0)
+    """Goes to the height at which the ball will be two steps later. Now and then the paddle slips.
+
+    A slip is an action that is drawn and held for some steps. So the data have the way back from everywhere. Without slips
+    they have only a paddle that is at the ball, and a model that has learnt from them is lost after its first error.
+    """
+    spread, chance = generator.uniform(1, 8), generator.uniform(0, 0.04)
+    aim, before, slip, left = 0.0, (0, 0, 0), NOTHING, 0
 
     def act(_: Any) -> int:
-        nonlocal aim, before
+        nonlocal aim, before, slip, left
         x, y, paddle = (int(env.unwrapped.ale.getRAM()[place]) for place in RAM["pong"])
         flight, fall, drift = x - before[0], y - before[1], paddle - before[2]
         before = x, y, paddle
         if flight <= 0:  # it flies away
             aim = spread * generator.standard_normal() - 6  # the paddle's middle is at 6
+        if not left and generator.random() < chance:
+            left, slip = int(generator.geometric(1 / SLIP)), int(generator.choice([NOTHING, RIGHT, LEFT]))
+        if left:
+            left -= 1
+            return slip
         if not y:  # no ball is in play
             return NOTHING
-        if flight > 0 and abs(fall) < FASTEST:
-            height = BOTTOM - TOP
-            far = (y + max(PADDLE - x, 0) / flight * fall - TOP) % (2 * height)
-            y = TOP + min(far, 2 * height - far)
-        return towards(y + aim - (paddle + 0.8 * drift), 6, LEFT, RIGHT)
+        ahead = 2 * fall if flight > 0 and abs(fall) < FASTEST else 0
+        return towards(y + ahead + aim - (paddle + 0.8 * drift), 6, LEFT, RIGHT)
 
     return act
 
