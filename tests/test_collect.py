@@ -254,6 +254,16 @@ def test_mixed_is_ten_policies_at_equal_distances_on_the_way_to_medium(policy):
     assert not (folder / "mixed.json").exists()  # nine are too few
 
 
+def test_a_run_that_ends_below_the_bound_publishes_its_best_policy_in_the_place_of_an_expert():
+    pytest.importorskip("stable_baselines3")
+    from dmm.data.behaviour import Recipe, train
+
+    folder = train(Recipe("Reacher-v5", 0, (-1e6, 0.0), 0.0, steps=120, interval=60, width=8, batch_size=8))
+    assert "reacher-best" in policies() and "reacher-expert" not in policies()
+    highest = max(collect.read_card(folder / f"step-{steps}.json").return_mean for steps in (60, 120))
+    assert collect.read_card(home() / "policies" / "reacher-best.json").return_mean == highest
+
+
 def test_behaviour_training_publishes_its_policies_and_replay(capsys):
     """The actor's weights give SAC's own actions; one checkpoint reaches both levels."""
     stable_baselines3 = pytest.importorskip("stable_baselines3")

@@ -2,9 +2,10 @@
 
 The medium policy is the first checkpoint whose mean return is inside a band. The expert policy is the first checkpoint
 above a bound. The mean is over 100 episodes of sampled actions, because data are collected with sampled actions too. Mixed is
-ten policies from the way to medium, at equal distances. Each collects a tenth of the steps, as in a replay buffer.
-All three are published in DMM_HOME/policies. The replay buffer at medium is published as the dataset
-dmm/TASK/medium-replay-v0. Existing files of these names are kept. The run's folder keeps the policy of every checkpoint.
+ten policies from the way to medium, at equal distances. Each collects a tenth of the steps, as in a replay buffer. If a run
+ends below the bound, its best checkpoint is published in the place of the expert, under the name best. The policies go to
+DMM_HOME/policies. The replay buffer at medium is published as the dataset dmm/TASK/medium-replay-v0. Existing files of these
+names are kept. The run's folder keeps the policy of every checkpoint.
 
 The same command continues a run. Weights, optimisers and replay buffer are saved every `interval` steps. The states of
 random generators are not: a continued run is another sample of the same procedure.
@@ -193,7 +194,7 @@ def train(recipe: Recipe) -> Path:
             keep(recipe, model, policy, curve, folder)
             save(model, folder, curve)
             publish(folder)
-    publish(folder)
+    publish(folder, () if reached(folder, ("expert",)) else ("best",))
     return folder
 
 
@@ -273,9 +274,9 @@ def reached(folder: Path, names: Sequence[str] = LEVELS) -> list[str]:
     return [name for name in names if (folder / f"{name}.json").exists()]
 
 
-def publish(folder: Path) -> None:
+def publish(folder: Path, also: tuple[str, ...] = ()) -> None:
     """Copies the policies that a run has reached to DMM_HOME/policies, and writes its replay buffer as a dataset."""
-    for name in reached(folder, (*LEVELS, "mixed")):
+    for name in reached(folder, (*LEVELS, "mixed", *also)):
         card = read_card(folder / f"{name}.json")
         task = task_name(card.environment)
         if f"{task}-{name}" not in policies():

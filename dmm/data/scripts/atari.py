@@ -106,6 +106,6 @@ def behaviour(task: Task, script: Script, returns: tuple[float, float]) -> Behav
 
 
 BEHAVIOURS = {
-    "pong-medium": behaviour(find_task("pong"), pong, (-3.2, 5.7)),
+    "pong-medium": behaviour(find_task("pong"), pong, (-6.1, 5.2)),
     "breakout-medium": behaviour(find_task("breakout"), breakout, (31.1, 22.1)),
 }
