@@ -128,7 +128,7 @@ def show(
                     }
                 )
     print(f"{found.title}\nprotocol {found.protocol.name}, headline reading: {found.readings[0].describe()}")
-    print("\n".join(face(found)), end="\n\n")
+    print("".join(f"{line}\n" for line in face(found)))
     print(plain_table(lines))
     print(f"\n{plain_table(parameter_lines(found))}")
     notes = [f"{row.label}: {row.note}" for row in found.rows if row.note]
