@@ -42,11 +42,13 @@ LOCOMOTION = tuple(
     for data in ("medium", "medium-replay", "medium-expert")
 )
 
-# The policies of the source dmm. Mixed takes the place of a replay buffer. Walker2d and HalfCheetah have no expert yet
+# The policies of the source dmm. Mixed takes the place of a replay buffer. Best takes that of an expert: on Walker2d and
+# HalfCheetah a million steps of SAC did not reach 90 % of D4RL's
 EMBEDDED = {
     **{f"{name}-medium": ("medium",) for name in ("hopper", "walker2d", "halfcheetah")},
     **{f"{name}-medium-replay": ("mixed",) for name in ("hopper", "walker2d", "halfcheetah")},
     "hopper-medium-expert": ("expert", "medium"),
+    **{f"{name}-medium-expert": ("best", "medium") for name in ("walker2d", "halfcheetah")},
 }
 
 

@@ -1,14 +1,13 @@
 """A screen of ALE as a frame: shrunk to 84 x 84 by mean over areas, as OpenCV's INTER_AREA does.
 
-The sums have whole numbers only, so that a frame is the same with any number of threads and on any processor. Of 21 million
-pixels of three games 105 differ from OpenCV's, by 1. OpenCV is not needed.
+Sums are whole numbers, so that a frame has the same bits on any processor. There is no matrix product, whose threads would wait
+for each other on a busy machine. Of 21 million pixels of three games 45 differ from OpenCV's, by 1. OpenCV is not needed.
 """
 
-from functools import cache
 from math import gcd
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Int, Integer, UInt8
 
 from dmm.tasks.atari import FRAMES
 
@@ -17,15 +16,18 @@ FRAME = FRAMES[1:]  # height, width
 
 def shrink(screens: UInt8[np.ndarray, "n height width"]) -> UInt8[np.ndarray, "n 84 84"]:
     """Grey screens in the size of a frame. Each pixel is the mean over its area, rounded."""
-    down, across = (areas(size, out) for size, out in zip(screens.shape[1:], FRAME, strict=True))
-    sums = down @ screens.astype(np.float32) @ across.T
-    return np.rint(sums / (down[0].sum() * across[0].sum())).astype(np.uint8)
+    down, parts_down = area_sums(screens.swapaxes(1, 2), FRAME[0])
+    sums, parts = area_sums(down.swapaxes(1, 2), FRAME[1])
+    return np.rint(sums / (parts_down * parts)).astype(np.uint8)
 
 
-@cache
-def areas(size: int, out: int) -> Float32[np.ndarray, "out size"]:
-    """How much of each of `size` pixels is in each of `out` pixels of a line, in the largest unit that gives whole numbers."""
+def area_sums(values: Integer[np.ndarray, "n lines size"], out: int) -> tuple[Int[np.ndarray, "n lines out"], int]:
+    """The sums over `out` areas of each line, and the number of parts in an area. A part is the largest that fits all areas."""
+    size = values.shape[-1]
     unit = gcd(size, out)
-    edges, begins = np.arange(out + 1) * (size // unit), np.arange(size) * (out // unit)
-    covered = np.minimum(edges[1:, None], begins + out // unit) - np.maximum(edges[:-1, None], begins)
-    return covered.clip(0).astype(np.float32)
+    # the edges of the areas: whole values before them, and parts of the next one
+    whole, rest = np.divmod(np.arange(out + 1) * (size // unit), out // unit)
+    before = np.zeros((*values.shape[:-1], size + 1), np.int64)
+    np.cumsum(values, -1, out=before[..., 1:])
+    at_edges = out // unit * before[..., whole] + rest * values[..., whole.clip(max=size - 1)]
+    return np.diff(at_edges), size // unit
