@@ -9,9 +9,18 @@ import pytest
 from helpers import handmade_results as handmade
 
 from dmm.config import BEST, LAST, PAPER_MAX, Reading
-from dmm.results.score import finished, gather_cells, over_seeds, parameters_per_score, summarise, trial_score
+from dmm.results.score import (
+    data_score,
+    finished,
+    gather_cells,
+    over_seeds,
+    parameters_per_score,
+    summarise,
+    trial_score,
+)
 from dmm.results.statistics import iqm
 from dmm.schema import Seconds, TrialSummary, from_json, to_json
+from dmm.tasks import find_task
 
 TRIALS = handmade.TABLE.trials()
 SEED_0 = {1.0: [10.0, 40.0, 30.0], 0.5: [20.0, 5.0, 60.0]}  # scores of three evaluations, by target
@@ -140,3 +149,11 @@ def test_parameters_per_score_wants_a_positive_score():
 )
 def test_iqm(row, expected):
     assert iqm(np.array(row, float)) == pytest.approx(expected)
+
+
+def test_data_that_go_on_after_a_success_have_no_score():
+    data = handmade.result(TRIALS[0], SEED_0).training.data
+    assert data_score(handmade.HOPPER, data) == pytest.approx(51.1, abs=0.1)
+    maze = find_task("antmaze-umaze-robotics")
+    assert data_score(maze, replace(data, return_mean=0.5, return_max=1.0)) == 50
+    assert data_score(maze, replace(data, return_mean=152.0, return_max=423.0)) is None

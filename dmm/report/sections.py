@@ -13,7 +13,7 @@ from dmm.results.comparison import Difference
 from dmm.results.grids import AxisCurve, axis_curves, pivots
 from dmm.results.online_budget import expected_best_curve, reading_point
 from dmm.results.power import seeds_needed
-from dmm.results.score import Cell, column_data, parameters_per_score
+from dmm.results.score import Cell, column_data, data_score, parameters_per_score
 from dmm.results.statistics import AGGREGATES, Interval
 
 BUDGETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # evaluations, of the table of the online budget
@@ -139,10 +139,11 @@ def column_section(content: ReportContent, column: Column) -> Section:
     parts.append(TextTable(header, lines))
     parts += footnotes.parts()
     for data in column_data(cells):
-        normalised = column.task.normalised_score(data.return_mean)
+        score = data_score(column.task, data)
+        compared = "no score, because episodes go on after a success" if score is None else f"normalised {score:.1f}"
         parts.append(
             f"Data: {', '.join(data.ids)}; sha256 {data.sha256[:12]}; {data.episodes:,} episodes, "
-            f"{data.steps:,} steps, mean return {data.return_mean:.1f} (normalised {normalised:.1f})."
+            f"{data.steps:,} steps, mean return {data.return_mean:.1f} ({compared})."
         )
     return Section(column.label, parts)
 

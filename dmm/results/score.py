@@ -229,6 +229,12 @@ def column_data(cells: Sequence[Cell]) -> list[DataRecord]:
     return distinct(data for cell in cells for data in cell.data)
 
 
+def data_score(task: Task, data: DataRecord) -> float | None:
+    """The score of the data's mean return. None where a success ends a rollout, and the data's episodes go on after it."""
+    counts_success = (task.ref_min_score, task.ref_max_score) == (0, 1)
+    return None if counts_success and data.return_max > 1 else task.normalised_score(data.return_mean)
+
+
 def distinct(data: Iterable[DataRecord]) -> list[DataRecord]:
     """The first record of each sha256."""
     found: dict[str, DataRecord] = {}

@@ -24,6 +24,7 @@ from dmm.report.figures.style import (
     titled,
     wrapped,
 )
+from dmm.results.score import data_score
 
 LETTERS = 28  # of a line of a row's label
 
@@ -93,10 +94,8 @@ class Scores(Block):
             if published:
                 axes.plot([published.value], [y - 0.1], **diamond(INK, bool(published.why_not)), label="published")
         data = next((summary.data for cell in cells.values() for summary in cell.finished), None)
-        if data:
-            axes.axvline(
-                column.task.normalised_score(data.return_mean), color=INK, linewidth=0.9, linestyle=(0, (4, 2))
-            )
+        if data and (score := data_score(column.task, data)) is not None:
+            axes.axvline(score, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
         axes.set_yticks(range(len(self.rows)), [wrapped(row.label, LETTERS) for row in self.rows])
         axes.set_ylim(len(self.rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
