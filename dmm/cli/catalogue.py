@@ -57,20 +57,19 @@ def sections() -> dict[str, str]:
     architectures = [
         (each.arch, [each.title, *(["; ".join(each.presets)] if each.presets else [])]) for each in summaries()
     ]
-    found = {
+    return {
         "architectures, with their presets (`dmm list --models` describes them)": beside(architectures),
         "tables": beside((name, [title(name)]) for name in list_tables()),
         "tasks": beside([("", [", ".join(list_tasks())])]),
         "datasets (more with `dmm data list`)": beside([("", [", ".join(list_datasets())])]),
         "profiles": beside([("", [", ".join(profiles())])]),
     }
-    return {heading: section for heading, section in found.items() if section}
 
 
 def beside(names: Iterable[tuple[str, list[str]]]) -> str:
     """Names with paragraphs beside them."""
     entries = list(names)
-    indent = max(len(name) for name, _ in entries) + 4 if entries else 0
+    indent = max(len(name) for name, _ in entries) + 4
     return "\n".join(wrapped(f"  {name}", paragraphs, indent) for name, paragraphs in entries)
 
 

@@ -17,9 +17,7 @@ class Budget:
     seeds: int  # the number of the table's seeds, from the first on
     max_steps: int | None = None  # an episode is stopped after so many, if the task's horizon does not come first
     batch_size: int | None = None  # windows in a batch, where the protocol has more
-    micro_batch_size: int = (
-        0  # of the training, where the protocol has none. It bounds the memory of large batches of frames
-    )
+    micro_batch_size: int = 0  # where the protocol has none, because large batches of frames take much memory
     rows: tuple[str, ...] = ()  # the labels of the rows that are run, such as a part of a grid. Empty: all
 
     def __post_init__(self) -> None:

@@ -111,6 +111,7 @@ class Scores(Block):
             found["mean, 95 % interval" if known else "mean"] = Line2D(
                 [], [], color=INK, marker="|", markersize=9, mew=2, linewidth=1.8 if known else 0
             )
+        if any(data_score(cell.column.task, data) is not None for cell in cells for data in cell.data):
             found["mean return of the data"] = Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
         published = [number for cell in cells if (number := content.published(cell, content.headline))]
         if not all(number.why_not for number in published):
