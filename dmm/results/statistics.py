@@ -94,9 +94,9 @@ def mean_intervals(groups: Sequence[Sequence[float]]) -> list[Interval]:
 @cache
 def t_quantile(freedom: int) -> float:
     """The quantile of Student's t at the upper end of the interval."""
-    from scipy import stats  # its import takes a second, and `dmm status` does not need it
+    from scipy import special  # scipy.stats gives the same number, and its import takes three times as long
 
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def bca(groups: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
