@@ -48,7 +48,7 @@ TRIALS = 4
 ATTEMPTS = 8  # of the command, after the last harm
 COMMAND_SECONDS = 1200  # for one command. Beyond it the command hangs
 DRAIN_SECONDS = 180  # for the processes that a killed driver left
-CODES = {0, 1, 2, 130}
+CODES = {0, 1, 2, 130, -signal.SIGINT}  # the last is 130 too: `python -m` ends so if a signal came inside an exec
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGINT twice": signal.SIGINT}
 VICTIMS = {"a trial": "ray::ImplicitFunc", "a worker": "ray::RayTrainWorker", "an actor": "ray::RolloutActor"}
 
@@ -170,6 +170,8 @@ class Arena:
             kill_tree(self.server.pid)
             self.served_again = time.monotonic() + harm.dice * self.seconds
         elif harm.kind == "move DMM_HOME":
+            if not self.home.exists():  # the sweep was stopped before it made one
+                return False
             self.home = self.home.rename(self.place / f"home{len(self.logs)}")
         elif how in SIGNALS:
             victims = [psutil.Process(driver.pid)] if whom in ("", "the driver") else self.alive()
@@ -200,9 +202,10 @@ class Arena:
                 break
             assert self.remedy(said), f"{self.logs[-1]}: no way out"
         assert code == 0, f"{self.logs[-1]}: still no success"
-        code, said = self.give("report", TOY)
+        words = ("report", TOY, "--format", "md,csv")
+        code, said = self.give(*words)
         if code and self.remedy(said):
-            code, said = self.give("report", TOY)
+            code, said = self.give(*words)
         assert code == 0, f"{self.logs[-1]}: no report"
         for name in FILES:
             found = (self.place / "reports/toy" / name).read_bytes()

@@ -101,6 +101,7 @@ def test_results_of_earlier_versions_are_counted_and_listed(dmm):
         (("status", "quickstart", "--source", "d4lr"), "unknown source of data 'd4lr'; table quickstart has dmm"),
         (("sweep", "quickstart", "--rows", "DMM v2,DTT"), "unknown row 'DTT'"),
         (("report", "quickstart", "--columns", "hoper-medium"), "Did you mean 'hopper-medium'"),
+        (("report", "quickstart", "--format", "mdd"), "Did you mean 'md'"),  # before it speaks of missing results
         (("status", "quickstart", "--seeds", "0,x"), "--seeds is '0,x'; it takes whole numbers with commas"),
     ],
 )

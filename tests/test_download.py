@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import shutil
 from collections import namedtuple
 from hashlib import sha256
@@ -304,7 +305,9 @@ def test_the_command_prints_a_line_for_each_dataset_and_has_exit_codes(server, c
     listed = CliRunner().invoke(app, ["data", "list", "--remote"]).stdout
     row = next(line for line in listed.splitlines() if line.startswith(f"{NAME} "))
     assert "yes" in row and row.endswith(f"{addresses.D4RL}{ADDRESS}")
-    assert "127 datasets can be downloaded" in CliRunner().invoke(app, ["data", "list"]).stdout
+    local = CliRunner().invoke(app, ["data", "list"]).stdout
+    assert re.search(r"collected on first use:\n(  \S.*\n)*.*dmm/hopper/medium-v0[,\n]", local)
+    assert "127 datasets can be downloaded" in local
     for code, words in {1: ["d4rl/ant-expert-v2"], 2: ["d4rl/x"]}.items():
         monkeypatch.setattr("sys.argv", ["dmm", "data", "download", *words, "--url-root", server.root])
         with pytest.raises(SystemExit) as ended:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dmm.base.text_tables import plain_table
+from dmm.base.text_tables import plain_table, wrapped
 from dmm.cli import completion
 from dmm.cli.options import stoppable
 
@@ -20,18 +20,22 @@ def list_(
 ) -> None:
     """Lists the datasets on this machine, and those that can be collected.
 
+    Returns are undiscounted: their mean and standard deviation, the lowest and the highest of an episode.
+
     Example: `dmm data list --remote`
     """
-    from dataclasses import asdict
-
     from dmm.data import downloadable_ids
-    from dmm.data.inventory import inventory, remote_datasets
+    from dmm.data.inventory import COLLECTED, inventory, remote_datasets
 
     if remote:
-        print(plain_table([asdict(row) for row in remote_datasets()]))
+        print(plain_table([vars(row) for row in remote_datasets()]))
         return
-    print(plain_table([asdict(row) for row in inventory()]))
-    print(f"\n{len(downloadable_ids())} datasets can be downloaded: `dmm data list --remote`")
+    rows = inventory()
+    if here := [row for row in rows if row.source != COLLECTED]:
+        print(plain_table([row.cells() for row in here]) + "\n")
+    if others := [row.id for row in rows if row.source == COLLECTED]:
+        print(f"{COLLECTED}:\n" + wrapped("", [", ".join(others)], indent=2) + "\n")
+    print(f"{len(downloadable_ids())} datasets can be downloaded: `dmm data list --remote`")
 
 
 @app.command()

@@ -8,6 +8,8 @@ from dmm.base.errors import raise_interrupt
 from dmm.data import addresses, cache
 from dmm.data.http import check_record, part_of
 
+COLLECTED = "collected on first use"  # the source of a dataset that is not here, and needs no download
+
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryRow:
@@ -23,6 +25,18 @@ class InventoryRow:
     return_max: float | None = None
     sha256: str | None = None  # its first 12 digits
     source: str  # the file, or why there are no numbers
+
+    def cells(self) -> dict[str, str]:
+        """The row as it is printed."""
+        return {
+            "id": self.id,
+            "episodes": "" if self.episodes is None else f"{self.episodes:,}",
+            "steps": "" if self.steps is None else f"{self.steps:,}",
+            "return": "" if self.return_mean is None else f"{self.return_mean:,} ± {self.return_std:,}",
+            "lowest to highest": "" if self.return_min is None else f"{self.return_min:,} to {self.return_max:,}",
+            "sha256": self.sha256 or "",
+            "source": self.source,
+        }
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ def inventory_row(dataset_id: str, fetchable: set[str]) -> InventoryRow:
     """The row of one dataset. A dataset that cannot be read has the error in the place of its source."""
     try:
         if not data.is_present(dataset_id):
-            return InventoryRow(id=dataset_id, source="collected on first use" if dataset_id in fetchable else "gone")
+            return InventoryRow(id=dataset_id, source=COLLECTED if dataset_id in fetchable else "gone")
         reader = data.find_reader(dataset_id)
         expensive = getattr(reader, "IS_EXPENSIVE", False)
         found = data.load_cached((dataset_id,)) if expensive else data.load((dataset_id,))

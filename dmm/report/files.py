@@ -47,6 +47,9 @@ def write_report(
     `episodes` has the evaluations of trials by second id, which report.html shows as far as they are at hand.
     Raises ValueError if the folder is not writable, if there is no finished trial, or for an unknown format or baseline.
     """
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
     check_writable(folder, "a report")
     files = report_files(ReportContent(table, summaries, baseline), source, formats, episodes)
     for name, data in files.items():
@@ -63,10 +66,7 @@ def report_files(
     formats: Collection[str] = FORMATS,
     episodes: Episodes | None = None,
 ) -> dict[str, bytes]:
-    """The files of a report by name. Raises ValueError for an unknown format."""
-    for name in formats:
-        if name not in FORMATS:
-            raise unknown_name("format", name, FORMATS)
+    """The files of a report by name."""
     pictures = {"html", "png", "svg"} & set(formats)
     found, figures, files = sections(content), draw(content, episodes) if pictures else {}, {}
     drawn = {name: svg(figure) for name, figure in figures.items()} if {"html", "svg"} & set(formats) else {}
