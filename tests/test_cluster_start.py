@@ -169,3 +169,11 @@ def test_workers_know_the_environments_of_the_tables_file(how, tmp_path, tiny_tr
     (tmp_path / "mine.py").unlink()
     with pytest.raises(ValueError, match="no table at .*mine.py"):
         driver.enter()
+
+
+def test_a_stopped_command_ends_before_python_clears_up():
+    """What crashes there stands for a thread of Ray. The exit code stays that of a stopped command."""
+    code = (
+        "import atexit, os\nfrom dmm import cli\natexit.register(os.abort)\ncli.app = lambda **words: 130\ncli.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 130

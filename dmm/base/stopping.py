@@ -12,12 +12,13 @@ from types import TracebackType
 
 STOP_SECONDS = 5  # that a command has to end by itself
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = 130  # the exit code of a command that a signal ended
 
 
 class Stop:
     """A block that SIGINT and SIGTERM end. Each raises KeyboardInterrupt in it. `requested` says whether one has come.
 
-    If the block does not end in STOP_SECONDS, the process prints `line` and ends with exit code 130. After `let_end` the
+    If the block does not end in STOP_SECONDS, the process prints `line` and ends with exit code STOPPED. After `let_end` the
     block has as much time as it needs. Only the main thread gets signals. In another one, this does nothing.
     """
 
@@ -62,4 +63,4 @@ class Stop:
             self.requested = True
             if not self.over.wait(STOP_SECONDS) and not self.patient:
                 print(self.line, flush=True)
-                os._exit(130)
+                os._exit(STOPPED)

@@ -24,6 +24,7 @@ from typing import Annotated
 import typer
 
 from dmm.base.errors import MENDABLE, explain
+from dmm.base.stopping import STOPPED
 from dmm.cli import catalogue, compare, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
@@ -68,7 +69,20 @@ def drop_output() -> None:
 
 
 def main() -> None:
-    """Runs the command line. An error is printed as one line. Ctrl-C gives exit code 130.
+    """Runs the command line as this process. If it was stopped, the process ends here, and Python does not clear up.
+
+    While Python clears up, a thread of Ray that was stopped at its start can crash the process.
+    """
+    try:
+        run()
+    except SystemExit as end:
+        if end.code == STOPPED:
+            os._exit(STOPPED)
+        raise
+
+
+def run() -> None:
+    """Runs the command line. An error is printed as one line. Raises SystemExit. Ctrl-C gives exit code 130.
 
     The code is 2 for what the user can mend, as a wrong name, a missing right or a full disk, and 1 for what failed.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmm.base.secrets import masked
-from dmm.base.stopping import Stop
+from dmm.base.stopping import STOPPED, Stop
 from dmm.cli import completion
 
 if TYPE_CHECKING:
@@ -173,4 +173,4 @@ def stoppable(context: typer.Context) -> Iterator[Stop]:
         if not stop.requested and not isinstance(error, KeyboardInterrupt):
             raise
         print(stop.line, flush=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED) from None

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dmm.base.stopping import STOPPED
 from dmm.cli import completion
 from dmm.cli.options import (
     BUDGET,
@@ -74,7 +75,7 @@ def sweep(
         print(f"this sends the results that are not in MLflow yet: {command_line(context, 'sync')}")
     if counts.left:  # Ctrl-C or SIGTERM
         print(f"stopped; the same command continues: {command_line(context)}")
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)
     if counts.failed:
         print(f"the same command runs failed trials again: {command_line(context)}")
     if counts.failed or counts.unsent:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dmm.cli import main
+from dmm.cli import run as run_command_line
 
 Command = Callable[..., tuple[int, str, str]]  # words -> exit code, standard output, standard error
 
@@ -16,7 +16,7 @@ def command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> C
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dmm", *words])
         with pytest.raises(SystemExit) as ended:
-            main()
+            run_command_line()
         said = capsys.readouterr()
         return int(ended.value.code or 0), said.out, said.err
 
