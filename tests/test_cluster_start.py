@@ -177,3 +177,12 @@ def test_a_stopped_command_ends_before_python_clears_up():
         "import atexit, os\nfrom dmm import cli\natexit.register(os.abort)\ncli.app = lambda **words: 130\ncli.main()"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 130
+
+
+def test_a_signal_after_the_end_of_a_command_prints_no_traceback():
+    code = (
+        "import atexit, signal\nfrom dmm import cli\natexit.register(signal.raise_signal, signal.SIGINT)\n"
+        "cli.app = lambda **words: 0\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

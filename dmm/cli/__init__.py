@@ -18,13 +18,14 @@ Heavy imports are inside the commands: `dmm --help` must be fast.
 """
 
 import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from dmm.base.errors import MENDABLE, explain
-from dmm.base.stopping import STOPPED
+from dmm.base.stopping import SIGNALS, STOPPED
 from dmm.cli import catalogue, compare, data, export, machine, mistakes, models, report, sweeps, trials
 
 app = typer.Typer(
@@ -71,13 +72,17 @@ def drop_output() -> None:
 def main() -> None:
     """Runs the command line as this process. If it was stopped, the process ends here, and Python does not clear up.
 
-    While Python clears up, a thread of Ray that was stopped at its start can crash the process.
+    While Python clears up, a thread of Ray that was stopped at its start can crash the process. A signal that comes then ends
+    the process without a traceback.
     """
     try:
         run()
     except SystemExit as end:
         if end.code == STOPPED:
             os._exit(STOPPED)
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         raise
 
 
