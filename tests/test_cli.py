@@ -100,6 +100,10 @@ def test_results_of_earlier_versions_are_counted_and_listed(dmm):
         (("show", "quickstart.smoke", "--budget", "short"), "is at budget smoke already"),
         (("status", "quickstart", "--source", "d4lr"), "unknown source of data 'd4lr'; table quickstart has dmm"),
         (("sweep", "quickstart", "--rows", "DMM v2,DTT"), "unknown row 'DTT'"),
+        (
+            ("show", "as_published", "--budget", "laptop", "--rows", "DT,EDT"),
+            "leaves out row 'EDT'; it has DMM v2, DMM v2, ",
+        ),
         (("report", "quickstart", "--columns", "hoper-medium"), "Did you mean 'hopper-medium'"),
         (("report", "quickstart", "--format", "mdd"), "Did you mean 'md'"),  # before it speaks of missing results
         (("status", "quickstart", "--seeds", "0,x"), "--seeds is '0,x'; it takes whole numbers with commas"),
@@ -114,6 +118,8 @@ def test_a_wrong_name_is_one_line(dmm, words, said):
 def test_labels_may_have_commas():
     known = {"DT", "BC, context_length 1"}
     assert split_labels(["DT,BC", "BC, context_length 1"], known) == ["DT", "BC", "BC, context_length 1"]
+    assert split_labels(["DT,BC, context_length 1,BC"], known) == ["DT", "BC, context_length 1", "BC"]
+    assert split_labels(["BC, contxt_length 1"], known) == ["BC", "contxt_length 1"]
 
 
 def test_a_file_that_is_no_dataset_is_one_line_and_leaves_nothing(dmm, tmp_path, monkeypatch):

@@ -216,7 +216,7 @@ def test_a_place_without_results_is_one_line_that_says_what_there_is(report, dmm
     _, _, error = dmm("report", "quickstart", "--from", str(report))
     assert error == f"error: {report / RUNS} is of table handmade, not of table quickstart\n"
     _, _, error = dmm("report", "quickstart", "--from", str(home()))
-    assert error == f"error: {home()} has no result of table quickstart: `dmm sweep quickstart` runs it\n"
+    assert error == f"error: {home()} has no result of table quickstart; `dmm sweep` runs it there\n"
     with pytest.raises(ValueError, match="http://mlflow:5 is a tracking store, which has no losses"):
         find_results("http://mlflow:5")
 
@@ -230,7 +230,7 @@ def test_results_of_another_version_are_said_and_how_to_rerun(report, dmm, monke
     )
     error = dmm("report", FILE, "--from", str(home()))[2]
     assert "It has results of version 4, and this dmm makes version 5" in error
-    assert error.endswith(": `dmm sweep handmade` runs it again\n")
+    assert error.endswith("; `dmm sweep` runs it again there\n")
     monkeypatch.setattr(kept, "RESULTS_VERSION", 6)
     error = dmm("report", FILE, "--from", str(report))[2]
     assert "has results of version 5, and this dmm makes version 6" in error and "runs the table again" in error

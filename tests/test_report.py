@@ -317,9 +317,18 @@ def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
     assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
     assert "- DMM on hopper-medium mixes trials with rollouts with scan C++ and torch\n" in text
     assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
+    assert "only some trials ran on device cuda: DT on hopper-medium\n" in text
     for i in (1, 3):  # alike, and mixed all the same
         results[i] = with_source(results[i], workers="1, then 2")
     assert "- DMM on hopper-medium mixes trials with workers 1, then 2\n" in report(tmp_path, found=summaries(results))
+
+
+def test_rows_on_other_devices_are_named(tmp_path):
+    results = handmade.results()
+    assert "ran on device" not in report(tmp_path, found=summaries(results))
+    alike = [with_source(found, device="cuda") if i % 2 == 0 else found for i, found in enumerate(results)]
+    text = report(tmp_path, found=summaries(alike))
+    assert "- only some trials ran on device cuda: DT on hopper-medium\n" in text and "mixes trials" not in text
 
 
 def test_several_columns_have_an_overview(tmp_path):

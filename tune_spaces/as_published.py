@@ -15,10 +15,10 @@ def v1(label: str, preset: str, note: str = "", beside: str = "", **overrides: o
     return Row(label=label, arch="metamamba", preset=preset, overrides=overrides, note=note, beside=beside)
 
 
-def changed(row: Row, label: str, note: str, **overrides: object) -> Row:
-    """A shared row with one difference."""
+def changed(row: Row, label: str, note: str, beside: str = "", **overrides: object) -> Row:
+    """A shared row with one difference from itself, or from the row `beside`."""
     name = f"{row.label}, {label}"
-    return on(LABELS, replace(with_overrides(row, **overrides), label=name, beside=row.label), note=note)
+    return on(LABELS, replace(with_overrides(row, **overrides), label=name, beside=beside or row.label), note=note)
 
 
 ROWS = (
@@ -40,6 +40,7 @@ ROWS = (
         DMM_V2,
         "frozen mixer",
         "as released for AntMaze and Kitchen: one mixer for all layers, never trained",
+        beside="DMM v2, shared mixer",
         mixer_sharing="frozen-shared",
     ),
     changed(DMM_V2, "shared mixer", "one mixer for all layers, trained", mixer_sharing="shared"),
@@ -65,6 +66,7 @@ ROWS = (
         DMM_V2,
         "Mamba-2 with convolution",
         "as released with causal_conv1d: the convolution of Mamba-2 runs",
+        beside="DMM v2, Mamba-2",
         ssm="mamba2",
         ssm_conv=True,
     ),

@@ -36,12 +36,12 @@ def versions(*names: str) -> dict[str, str]:
 
 
 def machine() -> str:
-    """The processor and the number of cores."""
-    model = platform.processor() or platform.machine()
+    """The processor and the number of cores. A virtual machine may name only a maker. So the family and model are added."""
+    name, found = platform.processor() or platform.machine(), {}
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
+        pairs = [line.partition(":") for line in info.read_text().splitlines()]
+        found = {key.strip(): value.strip() for key, _, value in pairs}
+        name = found.get("model name", name)
+    kind = f" (family {found['cpu family']}, model {found['model']})" if {"cpu family", "model"} <= set(found) else ""
+    return f"{name}{kind}, {os.cpu_count()} cores"

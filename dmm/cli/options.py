@@ -96,24 +96,32 @@ def choose_table(
     """The table that a command's options name. Raises ValueError for a wrong name or seed."""
     from dmm.tables import find_table
 
-    found = find_table(table)
-    found = found.at(budget) if budget else found
+    whole = find_table(table)
+    found = whole.at(budget) if budget else whole
     found = found.on(source) if source else found
     try:
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
     except ValueError:
         raise ValueError(f"--seeds is {seeds!r}; it takes whole numbers with commas: 0,1,2") from None
-    return found.select(
-        split_labels(rows or (), {row.label for row in found.rows}),
-        split_labels(columns or (), {column.label for column in found.columns}),
-        numbers,
-    )
+    labels = {row.label for row in found.rows}
+    chosen = split_labels(rows or (), {row.label for row in whole.rows})
+    if left_out := [label for label in chosen if label not in labels and label in {row.label for row in whole.rows}]:
+        raise ValueError(
+            f"budget {found.budget} of table {whole.name} leaves out row {left_out[0]!r}; it has {', '.join(sorted(labels))}"
+        )
+    return found.select(chosen, split_labels(columns or (), {column.label for column in found.columns}), numbers)
 
 
 def split_labels(given: Sequence[str], known: set[str]) -> list[str]:
-    """Labels, one by one. A label that contains commas must be given alone, with its own option."""
-    parts = ([entry] if entry in known else [part.strip() for part in entry.split(",")] for entry in given)
-    return [label for labels in parts for label in labels]
+    """Labels, one by one. Commas stand between labels, and a known label may have commas itself."""
+    labels = []
+    for entry in given:
+        parts = [entry] if entry in known else [part.strip() for part in entry.split(",")]
+        while parts:
+            n = next((n for n in range(len(parts), 1, -1) if ", ".join(parts[:n]) in known), 1)
+            labels.append(", ".join(parts[:n]))
+            del parts[:n]
+    return labels
 
 
 def given_words(context: typer.Context, command: str, *without: str) -> list[str]:

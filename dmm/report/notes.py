@@ -40,7 +40,7 @@ def describe(table: Table) -> str:
 def schedule(training: Training) -> str:
     """How the learning rate changes, in words."""
     if training.schedule == "constant":
-        return f"after {training.warmup:,} updates of warm-up"
+        return f"after {counted(training.warmup, 'update')} of warm-up"
     passes = training.cosine_passes
     warm = f"after a warm-up of {training.warmup_actions:,} actions, then " if training.warmup_actions else "with "
     end = f"after {passes:g} passes of the data, and up again" if passes else "at the last update"
@@ -96,7 +96,7 @@ def settings_of_rows(table: Table, cells: list[Cell]) -> list[str]:
         lines += [f"{row.label} on {label}: {changes(row.per_column[label])}" for label in row.per_column]
     for cell in cells:
         lines += mixes(cell)
-    return lines
+    return lines + mixed_devices(cells)
 
 
 def mixes(cell: Cell) -> list[str]:
@@ -119,6 +119,16 @@ def mixes(cell: Cell) -> list[str]:
                 commits = sorted({source.commit for source in (rollouts if "rollouts" in field else sources)})
                 lines[-1] += f"; from commit {' and '.join(commits)}"
     return lines
+
+
+def mixed_devices(cells: list[Cell]) -> list[str]:
+    """A line if some cells of a table ran on one device, and others on another."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        for device in sorted({summary.provenance.device for summary in cell.finished}):
+            found.setdefault(device, []).append(cell.name)
+    fewest = sorted(found.items(), key=lambda entry: len(entry[1]))[:-1]
+    return [f"only some trials ran on device {device}: {', '.join(names)}" for device, names in fewest]
 
 
 def changes(overrides: Mapping[str, Any]) -> str:

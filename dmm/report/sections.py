@@ -229,8 +229,8 @@ def budget(content: ReportContent) -> list[Section]:
         "2004.13705), which has no bias. Training is offline, and this choice is not."
     )
     bandit = (
-        "The figure's second part, where episodes are at hand: a UCB bandit spends single episodes on a choice among 8 "
-        "policies, which it takes at random (Jackson et al. 2025, arXiv 2504.11453). Its band has 95 % of the bandits."
+        "The second part of the figure budget, where episodes are at hand: a UCB bandit spends single episodes on a choice "
+        "among 8 policies, which it takes at random (Jackson et al. 2025, arXiv 2504.11453). Its band has 95 % of the bandits."
     )
     header = ["architecture", "data", *(f"n = {n:,}" for n in counts)]
     picture = Picture("budget", "score against the evaluations that are spent on choosing a policy")

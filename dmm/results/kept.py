@@ -151,7 +151,7 @@ class KeptResults:
         if self.head.results_version != RESULTS_VERSION:
             raise ValueError(
                 f"{self.path} has results of version {self.head.results_version}, and this dmm makes version "
-                f"{RESULTS_VERSION}. Numbers moved in between: `dmm sweep {table.name}` runs the table again"
+                f"{RESULTS_VERSION}. Numbers moved in between: `dmm sweep` runs the table again"
             )
         trials = table.trials()
         found = {trial.returns_id: self._by_id[trial.returns_id] for trial in trials if trial.returns_id in self._by_id}

@@ -60,8 +60,8 @@ class FolderResults:
                 f". It has results of version {versions}, and this dmm makes version {RESULTS_VERSION}. Numbers moved"
             )
             raise ValueError(
-                f"{self.folder} has no result of table {table.name}{f'{older} in between' if versions else ''}: "
-                f"`dmm sweep {table.name}` runs it{' again' if versions else ''}"
+                f"{self.folder} has no result of table {table.name}{f'{older} in between' if versions else ''}; "
+                f"`dmm sweep` runs it{' again' if versions else ''} there"
             )
         return found
 

@@ -53,6 +53,7 @@ PLACES = [
     (right * distance, up * distance, across, down)
     for distance in (5, 14, 24, 36, 50)
     for right, up, across, down in DIRECTIONS
+    if right or distance == 5  # a leader straight up or down would lie on the interval
 ]
 
 
@@ -78,7 +79,7 @@ class Point:
         if not self.own or not self.own[1].known:
             return self.pairs
         count, number = self.own
-        return self.pairs + [(count, float(value)) for value in np.linspace(number.low, number.high, 9)]
+        return self.pairs + [(count, float(value)) for value in np.linspace(number.low, number.high, 60)]
 
 
 def efficiency(content: ReportContent) -> Figure | None:
@@ -184,21 +185,31 @@ def add_labels(axes: Axes, found: list[Point], families: list[str]) -> None:
     """
     room, boxes = axes.get_window_extent(), []
     taken = [axes.transData.transform(pair) for point in found for pair in point.covered]
+    places = [axes.transData.transform(pair) for point in found for pair in point.pairs]
 
     def box(text: Annotation, place: tuple) -> Bbox:
         text.set(position=place[:2], ha=place[2], va=place[3])
         return text.get_window_extent()
 
-    def cost(found: Bbox) -> tuple[bool, int, int]:
+    def cost(found: Bbox, own: np.ndarray) -> tuple[bool, int, bool, int]:
         outside = found.x0 < room.x0 or found.x1 > room.x1 or found.y0 < room.y0 or found.y1 > room.y1
-        return bool(outside), int(found.count_overlaps(boxes)), sum(bool(found.contains(*pair)) for pair in taken)
+        nearer = any(distance(found, place) < distance(found, own) for place in places)
+        covered = sum(bool(found.contains(*pair)) for pair in taken)
+        return bool(outside), int(found.count_overlaps(boxes)), nearer, covered
 
     for point in found:
         label = point.values if point.family in families else point.label
         label = label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…"
         text = axes.annotate(label, point.pairs[0], (0, 0), textcoords="offset points")
-        place = min(PLACES, key=lambda place: cost(box(text, place)))  # noqa: B023  runs now
+        own = axes.transData.transform(point.pairs[0])
+        place = min(PLACES, key=lambda place: cost(box(text, place), own))  # noqa: B023  runs now
         boxes.append(box(text, place))
         if place not in PLACES[: len(DIRECTIONS)]:
             leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 3}
             axes.annotate("", point.pairs[0], place[:2], textcoords="offset points", arrowprops=leader)
+
+
+def distance(box: Bbox, place: np.ndarray) -> float:
+    """From a place to the nearest point of a box, in pixels."""
+    across = max(box.x0 - place[0], 0.0, place[0] - box.x1)
+    return float(math.hypot(across, max(box.y0 - place[1], 0.0, place[1] - box.y1)))
