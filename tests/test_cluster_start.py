@@ -171,6 +171,20 @@ def test_workers_know_the_environments_of_the_tables_file(how, tmp_path, tiny_tr
         driver.enter()
 
 
+def test_a_signal_in_a_callback_that_loses_it_ends_the_block_without_a_traceback():
+    code = (
+        "import signal, time, weakref\nfrom dmm.base import stopping\nstopping.STOP_SECONDS = 0.1\n"
+        "class Thing: pass\n"
+        "with stopping.Stop('go on') as stop:\n"
+        "    thing = Thing()\n"
+        "    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))\n"
+        "    del thing\n"
+        "    for _ in range(600): time.sleep(0.1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "go on\n", "")
+
+
 def test_a_stopped_command_ends_before_python_clears_up():
     """What crashes there stands for a thread of Ray. The exit code stays that of a stopped command."""
     code = (

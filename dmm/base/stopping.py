@@ -1,12 +1,13 @@
 """SIGINT and SIGTERM end a command in seconds, from its start.
 
 Python runs a handler only between two of its own instructions, so C++ code can delay it for minutes. An import may turn
-KeyboardInterrupt into another error. So a thread waits for signals too.
+KeyboardInterrupt into another error, and a callback of a weak reference loses it. So a thread waits for signals too.
 """
 
 import os
 import signal
 import socket
+import sys
 import threading
 from types import TracebackType
 
@@ -35,6 +36,7 @@ class Stop:
             for number, handler in self.before.items():
                 if handler != signal.SIG_IGN:  # nohup, and a script's background command
                     signal.signal(number, self.interrupt)
+            self.say_unraisable, sys.unraisablehook = sys.unraisablehook, self.unraisable
             threading.Thread(target=self.watch, daemon=True).start()
         return self
 
@@ -42,6 +44,7 @@ class Stop:
         self.over.set()
         if self.is_main:
             signal.set_wakeup_fd(self.wakeup)
+            sys.unraisablehook = self.say_unraisable
             for number, handler in self.before.items():
                 signal.signal(number, handler)
             self.writer.close()
@@ -54,6 +57,11 @@ class Stop:
         """The handler of both signals."""
         self.requested = True
         raise KeyboardInterrupt
+
+    def unraisable(self, lost: "sys.UnraisableHookArgs") -> None:
+        """The hook for errors that Python can only print. An interrupt is not printed, because `watch` has its signal."""
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            self.say_unraisable(lost)
 
     def watch(self) -> None:
         """Ends the process if the block does not end after a signal."""
