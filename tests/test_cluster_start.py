@@ -171,6 +171,13 @@ def test_workers_know_the_environments_of_the_tables_file(how, tmp_path, tiny_tr
         driver.enter()
 
 
+@pytest.mark.parametrize("given", ["", "temporary"])
+def test_a_ray_tmpdir_that_is_no_whole_path_is_refused(monkeypatch, given):
+    monkeypatch.setenv("RAY_TMPDIR", given)
+    with pytest.raises(ValueError, match=f"RAY_TMPDIR is {given!r}; it takes the whole path of a folder"):
+        cluster.check_temporary_folder()
+
+
 def test_a_signal_in_a_callback_that_loses_it_ends_the_block_without_a_traceback():
     code = (
         "import signal, time, weakref\nfrom dmm.base import stopping\nstopping.STOP_SECONDS = 0.1\n"

@@ -1,6 +1,7 @@
 """dmm's own code under a result: what counts, what does not, the pins, and what an edit does to ids and reports."""
 
 import ast
+import hashlib
 import json
 import os
 import shutil
@@ -118,6 +119,30 @@ def test_an_edit_that_can_move_a_number_is_seen_and_others_are_not(copy):
     assert not model_code("dt", copy(ATTENTION, "X = 2\n\n\n", "")).edited
     for path in ("dmm/kernels/sampling.cpp", HISTORY, "dmm/base/seeds.py"):
         assert path in model_code("dt", copy(path, "", "X = 1\n")).edited
+
+
+def test_an_environment_of_dmm_counts_for_its_own_tasks(copy):
+    for path, environment in (
+        ("dmm/environments/pointmaze.py", "dmm.environments.pointmaze:PointMaze-umaze-v3"),
+        ("dmm/environments/point_mass.py", "dmm.environments.maze2d:maze2d-umaze-v1"),
+        ("dmm/environments/antmaze.py", "dmm.environments.antmaze:antmaze-umaze-v2"),
+    ):
+        package = copy(path, "\nfrom ", "\nX = 1\nfrom ")
+        assert path in model_code("dt", package, environment).edited
+        assert not model_code("dt", package, "Hopper-v5").edited
+        copy(path, "\nX = 1\nfrom ", "\nfrom ")
+
+
+def test_the_file_of_an_environment_from_outside_is_part_of_the_provenance(tiny_trial, tmp_path, monkeypatch):
+    from helpers import waiting_env
+
+    monkeypatch.setenv("DMM_TOY_GATES", str(tmp_path))
+
+    assert "environment" not in run(tiny_trial).returns.provenance.code
+    outside = replace(tiny_trial, task=replace(tiny_trial.task, environment="helpers.waiting_env:Waiting-v0"))
+    sha256 = hashlib.sha256(Path(waiting_env.__file__).read_bytes()).hexdigest()
+    code = run(outside).returns.provenance.code
+    assert code == f"{outside.code.sha256} + environment {sha256[:16]}"
 
 
 def test_the_statistics_of_rollouts_count(copy):

@@ -25,6 +25,7 @@ from dmm.report.files import score_rows
 from dmm.report.markdown import markdown
 from dmm.report.sections import sections
 from dmm.trials import run, train, weights
+from dmm.trials.progress import run_with_bar
 from dmm.trials.storage import returns_path, trial_folder
 
 # single bits of every file
@@ -275,6 +276,8 @@ def test_files_of_another_trial_are_refused_or_made_anew(tiny_trial):
     shutil.copy(returns_path(other), returns_path(tiny_trial))
     assert run.run(tiny_trial).evaluations == expected.evaluations
     assert "belongs to" in (mine / "log.txt").read_text()
+    shutil.copy(returns_path(other), returns_path(tiny_trial))
+    assert run_with_bar(tiny_trial).evaluations == expected.evaluations
     shutil.copy(foreign / "training.json", mine / "training.json")
     assert run.run(tiny_trial).training.loss == expected.training.loss
     returns_path(tiny_trial).unlink()

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from dmm import data
 from dmm.base.paths import home
-from dmm.cli import app, completion, main
+from dmm.cli import app, completion, run
 from dmm.data import addresses, http
 from dmm.data.inventory import inventory, remote_datasets, verify
 
@@ -311,7 +311,7 @@ def test_the_command_prints_a_line_for_each_dataset_and_has_exit_codes(server, c
     for code, words in {1: ["d4rl/ant-expert-v2"], 2: ["d4rl/x"]}.items():
         monkeypatch.setattr("sys.argv", ["dmm", "data", "download", *words, "--url-root", server.root])
         with pytest.raises(SystemExit) as ended:
-            main()
+            run()
         error = capsys.readouterr().err
         assert ended.value.code == code and error.startswith("error: ") and error.count("\n") == 1
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 from helpers.rights import without_override
 
+from dmm import cli
 from dmm.base import provenance
 from dmm.base.errors import explain, user_name
 from dmm.base.paths import home, write_atomic
-from dmm.cli import main
-from dmm.data import inventory
+from dmm.cli import catalogue
+from dmm.data import cache, inventory
 from dmm.trials import run
 
 
@@ -21,7 +22,7 @@ def ends(monkeypatch, capsys, *words: str) -> tuple[int, str]:
     """The exit code and the one line of a command that ends in an error."""
     monkeypatch.setattr(sys, "argv", ["dmm", *words])
     with pytest.raises(SystemExit) as ended:
-        main()
+        cli.run()
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), lines
     return ended.value.code, lines[0]
@@ -129,3 +130,40 @@ def test_the_commit_of_another_users_checkout_is_known(monkeypatch):
     here = provenance.commit()
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     assert provenance.commit() == here
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9.09 TiB for an array"),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.\nframe #0"
+        ),
+    ],
+)
+def test_too_little_memory_is_one_line(monkeypatch, capsys, error):
+    def work():
+        raise error
+
+    monkeypatch.setattr(catalogue, "sections", work)
+    code, said = ends(monkeypatch, capsys, "list")
+    assert code == 1 and said.startswith("error: not enough memory: ")
+
+
+def test_other_errors_of_the_program_keep_their_traceback(monkeypatch, capsys):
+    def work():
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(catalogue, "sections", work)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        ends(monkeypatch, capsys, "list")
+
+
+def test_a_cache_that_may_not_be_listed_is_an_error(monkeypatch, capsys):
+    def refuse(place):
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(cache.os, "listdir", refuse)
+    code, said = ends(monkeypatch, capsys, "data", "verify")
+    assert code == 2 and "cache" in said

@@ -13,9 +13,9 @@ from helpers import handmade_results as handmade
 from helpers.rights import read_only, without_override
 
 import dmm
+from dmm import cli
 from dmm.base.lock import hold, is_held
 from dmm.base.paths import home
-from dmm.cli import main
 from dmm.sweeps.status import status_lines
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 from dmm.trials import run
@@ -49,7 +49,7 @@ def dmm_words(*words: str) -> int:
     """Runs a command. Returns its exit code."""
     sys.argv = ["dmm", *words]
     with pytest.raises(SystemExit) as ended:
-        main()
+        cli.run()
     return ended.value.code
 
 

@@ -142,6 +142,8 @@ SECRET_TEXTS = [
     f"{{'MLFLOW_TRACKING_PASSWORD': '{PASSWORD}', 'x': 'y'}}",
     f'{{"env_vars": {{"AWS_SECRET_ACCESS_KEY": "{PASSWORD}"}}}}',
     f"connection failed: host=db password={PASSWORD} user=ann",
+    f"MLFLOW_TRACKING_TOKEN={PASSWORD}, AWS_SESSION_TOKEN={PASSWORD}",
+    f"Authorization: Bearer {PASSWORD}",
 ]
 
 

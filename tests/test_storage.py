@@ -345,3 +345,17 @@ def test_two_at_once_run_a_trial_once(trial):
     process.join(60)
     assert process.exitcode == 0 and here.status == "finished" and load_result(trial) == here
     assert (trial_folder(trial) / "log.txt").read_text().count("training from") == 1
+
+
+def test_json_that_is_nested_too_deeply_is_damaged():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        load_json(b"[" * 200_000)
+
+
+def test_an_empty_variable_is_none(monkeypatch, tmp_path):
+    from dmm.data.readers import d4rl
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DMM_HOME", "")
+    monkeypatch.setenv("DMM_D4RL", "")
+    assert home() == tmp_path / ".dmm" and d4rl.folder() == tmp_path / ".dmm" / "d4rl"

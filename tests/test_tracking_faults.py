@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from helpers import handmade_results as handmade
 from mlflow import MlflowClient
 from typer.testing import CliRunner
@@ -349,3 +350,17 @@ def test_episodes_that_are_not_those_of_their_run_are_refused(store):
     path.unlink()
     with pytest.raises(TrackingError, match="cannot be used"):
         recorder.episodes([summary])
+
+
+def test_who_waits_for_the_database_is_told_so(monkeypatch):
+    monkeypatch.setattr(database, "HELD_SECONDS", 0.05)
+    home().mkdir(parents=True, exist_ok=True)
+    lines, lock = [], FileLock(home() / ".mlflow.db.lock")
+    lock.acquire()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        lock.release()  # the other one goes on
+
+    open_database(sqlite_uri(home() / "mlflow.db"), say)
+    assert lines == [f"another process holds {home() / '.mlflow.db.lock'}; waiting"]

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from helpers import handmade_results as handmade
 
+from dmm import cli
 from dmm.base.errors import unknown_name
 from dmm.base.text_tables import csv_cell, csv_text, markdown_list, markdown_table, markdown_text, plain_table
 from dmm.batch import Spaces
-from dmm.cli import main, mistakes
+from dmm.cli import mistakes
 from dmm.config import Budget, Column, Evaluation, Protocol, Reading, Row, Table, Target, Training, grid
 from dmm.data.behaviour import Recipe
 from dmm.data.readers.dmm import Collection, with_size
@@ -288,7 +289,7 @@ def test_a_mistake_in_a_tables_file_has_its_file_and_line(text, said, tmp_path, 
     Path("my table.py").write_text(BEGIN + text)
     monkeypatch.setattr(sys, "argv", ["dmm", "show", "my table.py"])
     with pytest.raises(SystemExit) as ended:
-        main()
+        cli.run()
     error = capsys.readouterr().err
     assert ended.value.code == 2 and error.count("\n") == 1
     assert re.match(f"error: my table.py:{said}", error), error

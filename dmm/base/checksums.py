@@ -15,7 +15,10 @@ def dump_json(content: Any) -> bytes:
 
 def load_json(data: bytes) -> Any:
     """The content that `dump_json` was given. Raises ValueError if the data are damaged."""
-    found = json.loads(data)
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
     if not isinstance(found, dict) or json_sha256(found.get("content")) != found.get("sha256"):
         raise ValueError("its content does not have its checksum")
     return found["content"]

@@ -1,8 +1,8 @@
 """The code of dmm under a result: which of its files can move a number of a trial, and a hash of each.
 
-These are the model's file, the code that trains and rolls out, and all that they import. The files that hand data, weights and
-statistics from one to the other count too. Readers of data do not count, because the sha256 of the data covers what they read.
-A trial with other data is refused.
+These are the model's file, the code that trains and rolls out, the environment if it is dmm's own, and all that they
+import. The files that hand data, weights and statistics from one to the other count too. Readers of data do not count,
+because the sha256 of the data covers what they read. A trial with other data is refused.
 
 The syntax tree without docstrings is hashed, so comments and layout do not count. dmm/models/code.json pins the hashes
 of the code with which the golden curves were made. `python -m dmm.base.code_hash` writes it anew. `make pin` runs the golden
@@ -50,13 +50,19 @@ class ParsedFile:
 
 
 @cache
-def model_code(model: str | SourceCode, package: Path = PACKAGE) -> ModelCode:
-    """The code of dmm under a model: a name of a shipped one, or source code from outside. Looked up once a process."""
+def model_code(model: str | SourceCode, package: Path = PACKAGE, environment: str = "") -> ModelCode:
+    """The code of dmm under a model: a name of a shipped one, or source code from outside. Looked up once a process.
+
+    Gymnasium imports the module of an environment of dmm by its name, so no import leads there. It counts if `environment`
+    is one: dmm.environments.pointmaze:PointMaze-umaze-v3.
+    """
     if isinstance(model, str):
         first = ((f"dmm.models.{model}", ""),)
     else:
         trees = (ast.parse(text) for _, text in model.files)
         first = tuple(found for tree in trees for found in imports(tree, ""))
+    module = environment.partition(":")[0]
+    first += ((module, ""),) if module.startswith("dmm.") else ()
     files = hashes((*LOOP, *first), package)
     pinned = pins(package)
     edited = {path: sha for path, sha in files.items() if pinned.get(path) != sha}
@@ -157,9 +163,10 @@ def pins(package: Path = PACKAGE) -> dict[str, str]:
 
 
 def to_pin(package: Path = PACKAGE) -> dict[str, str]:
-    """The hashes of all code under the shipped models as it is now."""
-    models = [(f"dmm.models.{path.stem}", "") for path in (package / "models").glob("[!_]*.py")]
-    return hashes((*LOOP, *models), package)
+    """The hashes of all code under the shipped models and in the shipped environments as it is now."""
+    folders = ("models", "environments")
+    modules = [(f"dmm.{name}.{path.stem}", "") for name in folders for path in (package / name).glob("[!_]*.py")]
+    return hashes((*LOOP, *modules), package)
 
 
 def short(files: dict[str, str]) -> str:

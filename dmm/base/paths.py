@@ -22,7 +22,7 @@ def home() -> Path:
 
     It may not exist yet. Raises ValueError if it is no folder or under a file.
     """
-    folder = other_home.get() or expand(os.environ.get("DMM_HOME", ".dmm"))
+    folder = other_home.get() or expand(os.environ.get("DMM_HOME") or ".dmm")
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir():
         raise ValueError(f"DMM_HOME is {folder}, and {nearest} is a file; DMM_HOME names a folder")

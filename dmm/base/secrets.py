@@ -3,16 +3,25 @@
 import re
 from collections.abc import Mapping
 
-SECRET = r"(?:password|passwd|passphrase|pwd|secret|credential|signature|(?:api|access|auth)[-_]?(?:key|token))"
+WORDS = "password|passwd|passphrase|pwd|secret|credential|signature"
+SECRET = rf"(?:{WORDS}|(?:api|access|auth|session|tracking)[-_]?(?:key|token))"
 # A password may itself have @ or /. So everything up to the last @ is hidden. sqlite:////home/ann@lab has no password
 USER_OF_URI = re.compile(r"(?<=:)//(?=[^/\s])\S*@")
 PARAMETER_OF_URI = re.compile(rf"([?&](?:pass|[^=&\s]*(?:token|{SECRET})[^=&\s]*)=)[^&\s'\"]+", re.IGNORECASE)
 SETTING = re.compile(rf"([\w-]*{SECRET}[\w-]*(?:=|['\"]\s*:\s*)['\"]?)[^\s'\"&,;]+", re.IGNORECASE)
 
 
+BEARER = re.compile(r"(\bbearer\s+)\S+", re.IGNORECASE)
+
+
 def masked(text: str) -> str:
     """The same text with *** in the place of the users and passwords of its URIs and settings."""
-    for pattern, shown in ((USER_OF_URI, "//***@"), (PARAMETER_OF_URI, r"\1***"), (SETTING, r"\1***")):
+    for pattern, shown in (
+        (USER_OF_URI, "//***@"),
+        (PARAMETER_OF_URI, r"\1***"),
+        (SETTING, r"\1***"),
+        (BEARER, r"\1***"),
+    ):
         text = pattern.sub(shown, text)
     return text
 

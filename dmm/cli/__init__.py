@@ -18,6 +18,7 @@ Heavy imports are inside the commands: `dmm --help` must be fast.
 """
 
 import os
+import re
 import signal
 import sys
 from typing import Annotated
@@ -100,6 +101,12 @@ def run() -> None:
         mistakes.end(str(error))
     except FloatingPointError as error:  # a training whose loss is not finite
         mistakes.end(str(error), code=1)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate", str(error)):
+            raise
+        mistakes.end(
+            f"not enough memory: {str(error).splitlines()[0] if str(error) else 'nothing more is known'}", code=1
+        )
     except BrokenPipeError:  # who read the output has ended, as in `dmm list | head -1`
         drop_output()
         sys.exit(1)

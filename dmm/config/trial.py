@@ -70,7 +70,8 @@ class Trial:
     @property
     def code(self) -> ModelCode:
         """The code of dmm that can move a number of this trial, as it is in this process."""
-        return model_code(self.source.code if self.source else self.arch)
+        model = self.source.code if self.source else self.arch
+        return model_code(model, environment=self.task.environment)
 
     @cached_property
     def updates(self) -> tuple[int, ...]:

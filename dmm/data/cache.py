@@ -90,8 +90,11 @@ def folder_of(ids: Sequence[str]) -> Path:
 
 
 def folders() -> list[Path]:
-    """The folders of all caches."""
-    return [path.parent for path in sorted((home() / "cache").glob(f"[!.]*/{MANIFEST}"))]
+    """The folders of all caches. Raises OSError if they cannot be listed."""
+    place = home() / "cache"
+    with suppress(FileNotFoundError):
+        os.listdir(place)  # `glob` finds nothing in a folder that may not be read
+    return [path.parent for path in sorted(place.glob(f"[!.]*/{MANIFEST}"))]
 
 
 def manifests() -> list[Manifest]:

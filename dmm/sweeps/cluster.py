@@ -35,7 +35,12 @@ def check_ray() -> None:
 def check_temporary_folder() -> None:
     """Makes a socket where Ray makes its own. Raises ValueError if that is not possible."""
     variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "RAY_TMPDIR")
-    folder = Path(os.environ.get(variable, "/tmp")).absolute() / "ray"
+    given = os.environ.get(variable, "/tmp")
+    if not given.startswith("/") and variable == "RAY_TMPDIR":  # Ray would put it before its own names as it is
+        raise ValueError(
+            f"RAY_TMPDIR is {given!r}; it takes the whole path of a folder of this machine, for example /tmp"
+        )
+    folder = Path(given).absolute() / "ray"
     probe = f"{folder}/{os.getpid()}".ljust(len(f"{folder}{SESSION.format(os.getpid())}"), "_")
     try:
         folder.mkdir(parents=True, exist_ok=True)

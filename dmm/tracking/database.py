@@ -8,19 +8,21 @@ database silently. For example, it replaces a lost table by an empty one. So a d
 import shlex
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import NullPool, make_url, text
 
+from dmm.base.lock import HELD_SECONDS
 from dmm.base.paths import home, probe, write_atomic
 from dmm.base.secrets import masked
 
@@ -68,7 +70,7 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
     path = sqlite_file(uri)
     lock = path.with_name(f".{path.name}.lock") if path else home() / ".mlflow.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with file_lock(lock, say):
         if path:
             if not path.exists() or not tables_of(uri):
                 make(path)
@@ -78,6 +80,21 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
         if path:
             move_artifacts(uri, artifacts_of(path), say)
         return client(uri)
+
+
+@contextmanager
+def file_lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Holds a lock that others hold for a moment. `say` gets a line if it takes longer."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=HELD_SECONDS)
+    except Timeout:
+        say(f"another process holds {path}; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_database(uri: str) -> MlflowClient:

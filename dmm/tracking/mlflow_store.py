@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dmm.base import provenance
 from dmm.base.errors import NO_RIGHT, explain
-from dmm.base.lock import hold
+from dmm.base.lock import hold, print_wait
 from dmm.base.paths import home
 from dmm.base.secrets import masked
 from dmm.config import Table
@@ -48,7 +48,7 @@ BATCH = 800  # metrics in one request. With params and tags this is below MLflow
 EPISODES = "episodes.json"  # the artifact with the evaluations of a finished trial
 AGAIN = "`dmm sync` of its table sends the trial again"
 HINT = (
-    ". A tracking URI is http://HOST:PORT of a running server, sqlite:////PATH or postgresql://USER@HOST/NAME; "
+    ". A tracking URI is http://HOST:PORT of a running server, sqlite:////PATH or postgresql://HOST/NAME; "
     "without one, results are recorded in DMM_HOME"
 )
 GONE = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # MLflow's answers about a deleted run
@@ -345,7 +345,7 @@ class Recorder:
         The tag is part of the same request, so no run is ever without it.
         """
         runs = self._stored()
-        with hold(home() / "mlflow.lock", "MLflow", wait=lambda whom: None):
+        with hold(home() / "mlflow.lock", "MLflow", wait=print_wait):
             runs |= self._search(f"tags.`dmm.returns_id` = '{result.id}'")
             if result.id not in runs:
                 tags = {"dmm.returns_id": result.id, "dmm.weights_id": result.training.weights_id}

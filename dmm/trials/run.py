@@ -12,6 +12,7 @@ import torch
 
 from dmm import data
 from dmm.architectures import build_model
+from dmm.base.checksums import file_sha256
 from dmm.base.lock import Held, LockLost, OnWait, describe, hold, holder, is_held, print_wait
 from dmm.base.paths import delete_stale
 from dmm.batch import Spaces
@@ -22,6 +23,7 @@ from dmm.models import DecisionModel, acting_config
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
 from dmm.schema import Provenance, ReturnsResult, TrialResult, WeightsCard
 from dmm.tasks import Task
+from dmm.tasks.make import local_file
 from dmm.training.fit import OnUpdate
 from dmm.trials.storage import (
     append_log,
@@ -206,6 +208,8 @@ def train_and_evaluate(
     """Trains a held trial if its weights are missing, and rolls out all missing episodes, in this process."""
     trial, device = held.trial, held.device
     source = provenance_here(trial, device if roll is rollout_in_process else "cpu")
+    if file := local_file(trial.task.environment):  # no id has it, and an edit between two seeds must be seen
+        source = replace(source, code=f"{source.code} + environment {file_sha256(file)[:16]}")
     result = load_returns(trial) or blank_returns(trial, source)
     if result.evaluations:
         source = merge_provenance(result.provenance, source)

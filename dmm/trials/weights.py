@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load, save
 
 from dmm.architectures import build_model
-from dmm.base.lock import hold
+from dmm.base.lock import hold, print_wait
 from dmm.base.paths import aside, write_atomic
 from dmm.config import Trial
 from dmm.models import DecisionModel
@@ -155,7 +155,7 @@ def note_path(trial: Trial) -> Path:
 @contextmanager
 def hold_notes(trial: Trial) -> Iterator[None]:
     """Holds the notes of a trial for a moment, so that no weights are deleted while an evaluation notes that it wants them."""
-    with hold(trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=lambda whom: None):
+    with hold(trial_folder(trial) / "notes.lock", f"the notes of trial {trial.weights_id}", wait=print_wait):
         yield
 
 
@@ -227,11 +227,12 @@ def best_update(found: ReturnsResult) -> int:
 
 
 def intact_returns(path: Path) -> ReturnsResult | None:
-    """The outcome of an evaluation. None if its file is absent or damaged. Then its episodes are rolled out again."""
+    """The outcome of an evaluation. None if its file is absent, damaged or another's. Then it is made anew."""
     try:
-        return read_checked(ReturnsResult, path)
+        found = read_checked(ReturnsResult, path)
     except ValueError:
         return None
+    return found if found and found.returns_id == path.stem else None
 
 
 def missing_entries(trial: Trial, found: ReturnsResult | None) -> list[int]:

@@ -39,7 +39,7 @@ HORIZON, TIMEOUTS_ONLY = "@horizon=", "@ends=timeouts"  # at the end of an id
 
 def folder() -> Path:
     """The folder of the files that have a name."""
-    return expand(os.environ.get("DMM_D4RL", home() / "d4rl"))
+    return expand(os.environ.get("DMM_D4RL") or home() / "d4rl")
 
 
 @dataclass(frozen=True)

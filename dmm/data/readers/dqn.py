@@ -73,7 +73,7 @@ def parse(dataset_id: str) -> Selection:
 
 def folder() -> Path:
     """The folder of the games."""
-    return expand(os.environ.get("DMM_DQN", home() / "dqn"))
+    return expand(os.environ.get("DMM_DQN") or home() / "dqn")
 
 
 def path(dataset_id: str) -> Path:
