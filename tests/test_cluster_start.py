@@ -184,7 +184,7 @@ def test_a_signal_in_a_callback_that_loses_it_ends_the_block_without_a_traceback
         "class Thing: pass\n"
         "with stopping.Stop('go on') as stop:\n"
         "    thing = Thing()\n"
-        "    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))\n"
+        "    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))\n"
         "    del thing\n"
         "    for _ in range(600): time.sleep(0.1)\n"
     )
@@ -202,8 +202,8 @@ def test_a_stopped_command_ends_before_python_clears_up():
 
 def test_a_signal_after_the_end_of_a_command_prints_no_traceback():
     code = (
-        "import atexit, signal\nfrom dmm import cli\natexit.register(signal.raise_signal, signal.SIGINT)\n"
+        "import atexit, signal\nfrom dmm import cli\natexit.register(signal.raise_signal, signal.SIGTERM)\n"
         "cli.app = lambda **words: 0\ncli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
