@@ -102,7 +102,7 @@ def test_results_of_earlier_versions_are_counted_and_listed(dmm):
         (("sweep", "quickstart", "--rows", "DMM v2,DTT"), "unknown row 'DTT'"),
         (
             ("show", "as_published", "--budget", "laptop", "--rows", "DT,EDT"),
-            "leaves out row 'EDT'; it has DMM v2, DMM v2, ",
+            "leaves out row 'EDT'; it has 'DMM v2', 'DMM v2, ",
         ),
         (("report", "quickstart", "--columns", "hoper-medium"), "Did you mean 'hopper-medium'"),
         (("report", "quickstart", "--format", "mdd"), "Did you mean 'md'"),  # before it speaks of missing results

@@ -9,8 +9,6 @@ SECRET = rf"(?:{WORDS}|(?:api|access|auth|session|tracking)[-_]?(?:key|token))"
 USER_OF_URI = re.compile(r"(?<=:)//(?=[^/\s])\S*@")
 PARAMETER_OF_URI = re.compile(rf"([?&](?:pass|[^=&\s]*(?:token|{SECRET})[^=&\s]*)=)[^&\s'\"]+", re.IGNORECASE)
 SETTING = re.compile(rf"([\w-]*{SECRET}[\w-]*(?:=|['\"]\s*:\s*)['\"]?)[^\s'\"&,;]+", re.IGNORECASE)
-
-
 BEARER = re.compile(r"(\bbearer\s+)\S+", re.IGNORECASE)
 
 

@@ -103,11 +103,11 @@ def choose_table(
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
     except ValueError:
         raise ValueError(f"--seeds is {seeds!r}; it takes whole numbers with commas: 0,1,2") from None
-    labels = {row.label for row in found.rows}
-    chosen = split_labels(rows or (), {row.label for row in whole.rows})
-    if left_out := [label for label in chosen if label not in labels and label in {row.label for row in whole.rows}]:
+    known, kept = ({row.label for row in each.rows} for each in (whole, found))
+    chosen = split_labels(rows or (), known)
+    if left_out := known.intersection(chosen) - kept:
         raise ValueError(
-            f"budget {found.budget} of table {whole.name} leaves out row {left_out[0]!r}; it has {', '.join(sorted(labels))}"
+            f"budget {found.budget} of table {whole.name} leaves out row {min(left_out)!r}; it has {', '.join(map(repr, sorted(kept)))}"
         )
     return found.select(chosen, split_labels(columns or (), {column.label for column in found.columns}), numbers)
 
