@@ -106,8 +106,9 @@ def choose_table(
     known, kept = ({row.label for row in each.rows} for each in (whole, found))
     chosen = split_labels(rows or (), known)
     if left_out := known.intersection(chosen) - kept:
+        kept_labels = ", ".join(map(repr, sorted(kept)))
         raise ValueError(
-            f"budget {found.budget} of table {whole.name} leaves out row {min(left_out)!r}; it has {', '.join(map(repr, sorted(kept)))}"
+            f"budget {found.budget} of table {whole.name} leaves out row {min(left_out)!r}; it has {kept_labels}"
         )
     return found.select(chosen, split_labels(columns or (), {column.label for column in found.columns}), numbers)
 
