@@ -39,7 +39,7 @@ test-slow: .venv/tested
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 test-faults: .venv/tested
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m faults -n 2 --dist worksteal
 
 # MINUTES=60 SEED=7 bound and seed it. ROUND=13 repeats one round of a seed
 soak: .venv/tested

@@ -317,8 +317,13 @@ class Spoiling(ReacherEnv):
         self.steps += 1
         state, reward, *rest = super().step(action)
         if self.steps == 5:
-            state = np.full_like(state, np.nan) if self.bad == "state" else state
-            reward = {"reward": np.nan, "infinite reward": -np.inf}.get(self.bad or "", reward)
+            state = {"state": np.full_like(state, np.nan), "large state": np.full(len(state), 1e39)}.get(
+                self.bad or "", state
+            )
+            state = np.append(state, 0.0) if self.bad == "longer state" else state
+            reward = {"reward": np.nan, "infinite reward": -np.inf, "reward in a list": [0.5]}.get(
+                self.bad or "", reward
+            )
         return state, reward, *rest
 
 
@@ -331,6 +336,7 @@ gymnasium.register("Spoiling-v0", entry_point=Spoiling, max_episode_steps=50)
         ("reward", "the reward of step 4 is nan"),
         ("infinite reward", "the reward of step 4 is -inf"),
         ("state", r"the state of step 5 is \[nan"),
+        ("large state", r"the state of step 5 is \[1.e\+39"),
     ],
 )
 def test_a_value_of_an_environment_that_is_not_finite_is_named_and_spoils_nothing(tiny_trial, monkeypatch, bad, said):
@@ -343,6 +349,14 @@ def test_a_value_of_an_environment_that_is_not_finite_is_named_and_spoils_nothin
             run.run(trial)
     monkeypatch.setattr(Spoiling, "bad", None)
     assert [len(entry.returns) for entry in run.run(trial).evaluations] == [5] * 4
+
+
+@pytest.mark.parametrize("bad", ["longer state", "reward in a list"])
+def test_values_of_an_environment_of_another_shape_are_named(tiny_trial, monkeypatch, bad):
+    trial = replace(tiny_trial, task=replace(REACHER, name="spoiling", environment="Spoiling-v0"))
+    monkeypatch.setattr(Spoiling, "bad", bad)
+    with pytest.raises(ValueError, match=r"states have the shape \(1.,\), and rewards \(1?,?\); they must have"):
+        run.run(trial)
 
 
 def of_rewards(*rewards: float):
@@ -373,4 +387,12 @@ def test_states_that_never_change_are_named_before_training(tiny_trial, monkeypa
     monkeypatch.setattr(train.data, "load", lambda ids: still)
     train.training_data(tiny_trial)
     assert capsys.readouterr().err.startswith("still: state dimensions 2, 7 never change in these data.")
+    run.check(tiny_trial)
+    forget_data()
+    states[:, [2, 7]] = 0.0
+    still = assemble("still", states, whole.actions, whole.rewards, whole.offsets, whole.terminated)
+    with pytest.raises(
+        ValueError, match="state dimensions 2, 7 never change .*std_offset is 0, so they would be divided"
+    ):
+        run.check(replace(tiny_trial, training=replace(tiny_trial.training, std_offset=0.0)))
     forget_data()

@@ -97,6 +97,11 @@ def test_minari_downloads_by_its_own_means(minari_server):
     assert "which was here" in again
 
 
+def test_a_name_of_minari_without_a_version_is_refused_before_the_download():
+    with pytest.raises(ValueError, match="minari/toy/medium has no version"):
+        list(data.download(["minari/toy/medium"]))
+
+
 def test_a_minari_dataset_that_is_not_whole_is_not_moved_into_its_folder(minari_server):
     minari_server.add("toy/medium-v0")
     with pytest.raises(ConnectionError, match="not whole.* has 3 episodes, and metadata.json says 4"):

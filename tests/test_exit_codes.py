@@ -39,7 +39,15 @@ def test_a_home_that_is_a_file_or_under_one_is_refused(under, tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOSPC, 2), (errno.EDQUOT, 2), (errno.EIO, 1), (errno.ESTALE, 1)],
+    [
+        (errno.EACCES, 2),
+        (errno.EROFS, 2),
+        (errno.ENOSPC, 2),
+        (errno.EDQUOT, 2),
+        (errno.EFBIG, 2),
+        (errno.EIO, 1),
+        (errno.ESTALE, 1),
+    ],
 )
 def test_an_error_of_the_disk_is_one_line_with_its_path(number, code, monkeypatch, capsys, tmp_path):
     def fails():
@@ -62,6 +70,18 @@ def test_a_home_that_does_not_exist_and_cannot_be_made_is_one_line(tmp_path, mon
         code, said = ends(monkeypatch, capsys, "sweep", "quickstart")
     tmp_path.chmod(0o700)
     assert code == 2 and f"{tmp_path} belongs to {user_name(os.getuid())}" in said
+
+
+def test_a_deleted_current_folder_is_named_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert ends(monkeypatch, capsys, "list") == (2, "error: the current folder was deleted; go to another one: cd")
+
+
+def test_the_middle_of_a_very_long_error_is_left_out(monkeypatch, capsys):
+    code, said = ends(monkeypatch, capsys, "show", "quickstart", "--seeds", "9" * 5000)
+    assert code == 2 and len(said) < 2100 and said.endswith("it takes whole numbers with commas: 0,1,2")
 
 
 def test_a_user_without_a_home_folder_is_told_so(monkeypatch, capsys):

@@ -66,6 +66,7 @@ BAD = {
     "flat": ({"observations": np.zeros(6, np.float32)}, ["float32 of shape (6,)", "no vector a step"]),
     "two rewards": ({"rewards": np.zeros((6, 2), np.float32)}, ["rewards", "(6, 2)", "one number a step"]),
     "flags in words": ({"terminals": np.array([b"no"] * 6)}, ["terminals", "one number a step"]),
+    "a third flag": ({"terminals": np.array([0, 0, 2, 0, 0, 1])}, ["'terminals' is 2 at row 2", "takes 0 and 1"]),
     "no end": ({"terminals": np.zeros(6, bool), "timeouts": np.zeros(6, bool)}, ["no complete episode", "6 rows"]),
     "no rows": ({key: value[:0] for key, value in arrays().items()}, ["no complete episode"]),
     "a group": ({"actions": None, "actions/arm": np.zeros(6)}, ["actions", "group"]),

@@ -1,5 +1,6 @@
 """Rights: what a user who may only read can do, what is said where a right is missing, and how several users share DMM_HOME."""
 
+import fcntl
 import os
 import shutil
 import stat
@@ -88,6 +89,9 @@ def test_a_lock_that_one_may_only_read_is_held_only_while_it_is_held(tmp_path):
         assert is_held(tmp_path / "lock")
     with read_only(tmp_path):
         assert not is_held(tmp_path / "lock")
+        with (tmp_path / "lock").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_SH)  # as in `is_held`, at the same moment
+            assert not is_held(tmp_path / "lock")
     (tmp_path / "lock").chmod(0o200)
     with without_override(), pytest.raises(PermissionError):  # neither answer is known
         is_held(tmp_path / "lock")

@@ -144,6 +144,7 @@ SECRET_TEXTS = [
     f"connection failed: host=db password={PASSWORD} user=ann",
     f"MLFLOW_TRACKING_TOKEN={PASSWORD}, AWS_SESSION_TOKEN={PASSWORD}",
     f"Authorization: Bearer {PASSWORD}",
+    f"MLflow at 'ann:{PASSWORD}@host:5000' cannot be used",
 ]
 
 
@@ -163,6 +164,8 @@ def test_a_password_is_masked_wherever_it_stands(text):
         "DT on hopper-medium, seed 0 (e0e12897cf70a878): token_norm=False, tokens=3, key=value",
         "RAY_AUTH_MODE=token on both sides, and the head's token as RAY_AUTH_TOKEN",
         "swept by ann@node3, process 4711, since 2026-01-31",
+        "d4rl:hopper-medium-v2@view=observation+goal",
+        "d4rl:hopper-medium-v0@horizon=1000 at 2026-01-31 12:00:00",
     ],
 )
 def test_a_text_without_a_password_stays_as_it_is(text):

@@ -110,13 +110,14 @@ def test_a_trial_whose_checkpoints_are_gone_does_not_begin_anew(trial):
 
 
 @pytest.mark.parametrize("update", [4, 8])
-def test_a_cut_training_file_is_rebuilt_from_the_checkpoint(trial, whole, update):
+def test_a_cut_training_file_is_rebuilt_from_the_checkpoint(trial, whole, update, capsys):
     stop_at(trial, update)
     cut(trial_folder(trial) / "training.json")
     assert load_result(trial) is None
     seen, done = go_on(trial)
     assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
     assert curves(load_result(trial)) == curves(whole)
+    assert "training.json is lost or damaged; it is rebuilt from the checkpoint" in capsys.readouterr().err
 
 
 def test_a_kill_between_the_last_weights_and_the_checkpoint_loses_no_loss(trial, whole, monkeypatch):
@@ -136,14 +137,16 @@ def test_a_kill_between_the_last_weights_and_the_checkpoint_loses_no_loss(trial,
 
 
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
-def test_a_damaged_evaluation_is_rolled_out_again_from_the_kept_weights(trial, whole, damage):
+def test_a_damaged_evaluation_is_rolled_out_again_from_the_kept_weights(trial, whole, damage, capsys):
     stop_at(trial, 6)
     damage(returns_path(trial))
     assert curves(go_on(trial)[1]) == curves(whole)
     log = (trial_folder(trial) / "log.txt").read_text()
     assert log.count("training from") == 2 and "training from update 6" in log
     aside = returns_path(trial).with_suffix(".damaged")
-    assert damage is Path.unlink or (aside.exists() and "its episodes are rolled out again" in log)
+    said = capsys.readouterr().err
+    for text in (log, said):
+        assert damage is Path.unlink or (aside.exists() and "its episodes are rolled out again" in text)
 
 
 def test_a_cut_result_without_a_checkpoint_is_an_error(trial):

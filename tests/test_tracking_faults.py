@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 from helpers import handmade_results as handmade
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils as tracking_utils
 from typer.testing import CliRunner
 
 from dmm.base.paths import home
@@ -45,6 +46,7 @@ def filled(empty_store, tmp_path_factory) -> Path:
 def store(filled) -> Path:
     """The database of this test's DMM_HOME, which is a copy of `filled`."""
     shutil.copytree(filled, home(), dirs_exist_ok=True)
+    tracking_utils._artifact_repos_cache.clear()  # MLflow's own, by run. It knows the folders of `filled`
     return home() / "mlflow.db"
 
 
@@ -350,6 +352,34 @@ def test_episodes_that_are_not_those_of_their_run_are_refused(store):
     path.unlink()
     with pytest.raises(TrackingError, match="cannot be used"):
         recorder.episodes([summary])
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_text("[]")])
+def test_sync_sends_lost_and_damaged_episodes_again(store, harm, capsys):
+    summaries = Recorder().summaries(handmade.TABLE).values()
+    before = sorted(home().rglob("episodes.json"))
+    harm(before[1])
+    with pytest.raises(TrackingError, match="`dmm sync` of its table sends"):
+        Recorder().episodes(summaries)
+    assert sync(handmade.TABLE) == 4
+    assert capsys.readouterr().out.count("was lost or damaged; it is sent again") == 1
+    assert len(Recorder().episodes(summaries)) == 4 and sorted(home().rglob("episodes.json")) == before
+    assert sync(handmade.TABLE) == 4 and capsys.readouterr().out == ""
+
+
+def test_a_fault_of_the_database_is_said_without_its_statement(store, monkeypatch):
+    edit(store, "ALTER TABLE runs RENAME COLUMN user_id TO user_name")
+    with pytest.raises(TrackingError, match="no such column: runs.user_id. The file is damaged, .* mv ") as error:
+        Recorder().summaries(handmade.TABLE)
+    assert "SELECT" not in str(error.value) and "sqlite3" not in str(error.value).replace("mlflow.db", "")
+
+
+def test_a_database_that_another_program_writes_is_waited_for(store, monkeypatch):
+    monkeypatch.setattr(database, "LOCK_SECONDS", 1)
+    with closing(sqlite3.connect(store)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrackingError, match="locked. Another program has written to .*mlflow.db for 1 seconds"):
+            Recorder()
 
 
 def test_who_waits_for_the_database_is_told_so(monkeypatch):

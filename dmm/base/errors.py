@@ -14,8 +14,8 @@ from pathlib import Path
 
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)  # another try does not help
 MENDABLE = (  # by the user
-    *NO_RIGHT, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-    errno.ELOOP,
+    *NO_RIGHT, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 
 

@@ -70,6 +70,14 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def check_folder() -> None:
+    """Raises ValueError if the current folder was deleted. PyTorch could not be loaded in it, and would end the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the current folder was deleted; go to another one: cd") from None
+
+
 def main() -> None:
     """Runs the command line as this process. If it was stopped, the process ends here, and Python does not clear up.
 
@@ -93,6 +101,7 @@ def run() -> None:
     The code is 2 for what the user can mend, as a wrong name, a missing right or a full disk, and 1 for what failed.
     """
     try:
+        check_folder()
         code = app(prog_name="dmm", standalone_mode=False)
         print(end="", flush=True)  # here, so that an error is a line too
     except typer.TyperException as error:

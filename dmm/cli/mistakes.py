@@ -10,6 +10,8 @@ from dmm.base.errors import unknown_name
 from dmm.base.secrets import masked
 from dmm.base.text_tables import one_line
 
+LONGEST = 2000  # letters of an error. A list of all tables, architectures or datasets is shorter
+
 
 class Group(TyperGroup):
     """A group of commands. Without a command it prints its help. For an unknown command it names those that exist."""
@@ -40,6 +42,9 @@ def usage(error: typer.TyperException) -> str:
 
 
 def end(message: str, code: int = 2) -> NoReturn:
-    """Prints an error as one line, and ends the command."""
-    print("error:", masked(one_line(message)), file=sys.stderr)
+    """Prints an error as one line, and ends the command. The middle of a very long line is left out."""
+    line = masked(one_line(message))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print("error:", line, file=sys.stderr)
     sys.exit(code)

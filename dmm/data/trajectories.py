@@ -333,6 +333,16 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
         )
 
 
+def check_divisors(trajectories: Trajectories, std_offset: float) -> None:
+    """Raises ValueError if a state would be divided by 0: one that never changes, without an offset."""
+    divisors = (trajectories.state_std + std_offset).astype(np.float32)
+    if len(zero := np.flatnonzero(divisors == 0)):
+        raise ValueError(
+            f"{trajectories.id}: state dimensions {', '.join(map(str, zero))} never change in these data, and "
+            f"Training.std_offset is {std_offset:g}, so they would be divided by 0; another offset is 1e-6"
+        )
+
+
 def check_maze(trajectories: Trajectories, task: Task, where: str) -> None:
     """Raises ValueError if data cannot come from the task's maze. The error names the tasks from which they can come."""
     if task.maze is None:

@@ -80,11 +80,23 @@ class GymLanes:
         """Begins an episode with each seed."""
         self.make(len(seeds))
         self.live = self.made[: len(seeds)]
-        return np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(self.live, seeds, strict=True)])
+        states = np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(self.live, seeds, strict=True)])
+        self.check_shapes(states.shape[1:])
+        return states
 
     def step(self, actions: Float[np.ndarray, "B A"] | Int64[np.ndarray, " B"]) -> VectorStep:
         """Takes an action in each live lane."""
-        return step_all(self.live, actions)
+        taken = step_all(self.live, actions)
+        self.check_shapes(taken.states.shape[1:], taken.rewards.shape[1:])
+        return taken
+
+    def check_shapes(self, states: tuple[int, ...], reward: tuple[int, ...] = ()) -> None:
+        """Raises ValueError if the environment gives other states than it declares, or no number as a reward."""
+        if states != self.task.spaces.states or reward:
+            raise ValueError(
+                f"task {self.task.name} ({self.task.environment}): states have the shape {states}, and rewards {reward}; they "
+                f"must have {self.task.spaces.states} and ()"
+            )
 
     def keep(self, running: Bool[np.ndarray, " B"]) -> None:
         """Keeps the live lanes where `running` is true."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dmm.base.fields import LARGEST_FLOAT
 from dmm.base.seeds import derive_seed
 from dmm.config import Trial
 from dmm.environments.lanes import Lanes, make_lanes
@@ -63,7 +64,7 @@ def rollout(
     Returns undiscounted, unnormalised returns and lengths in steps, in the order of the targets. An episode ends at the
     trial's horizon at the latest. The model keeps its mode (training or evaluation). `lanes` are by default those of this
     process. `watch` is called with them when the first episode begins and after each of its steps.
-    Raises ValueError for a state, a prediction or a reward that is not finite.
+    Raises ValueError for a state, a prediction or a reward that is not finite in float32.
     """
     task = trial.task
     if lanes is None:
@@ -79,11 +80,11 @@ def rollout(
     watch(lanes)
 
     def check_finite(what: str, values: np.ndarray) -> None:
-        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        if values.dtype.kind == "f" and not (finite := np.abs(values) <= LARGEST_FLOAT).all():
             first = int(np.argmin(finite.reshape(len(values), -1).all(1)))
             raise ValueError(
                 f"task {task.name} ({task.environment}): {what} of step {step} is {values[first]} in the episode with seed "
-                f"{seeds[episodes[first]]}; it must be finite"
+                f"{seeds[episodes[first]]}; it must be finite in float32"
             )
 
     training = model.training

@@ -5,6 +5,7 @@ neither use nor mend. So a sqlite file is made in memory, and written when it is
 database silently. For example, it replaces a lost table by an empty one. So a database is checked before MLflow sees it.
 """
 
+import re
 import shlex
 import sqlite3
 import uuid
@@ -29,7 +30,8 @@ from dmm.base.secrets import masked
 TABLES = frozenset(Base.metadata.tables)  # of MLflow
 EXPERIMENT = "dmm"
 AGAIN = "`dmm sync TABLE` then sends the results of DMM_HOME again"
-DAMAGED = ("malformed", "file is not a database")  # words of sqlite
+DAMAGED = ("malformed", "file is not a database", "no such column", "no such table")  # words of sqlite
+LOCKED = "database is locked"
 LOCK_SECONDS = 60  # that a writer of sqlite waits for another writer. sqlite's default is 5
 
 
@@ -136,10 +138,15 @@ def make(path: Path) -> None:
     write_atomic(path, data)
 
 
+def engine(uri: str) -> sqlalchemy.Engine:
+    """SQLAlchemy's engine for a database. A sqlite file that another process writes is waited for."""
+    wait = {"timeout": LOCK_SECONDS} if sqlite_file(uri) else {}
+    return sqlalchemy.create_engine(uri, poolclass=NullPool, connect_args=wait)
+
+
 def tables_of(uri: str) -> set[str]:
     """The tables of a database, without the note of MLflow's schema version."""
-    engine = sqlalchemy.create_engine(uri, poolclass=NullPool)
-    return set(sqlalchemy.inspect(engine).get_table_names()) - {"alembic_version"}
+    return set(sqlalchemy.inspect(engine(uri)).get_table_names()) - {"alembic_version"}
 
 
 def check(uri: str) -> None:
@@ -147,7 +154,7 @@ def check(uri: str) -> None:
     if not (found := tables_of(uri)):
         return
     migrations = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    with sqlalchemy.create_engine(uri, poolclass=NullPool).connect() as connection:
+    with engine(uri).connect() as connection:
         version = ", ".join(MigrationContext.configure(connection).get_current_heads())
         of_runs = found & {"runs", "_alembic_tmp_runs"}  # the second one while MLflow changes the first
         is_used = any(connection.scalar(text(f"SELECT count(*) FROM {table}")) for table in of_runs)
@@ -177,15 +184,24 @@ def move_away(path: Path) -> str:
     return f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
 
 
+def in_words(problem: str) -> str:
+    """A problem of a database without the statement that met it."""
+    return re.sub(r"\(\w+\.\w+\) ", "", problem.split("[SQL: ")[0]).strip()
+
+
 def way_out(uri: str, problem: str) -> str:
-    """What to do if a problem, in sqlite's words, is that the file is damaged. "" if it is another one."""
-    path = sqlite_file(uri) if any(word in problem for word in DAMAGED) else None
-    return f". The file is damaged, or no database. {move_away(path)}. {AGAIN}" if path else ""
+    """What to do about a problem, in sqlite's words: a damaged file, or a lock. "" if it is another one."""
+    path = sqlite_file(uri)
+    if path and LOCKED in problem:
+        return f". Another program has written to {path} for {LOCK_SECONDS} seconds. Wait for its end, and try again"
+    if path and any(word in problem for word in DAMAGED):
+        return f". The file is damaged, or no database. {move_away(path)}. {AGAIN}"
+    return ""
 
 
 def move_artifacts(uri: str, place: str, say: Callable[[str], None]) -> None:
     """Corrects the places of artifacts that a sqlite file has stored, if it was moved or copied since."""
-    with sqlalchemy.create_engine(uri, poolclass=NullPool).begin() as connection:
+    with engine(uri).begin() as connection:
         query = text("SELECT artifact_location FROM experiments WHERE name = :name")
         before = connection.scalar(query, {"name": EXPERIMENT}) or place
         if before == place or not before.startswith("file:"):  # a server has places of its own

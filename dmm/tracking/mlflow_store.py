@@ -38,7 +38,7 @@ from dmm.tracking.content import (
     run_name,
     unpack,
 )
-from dmm.tracking.database import EXPERIMENT, TrackingError, open_database, read_database, sqlite_uri, way_out
+from dmm.tracking.database import EXPERIMENT, TrackingError, in_words, open_database, read_database, sqlite_uri, way_out
 from dmm.tracking.inputs import data_input, inputs_of, names, report_inputs
 from dmm.tracking.view import table_view
 
@@ -230,7 +230,7 @@ class Recorder:
         for summary in summaries:
             if summary.status != "finished" or summary.run_id is None:
                 continue
-            with self._errors(), TemporaryDirectory() as folder:
+            with self._errors(f". {AGAIN}"), TemporaryDirectory() as folder:
                 path = self._client.download_artifacts(summary.run_id, EPISODES, folder)
                 text = Path(path).read_text()
             try:
@@ -239,9 +239,21 @@ class Recorder:
             except ValueError as error:
                 raise TrackingError(
                     f"{EPISODES} of MLflow's run {summary.run_id} of trial {summary.id} at {self.uri} cannot be read: {error}. "
-                    "Delete the run on MLflow's page; then `dmm sync` of its table sends the trial again"
+                    "`dmm sync` of its table sends it again"
                 ) from error
         return found
+
+    def restore(self, result: TrialResult) -> None:
+        """Sends the episodes of a finished trial that was pushed again, if their artifact is lost or damaged."""
+        if result.status != "finished":
+            return
+        run_id = self._stored()[result.id].run_id
+        try:
+            self.episodes([replace(summarise(result), run_id=run_id)])
+        except TrackingError:
+            with self._errors():
+                self._client.log_dict(run_id, to_json(result.evaluations), EPISODES)
+            self._say(f"{EPISODES} of MLflow's run {run_id} was lost or damaged; it is sent again")
 
     def query(self, table: str | None = None) -> str:
         """The filter that finds the runs of one table, or of all. Runs of results before version 5 have no second id."""
@@ -307,7 +319,7 @@ class Recorder:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            text = explain(error) if isinstance(error, OSError) else str(error)
+            text = explain(error) if isinstance(error, OSError) else in_words(str(error))
             cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
             hint = way_out(self.uri, cause) or hint
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error

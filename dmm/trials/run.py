@@ -17,7 +17,7 @@ from dmm.base.lock import Held, LockLost, OnWait, describe, hold, holder, is_hel
 from dmm.base.paths import delete_stale
 from dmm.batch import Spaces
 from dmm.config import Trial
-from dmm.data.trajectories import check_task
+from dmm.data.trajectories import check_divisors, check_task
 from dmm.environments.lanes import make_lanes
 from dmm.models import DecisionModel, acting_config
 from dmm.rollouts.rollout import RolloutBackend, evaluate, rollout_in_process
@@ -92,6 +92,7 @@ def check(trial: Trial) -> None:
     if must_train(trial) or all(data.is_present(dataset_id) for dataset_id in trial.dataset):
         trajectories, found = training_data(trial), load_training(trial)
         check_task(trajectories, trial.task, trial.training.actions_outside)
+        check_divisors(trajectories, trial.training.std_offset)
         if found and found.data.sha256 != trajectories.sha256:
             raise other_data(trial, found.data.sha256, trajectories)
     if not trial.source and must_train(trial):

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import socket
+import sys
 import time
 import zipfile
 from contextlib import AbstractContextManager, suppress
@@ -149,9 +150,15 @@ def old_results() -> list[OldResult]:
 
 
 def set_aside(trial: Trial, path: Path, reason: str) -> None:
-    """Renames a damaged file, so that it is neither read nor replaced."""
+    """Renames a damaged file, so that it is neither read nor replaced. Says so."""
     os.replace(path, path.with_suffix(".damaged"))
-    append_log(trial, reason)
+    tell(trial, reason)
+
+
+def tell(trial: Trial, text: str) -> None:
+    """Adds a line to log.txt and prints it, because it is about files that are not what they were."""
+    append_log(trial, text)
+    print(f"trial {trial.weights_id}: {text}", file=sys.stderr, flush=True)
 
 
 def append_log(trial: Trial, text: str) -> None:

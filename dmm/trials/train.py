@@ -23,6 +23,7 @@ from dmm.trials.storage import (
     load_checkpoint,
     load_training,
     save_checkpoint,
+    tell,
     training_path,
     trial_folder,
     write_checked,
@@ -60,7 +61,7 @@ def training_data(trial: Trial) -> Trajectories:
 
 def start_over(trial: Trial) -> None:
     """Deletes the state of training, so that it starts at update 0. Kept weights and evaluations stay."""
-    append_log(trial, "training again from the start, because weights are missing")
+    tell(trial, "training again from the start, because weights are missing")
     write_checked(training_path(trial), blank_training(trial, training_data(trial)))
     for name in CHECKPOINTS:
         (trial_folder(trial) / name).unlink(missing_ok=True)
@@ -90,6 +91,8 @@ def train(
             f"{trial_folder(trial)} away to run the trial from the start"
         )
     result = blank_training(trial, trajectories, device, state.progress if state else None)
+    if state and not before:
+        tell(trial, f"{training_path(trial)} is lost or damaged; it is rebuilt from the checkpoint")
     if before and state:
         result = replace(result, provenance=merge_provenance(before.provenance, result.provenance))
 

@@ -30,11 +30,11 @@ from dmm.models import DecisionModel
 from dmm.rollouts.history import StateStatistics
 from dmm.schema import ReturnsResult, WeightsCard
 from dmm.trials.storage import (
-    append_log,
     check_owner,
     load_training,
     read_checked,
     returns_path,
+    tell,
     trial_folder,
     write_checked,
 )
@@ -70,9 +70,7 @@ def keep_weights(trial: Trial, model: DecisionModel, card: WeightsCard) -> Weigh
         before = read_weights(folder)[0]
         if before.sha256 == card.sha256:
             return before
-        append_log(
-            trial, f"the weights at update {card.update} are other ones than those kept before, and replace them"
-        )
+        tell(trial, f"the weights at update {card.update} are other ones than those kept before, and replace them")
         delete_weights(folder)
     building = aside(folder)
     write_atomic(building / WEIGHTS, data)
@@ -100,7 +98,10 @@ def set_damaged_aside(trial: Trial, update: int) -> None:
         damaged = folder.with_name(f".{folder.name}.damaged")
         shutil.rmtree(damaged, ignore_errors=True)
         os.replace(folder, damaged)
-        append_log(trial, f"{error}; the folder is renamed to {damaged.name}")
+        tell(
+            trial,
+            f"{error}; the folder is renamed to {damaged.name}, and its weights are made again if they are needed",
+        )
 
 
 def read_weights(folder: Path) -> tuple[WeightsCard, bytes]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PREFIXES = ("d4rl",)
 VECTORS, SCALARS = ("observations", "actions"), ("rewards", "terminals", "timeouts")  # of a step
+FLAGS = {"terminals", "timeouts"}
 FIRST_BYTES = b"\x89HDF\r\n\x1a\n"
 HORIZON, TIMEOUTS_ONLY = "@horizon=", "@ends=timeouts"  # at the end of an id
 
@@ -137,6 +138,8 @@ def read(dataset_id: str) -> Trajectories:
     check_lengths(file, {key: len(value) for key, value in arrays.items()})
     for key, value in arrays.items():
         check_finite(str(file), key, value)
+    for key in FLAGS & arrays.keys():
+        check_flags(file, key, arrays[key])
     terminals = arrays["terminals"].astype(bool)
     timeouts = reached(terminals, horizon) if horizon else arrays["timeouts"].astype(bool)
     terminals &= not timeouts_only
@@ -153,6 +156,13 @@ def read(dataset_id: str) -> Trajectories:
         np.concatenate([[0], ends]),
         terminals[ends - 1],
     )
+
+
+def check_flags(file: Path, key: str, values: np.ndarray) -> None:
+    """Raises ValueError for a flag that is neither 0 nor 1. It may be a number of something else."""
+    if (wrong := (values != 0) & (values != 1)).any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{file}: {key!r} is {values[row]} at row {row}; it takes 0 and 1")
 
 
 def reached(terminals: np.ndarray, horizon: int) -> np.ndarray:

@@ -9,6 +9,7 @@ spaces that some metadata lack.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -90,6 +91,10 @@ def download_now(dataset_id: str) -> str:
         except ValueError as error:
             raise ValueError(f"{error}. To download it again, delete {folder(dataset_id)}") from None
         return f"{folder(dataset_id)}, which was here"
+    if not re.search(r"-v\d+$", name_of(dataset_id)):
+        raise ValueError(
+            f"{dataset_id} has no version; a name of Minari ends in one, as in minari/mujoco/hopper/medium-v0"
+        )
     staging = aside(root() / "download")
     try:
         download_to(staging, dataset_id)
