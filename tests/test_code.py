@@ -253,6 +253,10 @@ def test_a_resumed_trial_says_if_the_code_changed():
     first = handmade.results()[0].training.provenance
     assert merge_provenance(replace(first, code="a"), replace(first, code="b")).code == "a, then b"
     assert merge_provenance(first, replace(first, code="b")).code == "not recorded, then b"
+    newer = merge_provenance(
+        replace(first, versions={"torch": "2"}), replace(first, versions={"torch": "3", "ray": "2"})
+    )
+    assert newer.versions == {"torch": "2, then 3", "ray": "2"}
 
 
 def test_a_cell_whose_trials_come_from_other_code_says_so():

@@ -8,6 +8,9 @@ from dmm.config import Evaluation, Table, Training
 from dmm.results.score import Cell, failure_reason, status_of
 from dmm.results.statistics import FEW
 
+# packages whose versions can move a number
+TRAINS, ROLLS = ("torch", "numpy"), ("torch", "numpy", "gymnasium", "mujoco")
+
 
 def face(table: Table) -> list[str]:
     """The lines at the top of a table that say how it differs from the whole table: budget, source of data, part."""
@@ -100,7 +103,7 @@ def settings_of_rows(table: Table, cells: list[Cell]) -> list[str]:
 
 
 def mixes(cell: Cell) -> list[str]:
-    """What moves float bits and is not the same in all trials of a cell."""
+    """What can move a number and is not the same in all trials of a cell."""
     lines = []
     sources = [summary.provenance for summary in cell.finished]
     rollouts = [summary.rollouts for summary in cell.finished]
@@ -112,7 +115,10 @@ def mixes(cell: Cell) -> list[str]:
         "rollouts on device": {source.device for source in rollouts},
         "rollouts with scan": {source.scan for source in rollouts},
         "rollouts with code of dmm": {source.code or "not recorded" for source in rollouts},
+        **{name: {source.versions.get(name, "") for source in sources} for name in TRAINS},
+        **{f"rollouts with {name}": {source.versions.get(name, "") for source in rollouts} for name in ROLLS},
     }.items():
+        values.discard("")  # a package that was not there
         if len(values) > 1 or any(", then " in value for value in values):
             lines.append(f"{cell.name} mixes trials with {field} {' and '.join(sorted(values))}")
             if "code" in field:

@@ -164,13 +164,14 @@ def other_data(trial: Trial, sha256: str, trajectories: Trajectories) -> ValueEr
 
 
 def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
-    """The provenance of a resumed trial. If a field that moves float bits changed, it has both values: "1, then 2"."""
+    """The provenance of a resumed trial. If a field that can move a number changed, it has both values: "1, then 2"."""
 
     def merged(old: str, new: str) -> str:
         return old if old.split(", then ")[-1] == new else f"{old}, then {new}"
 
     return replace(
         now,
+        versions={name: merged(before.versions.get(name, now_has), now_has) for name, now_has in now.versions.items()},
         device=merged(before.device, now.device),
         workers=merged(before.workers, now.workers),
         scan=merged(before.scan, now.scan),
