@@ -169,6 +169,7 @@ FAULTS = {
     "flags in two columns": (spoil_column("terminal", lambda a: a[:, None]), ["terminal_ckpt.0.gz", "(20, 1)"]),
     "a negative add_count": (lambda logs: save(logs / "add_count_ckpt.0.gz", np.array(-1)), ["add_count_ckpt.0.gz is -1"]),
     "no add_count": (lambda logs: (logs / "add_count_ckpt.0.gz").unlink(), ["add_count_ckpt.0.gz", "No such file"]),
+    "a third flag": (spoil_column("terminal", lambda a: a * 2), ["terminal_ckpt.0.gz", "2 at row", "takes 0 and 1"]),
     "no end": (spoil_column("terminal", np.zeros_like), ["no complete episode"]),
     "objects": (spoil_column("action", lambda a: a.astype(object)), ["action_ckpt.0.gz", "Python objects"]),
 }  # fmt: skip

@@ -257,6 +257,11 @@ def test_a_resumed_trial_says_if_the_code_changed():
         replace(first, versions={"torch": "2"}), replace(first, versions={"torch": "3", "ray": "2"})
     )
     assert newer.versions == {"torch": "2, then 3", "ray": "2"}
+    without = merge_provenance(replace(first, versions={"mujoco": "3"}), replace(first, versions={}))
+    assert merge_provenance(without, replace(first, versions={"mujoco": "4"})).versions == {"mujoco": "3, then 4"}
+    moved = [replace(first, machine=machine) for machine in ("A, 2 cores", "A, 4 cores", "B, 4 cores")]
+    assert merge_provenance(moved[0], moved[1]).machine == "A, 4 cores"
+    assert merge_provenance(moved[1], moved[2]).machine == "A, 4 cores, then B, 4 cores"
 
 
 def test_a_cell_whose_trials_come_from_other_code_says_so():

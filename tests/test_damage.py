@@ -355,7 +355,7 @@ def test_a_value_of_an_environment_that_is_not_finite_is_named_and_spoils_nothin
 def test_values_of_an_environment_of_another_shape_are_named(tiny_trial, monkeypatch, bad):
     trial = replace(tiny_trial, task=replace(REACHER, name="spoiling", environment="Spoiling-v0"))
     monkeypatch.setattr(Spoiling, "bad", bad)
-    with pytest.raises(ValueError, match=r"states have the shape \(1.,\), and rewards \(1?,?\); they must have"):
+    with pytest.raises(ValueError, match=r"states are float.. of shape \(1.,\), and rewards have the shape \(1?,?\)"):
         run.run(trial)
 
 

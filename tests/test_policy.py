@@ -167,6 +167,8 @@ def test_a_policy_says_what_is_wrong_with_its_input():
         ((np.array([0.0, np.nan]), 0.0), "an observation is .*nan.*must be finite"),
         ((np.array([0.0, -np.inf]), 0.0), "an observation is .*inf.*must be finite"),
         ((np.zeros(2), float("nan")), "a reward is nan; its numbers must be finite"),
+        ((np.array([0.0, 1e39]), 0.0), "an observation is .*e.39.*must be finite in float32"),
+        ((np.zeros(2), 10**400), "a reward is 1000.*; its numbers must be finite"),
         ((np.zeros((0, 2)), None), r"it was given \[0, 2\]"),
     ],
 )

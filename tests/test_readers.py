@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -279,7 +280,12 @@ def test_bad_minari_datasets():
     make_minari("toy/cut-v0")
     file = Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/cut-v0/data/main_data.hdf5"
     file.write_bytes(file.read_bytes()[:-800])
+    make_minari("toy/flag-v0")
+    with h5py.File(Path(os.environ["MINARI_DATASETS_PATH"]) / "toy/flag-v0/data/main_data.hdf5", "r+") as opened:
+        del opened["episode_0/terminations"]
+        opened["episode_0/terminations"] = np.array([0, 2])
     wrong = {
+        "flag": ["main_data.hdf5", "episode_0/terminations", "2 at row 1", "takes 0 and 1"],
         "nan": ["main_data.hdf5", "episode_0/rewards", "row 1"],
         "cut": [str(file), "truncated"],
     }

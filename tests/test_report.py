@@ -313,14 +313,16 @@ def test_a_cell_that_mixes_devices_or_workers_says_so(tmp_path):
     results[0] = with_source(results[0], device="cuda")
     results[3] = with_source(results[3], workers="2")
     versions = {"torch": "2.13.0", "mujoco": "3.3.7"}
-    results = [with_source(with_source(found, versions=versions), "returns", versions=versions) for found in results]
+    here = {"versions": versions, "machine": "A, 2 cores"}
+    results = [with_source(with_source(found, **here), "returns", **here) for found in results]
     results[1] = with_source(results[1], "returns", scan="torch", versions=versions | {"mujoco": "9.9"})
-    results[2] = with_source(results[2], versions=versions | {"torch": "9.9", "ray": "9.9"})
+    results[2] = with_source(results[2], versions=versions | {"torch": "9.9", "ray": "9.9"}, machine="B, 4 cores")
     text = report(tmp_path, found=summaries(results))
     assert "- DT on hopper-medium mixes trials with device cpu and cuda\n" in text
     assert "- DMM on hopper-medium mixes trials with rollouts with scan C++ and torch\n" in text
     assert "- DMM on hopper-medium mixes trials with workers 1 and 2\n" in text
     assert "- DMM on hopper-medium mixes trials with rollouts with mujoco 3.3.7 and 9.9\n" in text
+    assert "- DT on hopper-medium mixes trials with processor A and B\n" in text
     assert "- DT on hopper-medium mixes trials with torch 2.13.0 and 9.9\n" in text and "with ray" not in text
     assert "only some trials ran on device cuda: DT on hopper-medium\n" in text
     for i in (1, 3):  # alike, and mixed all the same

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dmm.base.secrets import masked
+from dmm.base.secrets import masked, masked_uri
+from dmm.tracking.mlflow_store import Recorder
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "dmm").rglob("*.py")) + sorted((ROOT / "tune_spaces").glob("*.py"))
@@ -144,7 +145,6 @@ SECRET_TEXTS = [
     f"connection failed: host=db password={PASSWORD} user=ann",
     f"MLFLOW_TRACKING_TOKEN={PASSWORD}, AWS_SESSION_TOKEN={PASSWORD}",
     f"Authorization: Bearer {PASSWORD}",
-    f"MLflow at 'ann:{PASSWORD}@host:5000' cannot be used",
 ]
 
 
@@ -165,11 +165,28 @@ def test_a_password_is_masked_wherever_it_stands(text):
         "RAY_AUTH_MODE=token on both sides, and the head's token as RAY_AUTH_TOKEN",
         "swept by ann@node3, process 4711, since 2026-01-31",
         "d4rl:hopper-medium-v2@view=observation+goal",
-        "d4rl:hopper-medium-v0@horizon=1000 at 2026-01-31 12:00:00",
+        "d4rl:hopper@lab.hdf5 and K:20@lr at 2026-01-31 12:00:00",
     ],
 )
 def test_a_text_without_a_password_stays_as_it_is(text):
     assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [f"ann:{PASSWORD}@host:5000", f"ann:s3@{PASSWORD}@host", f"ann:s3/{PASSWORD}@[::1]:5000", f"http:/ann:{PASSWORD}@host",
+     f"ann@corp:{PASSWORD}@host", f"postgresql://ann:{PASSWORD}@host/x"],
+)  # fmt: skip
+def test_a_password_in_a_wrong_uri_is_masked_too(uri, monkeypatch):
+    assert PASSWORD not in masked_uri(uri) and masked_uri(uri).endswith(uri.split("@")[-1])
+    with pytest.raises(ValueError) as error:
+        Recorder(uri)
+    assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize("piece", ["a-", "a", "password", "?a", "&token", "://a", "bearer "])
+def test_a_long_text_is_masked_in_a_moment(piece):
+    assert masked(piece * 20_000)  # a search in quadratic time would take minutes
 
 
 STORE = f"postgresql://ann:p@{PASSWORD}@127.0.0.1:1/mlflow?password={PASSWORD}"

@@ -117,7 +117,7 @@ def test_a_cut_training_file_is_rebuilt_from_the_checkpoint(trial, whole, update
     seen, done = go_on(trial)
     assert seen == [step for step in (2, 4, 6, 8) if step > update] and curves(done) == curves(whole)
     assert curves(load_result(trial)) == curves(whole)
-    assert "training.json is lost or damaged; it is rebuilt from the checkpoint" in capsys.readouterr().err
+    assert "training.json is damaged; it is rebuilt from the checkpoint" in capsys.readouterr().err
 
 
 def test_a_kill_between_the_last_weights_and_the_checkpoint_loses_no_loss(trial, whole, monkeypatch):
@@ -147,6 +147,18 @@ def test_a_damaged_evaluation_is_rolled_out_again_from_the_kept_weights(trial, w
     said = capsys.readouterr().err
     for text in (log, said):
         assert damage is Path.unlink or (aside.exists() and "its episodes are rolled out again" in text)
+
+
+def test_a_file_that_is_a_folder_is_set_aside_as_often_as_needed(trial, whole):
+    for path in (returns_path(trial), trial_folder(trial) / "training.json"):
+        for _ in range(2):
+            run.run(trial)
+            path.unlink()
+            (path / "inside").mkdir(parents=True)
+    assert curves(run.run(trial)) == curves(whole)
+    with pytest.raises(ValueError, match="the next `dmm run` or `dmm sweep` of the trial rolls its episodes out again"):
+        cut(returns_path(trial))
+        load_result(trial)
 
 
 def test_a_cut_result_without_a_checkpoint_is_an_error(trial):

@@ -140,6 +140,12 @@ def test_a_store_that_would_forget_is_refused(uri):
         Recorder(uri)
 
 
+@pytest.mark.parametrize("uri", ["sqlite:mlflow.db", "sqlite:/tmp/x.db", "sqlite//x.db", "sqlite:"])
+def test_a_wrong_uri_of_sqlite_is_one_line_with_the_right_form(uri):
+    with pytest.raises(TrackingError, match=f"{uri} is no tracking URI of sqlite. For a file it is sqlite:////PATH"):
+        Recorder(uri)
+
+
 # tags and runs that someone has edited on MLflow's page
 
 FIRST = f"run_uuid = (SELECT run_uuid FROM tags WHERE key = 'dmm.returns_id' AND value = '{RESULTS[0].id}')"
@@ -354,15 +360,27 @@ def test_episodes_that_are_not_those_of_their_run_are_refused(store):
         recorder.episodes([summary])
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_text("[]")])
+HARMS = {
+    "lost": lambda path: path.unlink(),
+    "empty": lambda path: path.write_text("[]"),
+    "a byte": lambda path: path.write_bytes(path.read_bytes()[:40] + b"\xb1" + path.read_bytes()[41:]),
+    "nested": lambda path: path.write_text("[" * 100_000),
+    "a length": lambda path: path.write_text(path.read_text().replace('"lengths": [\n', '"lengths": [\n 1,', 1)),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 def test_sync_sends_lost_and_damaged_episodes_again(store, harm, capsys):
     summaries = Recorder().summaries(handmade.TABLE).values()
     before = sorted(home().rglob("episodes.json"))
     harm(before[1])
-    with pytest.raises(TrackingError, match="`dmm sync` of its table sends"):
-        Recorder().episodes(summaries)
+    if harm is not HARMS["a length"]:  # no table has it
+        with pytest.raises(TrackingError, match="`dmm sync` of its table sends"):
+            Recorder().episodes(summaries)
+    capsys.readouterr()
     assert sync(handmade.TABLE) == 4
-    assert capsys.readouterr().out.count("was lost or damaged; it is sent again") == 1
+    said = capsys.readouterr()
+    assert said.out.count("was lost or damaged; it is sent again") == 1 and "Downloading" not in said.err
     assert len(Recorder().episodes(summaries)) == 4 and sorted(home().rglob("episodes.json")) == before
     assert sync(handmade.TABLE) == 4 and capsys.readouterr().out == ""
 
@@ -371,7 +389,18 @@ def test_a_fault_of_the_database_is_said_without_its_statement(store, monkeypatc
     edit(store, "ALTER TABLE runs RENAME COLUMN user_id TO user_name")
     with pytest.raises(TrackingError, match="no such column: runs.user_id. The file is damaged, .* mv ") as error:
         Recorder().summaries(handmade.TABLE)
-    assert "SELECT" not in str(error.value) and "sqlite3" not in str(error.value).replace("mlflow.db", "")
+    assert "SELECT" not in str(error.value) and "sqlite3" not in str(error.value)
+    edit(
+        store,
+        "ALTER TABLE runs RENAME COLUMN user_name TO user_id",
+        "ALTER TABLE metrics RENAME COLUMN value TO number",
+    )
+    with pytest.raises(
+        TrackingError, match="cannot be used: (table metrics has )?no.* column.* The file is damaged"
+    ) as error:
+        Recorder().push(replace(RESULTS[0], training=replace(RESULTS[0].training, weights_id="0123456789abcdef")), {})
+        Recorder().summaries(handmade.TABLE)
+    assert "autoflush" not in str(error.value)
 
 
 def test_a_database_that_another_program_writes_is_waited_for(store, monkeypatch):

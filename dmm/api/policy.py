@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 
-from dmm.base.fields import shown
+from dmm.base.fields import LARGEST_FLOAT, shown
 from dmm.base.threads import one_thread
 from dmm.config import Target, Trial
 from dmm.models import DecisionModel
@@ -31,10 +31,12 @@ def finite(what: str, values: object) -> Float[np.ndarray, "..."]:
     """Values as an array of floats. Raises ValueError for what is no number, and for nan and inf."""
     try:
         numbers = np.asarray(values, float)
+    except OverflowError:  # a whole number of hundreds of digits
+        numbers = np.array(np.inf)
     except (TypeError, ValueError):
         raise ValueError(f"{what} is {shown(values)}; it takes numbers in one array") from None
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{what} is {shown(values)}; its numbers must be finite")
+    if not (np.abs(numbers) <= LARGEST_FLOAT).all():
+        raise ValueError(f"{what} is {shown(values)}; its numbers must be finite in float32")
     return numbers
 
 

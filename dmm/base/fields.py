@@ -12,7 +12,7 @@ from dmm.base.errors import unknown_name
 from dmm.base.text_tables import printable
 
 LARGEST = 2**63  # whole numbers are below it, because PyTorch and databases hold no larger ones
-LARGEST_FLOAT = (2 - 2**-23) * 2.0**127  # of float32, in which models calculate
+LARGEST_FLOAT, SMALLEST_FLOAT = (2 - 2**-23) * 2.0**127, 2.0**-126  # of float32, in which models calculate
 field_types = cache(typing.get_type_hints)  # slow, and called for each of a thousand trials
 
 
@@ -43,7 +43,7 @@ def check_value(field: str, value: Any, expected: Any) -> Any:
     """Returns the value of a field. An int becomes a float if the field is a float. A list becomes a tuple.
 
     Numbers and arrays of NumPy become those of Python. A text is one line, because it is a line or a cell of a table.
-    Raises ValueError for a wrong type or value, and for a number that is not finite in float32.
+    Raises ValueError for a wrong type or value, and for a number that float32 cannot hold.
     """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         value = value.tolist()
@@ -68,6 +68,8 @@ def check_value(field: str, value: Any, expected: Any) -> Any:
             raise ValueError(f"{field} is {value}; it must be finite")
         if isinstance(value, float) and abs(value) > LARGEST_FLOAT:
             raise ValueError(f"{field} is {value}; it must be finite in float32, which ends at {LARGEST_FLOAT:.2g}")
+        if isinstance(value, float) and 0 < abs(value) < SMALLEST_FLOAT:
+            raise ValueError(f"{field} is {value}; it must be 0, or at least {SMALLEST_FLOAT:.2g}, or float32 loses it")
         if isinstance(value, int) and abs(value) >= LARGEST:
             raise ValueError(f"{field} is {shown(value)}; a whole number has at most 63 bits")
         if isinstance(value, str) and not value.isprintable():

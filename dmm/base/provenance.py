@@ -2,11 +2,23 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("dmm-bench", "torch", "numpy", "gymnasium", "mujoco", "minari", "ray", "mlflow")
+PACKAGES = (
+    "dmm-bench",
+    "torch",
+    "numpy",
+    "gymnasium",
+    "gymnasium-robotics",
+    "mujoco",
+    "ale-py",
+    "minari",
+    "ray",
+    "mlflow",
+)
 
 
 def commit() -> str:
@@ -33,6 +45,11 @@ def versions(*names: str) -> dict[str, str]:
         except PackageNotFoundError:
             pass
     return found
+
+
+def processor(machine: str) -> str:
+    """A machine without its number of cores, which moves no number of a table."""
+    return re.sub(r", \d+ cores", "", machine)
 
 
 def machine() -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
+from dmm.base.fields import SMALLEST_FLOAT
 from dmm.batch import Spaces
 from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
@@ -334,9 +335,9 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
 
 
 def check_divisors(trajectories: Trajectories, std_offset: float) -> None:
-    """Raises ValueError if a state would be divided by 0: one that never changes, without an offset."""
-    divisors = (trajectories.state_std + std_offset).astype(np.float32)
-    if len(zero := np.flatnonzero(divisors == 0)):
+    """Raises ValueError if a state would be divided by 0, or nearly so: one that never changes, without an offset."""
+    divisors = trajectories.state_std + std_offset
+    if len(zero := np.flatnonzero(divisors < SMALLEST_FLOAT)):
         raise ValueError(
             f"{trajectories.id}: state dimensions {', '.join(map(str, zero))} never change in these data, and "
             f"Training.std_offset is {std_offset:g}, so they would be divided by 0; another offset is 1e-6"
@@ -382,3 +383,12 @@ def check_finite(where: str, key: str, values: np.ndarray) -> None:
         row, *column = map(int, places[0])
         where_in = f"row {row}" + (f", column {column[0]}" if column else "")
         raise ValueError(f"{where}: {key!r} is not finite at {where_in}: {values[tuple(places[0])]}")
+
+
+def check_flags(where: str, key: str, values: np.ndarray) -> None:
+    """Raises ValueError for flags that are not one 0 or 1 a step. Other numbers may count something else."""
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: {key!r} is {values.dtype} of shape {values.shape}; it takes one flag a step")
+    if (wrong := (values != 0) & (values != 1)).any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{where}: {key!r} is {values[row]} at row {row}; it takes 0 and 1")

@@ -81,21 +81,21 @@ class GymLanes:
         self.make(len(seeds))
         self.live = self.made[: len(seeds)]
         states = np.stack([sub_env.reset(seed=seed)[0] for sub_env, seed in zip(self.live, seeds, strict=True)])
-        self.check_shapes(states.shape[1:])
+        self.check_arrays(states)
         return states
 
     def step(self, actions: Float[np.ndarray, "B A"] | Int64[np.ndarray, " B"]) -> VectorStep:
         """Takes an action in each live lane."""
         taken = step_all(self.live, actions)
-        self.check_shapes(taken.states.shape[1:], taken.rewards.shape[1:])
+        self.check_arrays(taken.states, taken.rewards.shape[1:])
         return taken
 
-    def check_shapes(self, states: tuple[int, ...], reward: tuple[int, ...] = ()) -> None:
+    def check_arrays(self, states: np.ndarray, reward: tuple[int, ...] = ()) -> None:
         """Raises ValueError if the environment gives other states than it declares, or no number as a reward."""
-        if states != self.task.spaces.states or reward:
+        if states.shape[1:] != self.task.spaces.states or reward or states.dtype.kind not in "fiub":
             raise ValueError(
-                f"task {self.task.name} ({self.task.environment}): states have the shape {states}, and rewards {reward}; they "
-                f"must have {self.task.spaces.states} and ()"
+                f"task {self.task.name} ({self.task.environment}): states are {states.dtype} of shape {states.shape[1:]}, and "
+                f"rewards have the shape {reward}; states must be numbers of shape {self.task.spaces.states}, and rewards one"
             )
 
     def keep(self, running: Bool[np.ndarray, " B"]) -> None:

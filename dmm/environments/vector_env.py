@@ -107,9 +107,21 @@ def step_all(sub_envs: Sequence[SubEnv], actions: np.ndarray) -> VectorStep:
         return step_runners(sub_envs, actions, sub_envs[0].rules)
     if sub_envs[0].step_many:
         return VectorStep(*sub_envs[0].step_many(sub_envs, actions))
-    outcomes: list[Any] = [sub_env.env.step(action) for sub_env, action in zip(sub_envs, actions, strict=True)]
-    states, rewards, terminated, truncated = ([outcome[i] for outcome in outcomes] for i in range(4))
-    return VectorStep(np.stack(states), np.array(rewards, float), np.array(terminated) | np.array(truncated))
+    # an environment may change its action in place, and the history still needs it
+    taken: list[Any] = [sub_env.env.step(action.copy()) for sub_env, action in zip(sub_envs, actions, strict=True)]
+    states, rewards, terminated, truncated = ([outcome[i] for outcome in taken] for i in range(4))
+    finished = flags(terminated, sub_envs[0].env) | flags(truncated, sub_envs[0].env)
+    return VectorStep(np.stack(states), np.array(rewards, float), finished)
+
+
+def flags(values: list[Any], env: "gym.Env") -> np.ndarray:
+    """Flags [B] as bool, because ~ of a number is another number. Raises ValueError for other values than 0 and 1."""
+    found = np.array(values)
+    if found.dtype != bool or found.ndim != 1:
+        if found.ndim != 1 or found.dtype.kind not in "biuf" or ((found != 0) & (found != 1)).any():
+            raise ValueError(f"{env} says {values[0]!r} for terminated or truncated; each is True or False")
+        found = found.astype(bool)
+    return found
 
 
 def step_runners(sub_envs: Sequence[SubEnv], actions: np.ndarray, rules: RunnerRules) -> VectorStep:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dmm.base.provenance import processor
 from dmm.base.text_tables import counted
 from dmm.config import Evaluation, Table, Training
 from dmm.results.score import Cell, failure_reason, status_of
 from dmm.results.statistics import FEW
 
 # packages whose versions can move a number
-TRAINS, ROLLS = ("torch", "numpy"), ("torch", "numpy", "gymnasium", "mujoco")
+TRAINS = "torch", "numpy"
+ROLLS = *TRAINS, "gymnasium", "gymnasium-robotics", "mujoco", "ale-py"
 
 
 def face(table: Table) -> list[str]:
@@ -111,9 +113,11 @@ def mixes(cell: Cell) -> list[str]:
         "device": {source.device for source in sources},
         "workers": {source.workers for source in sources},
         "scan": {source.scan for source in sources},
+        "processor": {processor(source.machine) for source in sources},
         "code of dmm": {source.code or "not recorded" for source in sources},
         "rollouts on device": {source.device for source in rollouts},
         "rollouts with scan": {source.scan for source in rollouts},
+        "rollouts on processor": {processor(source.machine) for source in rollouts},
         "rollouts with code of dmm": {source.code or "not recorded" for source in rollouts},
         **{name: {source.versions.get(name, "") for source in sources} for name in TRAINS},
         **{f"rollouts with {name}": {source.versions.get(name, "") for source in rollouts} for name in ROLLS},

@@ -77,14 +77,16 @@ class WindowedHistory:
         now, k = self.length - 1, self.context_length
         return self.slots.window(now if now < k else k + (now - k) % self.ring)
 
-    def observe(self, states: Float[np.ndarray, "B S"] | UInt8[np.ndarray, "B C height width"]) -> None:
-        """Adds the current states of the episodes. Vectors are not normalised."""
+    def observe(
+        self, states: Float[np.ndarray, "B S"] | UInt8[np.ndarray, "B C height width"]
+    ) -> Float[np.ndarray, "B S"] | UInt8[np.ndarray, "B C height width"]:
+        """Adds the current states of the episodes. Vectors are normalised here. Returns what the model is given."""
         self.length += 1
         row = self.row
         if self.spaces.has_frames:
-            self.frames = states
+            self.frames = given = states
         else:
-            self.states[:, row] = (states - self.statistics.mean) / self.statistics.std
+            self.states[:, row] = given = (states - self.statistics.mean) / self.statistics.std
         self.actions[:, row] = 0  # not chosen yet
         self.goals[:, row : row + 1] = 0
         self.returns_to_go[:, row] = self.next_return_to_go
@@ -92,6 +94,7 @@ class WindowedHistory:
         if self.generators:
             k = self.context_length
             self.uniform_samples = np.stack([generator.random(k, np.float32) for generator in self.generators])
+        return given
 
     def predict(self, model: DecisionModel) -> Float[np.ndarray, "B outputs"]:
         """The model's prediction in the last states: actions in [-1, 1], or logits of discrete actions."""
@@ -184,14 +187,17 @@ class RecurrentHistory:
         self.actions = torch.zeros(first, dtype=torch.int64) if spaces.discrete else torch.zeros(*first, spaces.actions)
         self.return_to_go = np.array(targets, float) / self.return_scale
 
-    def observe(self, states: Float[np.ndarray, "B S"] | UInt8[np.ndarray, "B C height width"]) -> None:
-        """Takes the current states of the episodes. Vectors are not normalised."""
+    def observe(
+        self, states: Float[np.ndarray, "B S"] | UInt8[np.ndarray, "B C height width"]
+    ) -> Float[np.ndarray, "B S"] | UInt8[np.ndarray, "B C height width"]:
+        """Takes the current states of the episodes. Vectors are normalised here. Returns what the model is given."""
+        self.length += 1
         if self.spaces.has_frames:
             self.states = torch.from_numpy(states)  # C frames are one step
-        else:
-            normalised = ((states - self.statistics.mean) / self.statistics.std).astype(np.float32)
-            self.states = torch.from_numpy(normalised).unsqueeze(1)
-        self.length += 1
+            return states
+        normalised = ((states - self.statistics.mean) / self.statistics.std).astype(np.float32)
+        self.states = torch.from_numpy(normalised).unsqueeze(1)
+        return normalised
 
     def predict(self, model: DecisionModel) -> Float[np.ndarray, "B outputs"]:
         """The model's prediction in the last states: actions in [-1, 1], or logits of discrete actions."""

@@ -21,6 +21,7 @@ from dmm.rollouts.history import RecurrentHistory, StateStatistics, WindowedHist
 from dmm.schema import EvaluationResult
 from dmm.tasks import Task
 
+LIMIT = np.float64(LARGEST_FLOAT)  # of this type, because Python's float would become a float16 beside float16
 LANES: dict[Task, Lanes] = {}  # of this process
 
 
@@ -80,7 +81,7 @@ def rollout(
     watch(lanes)
 
     def check_finite(what: str, values: np.ndarray) -> None:
-        if values.dtype.kind == "f" and not (finite := np.abs(values) <= LARGEST_FLOAT).all():
+        if values.dtype.kind == "f" and not (finite := np.abs(values) <= LIMIT).all():
             first = int(np.argmin(finite.reshape(len(values), -1).all(1)))
             raise ValueError(
                 f"task {task.name} ({task.environment}): {what} of step {step} is {values[first]} in the episode with seed "
@@ -89,10 +90,10 @@ def rollout(
 
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), np.errstate(over="ignore"):  # what overflows is named
         for step in range(trial.horizon):
             check_finite("the state", states)
-            history.observe(states)
+            check_finite("the normalised state", history.observe(states))
             predicted = history.predict(model)
             check_finite("the model's prediction", predicted)
             states, rewards, finished = lanes.step(history.choose(predicted))

@@ -5,13 +5,14 @@ It is updated trial by trial. An update costs the same for any number of trials.
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dmm.base.errors import explain
 from dmm.base.lock import describe, is_held
 from dmm.base.paths import home
 from dmm.base.progress_bar import spell_duration
-from dmm.base.secrets import masked
+from dmm.base.secrets import masked_uri
 from dmm.config import Table, Trial
 from dmm.results.score import failure_reason
 from dmm.schema import TrainingResult, TrialResult, TrialSummary
@@ -149,7 +150,7 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
         from dmm.tracking.mlflow_store import Recorder
 
         found = Recorder(uri, must_write=False).summaries(table)
-        where = f"as recorded in {masked(uri)}"
+        where = f"as recorded in {masked_uri(uri)}"
     else:
         found = {}
         for trial_id, trial in status.trials.items():
@@ -159,6 +160,9 @@ def status_lines(table: Table, uri: str | None = None, again: str = "") -> list[
                 elif training := load_training(trial):
                     status.record_training(trial_id, training)
             except (OSError, ValueError) as error:  # this user may not read a file, or it is damaged
+                with suppress(OSError, ValueError):
+                    if training := load_training(trial):
+                        status.record_training(trial_id, training)
                 status.set(trial_id, "failed")
                 problems[trial_id] = explain(error) if isinstance(error, OSError) else str(error)
         lock, unwritten = table_lock(table), load_failures(table)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmm.base.errors import raise_interrupt
-from dmm.base.fields import LARGEST_FLOAT, check_fields, check_least, check_value, kind_of, later, shown
+from dmm.base.fields import LARGEST_FLOAT, SMALLEST_FLOAT, check_fields, check_least, check_value, kind_of, later, shown
 from dmm.batch import Spaces
 from dmm.tasks import view
 from dmm.tasks.make import make_env
@@ -14,8 +14,6 @@ from dmm.tasks.maze import Maze
 
 if TYPE_CHECKING:
     import gymnasium as gym
-
-SMALLEST = 2.0**-126  # below it float32 loses digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +44,15 @@ class Task:
         if self.return_scale <= 0:
             raise ValueError(f"Task.return_scale of {self.name} is {self.return_scale}; it must be above 0")
         scaled = abs(self.target_return / self.return_scale)
-        if scaled > LARGEST_FLOAT or self.target_return and scaled < SMALLEST:
+        if scaled > LARGEST_FLOAT or self.target_return and scaled < SMALLEST_FLOAT:
             raise ValueError(
                 f"Task.return_scale of {self.name} is {self.return_scale}, and target_return is {self.target_return}; the "
                 f"model would be given {scaled:.2g}, which float32 cannot hold"
             )
-        if self.ref_max_score - self.ref_min_score < SMALLEST:
+        if self.ref_min_score >= self.ref_max_score:
             raise ValueError(
                 f"Task.ref_min_score of {self.name} is {self.ref_min_score}, and ref_max_score is {self.ref_max_score}; the "
-                f"first must be below the second, by {SMALLEST:.2g} or more"
+                "first must be below the second"
             )
         options = tuple((name, check_option(f"Task.options[{name!r}]", value)) for name, value in self.options)
         object.__setattr__(self, "options", options)

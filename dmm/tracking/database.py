@@ -25,12 +25,18 @@ from sqlalchemy import NullPool, make_url, text
 
 from dmm.base.lock import HELD_SECONDS
 from dmm.base.paths import home, probe, write_atomic
-from dmm.base.secrets import masked
+from dmm.base.secrets import masked_uri
 
 TABLES = frozenset(Base.metadata.tables)  # of MLflow
 EXPERIMENT = "dmm"
 AGAIN = "`dmm sync TABLE` then sends the results of DMM_HOME again"
-DAMAGED = ("malformed", "file is not a database", "no such column", "no such table")  # words of sqlite
+DAMAGED = (
+    "malformed",
+    "file is not a database",
+    "no such column",
+    "no such table",
+    "has no column named",
+)  # words of sqlite
 LOCKED = "database is locked"
 LOCK_SECONDS = 60  # that a writer of sqlite waits for another writer. sqlite's default is 5
 
@@ -55,7 +61,12 @@ def sqlite_file(uri: str) -> Path | None:
     """The file of a sqlite URI. None for other databases. Raises TrackingError for a sqlite URI without a file."""
     if not uri.startswith("sqlite"):
         return None
-    database = make_url(uri).database or ""
+    try:
+        database = make_url(uri).database or ""
+    except sqlalchemy.exc.ArgumentError:
+        raise TrackingError(
+            f"{masked_uri(uri)} is no tracking URI of sqlite. For a file it is sqlite:////PATH"
+        ) from None
     if not database or database == ":memory:" or database.startswith("file:"):
         raise TrackingError(f"{uri} names no file: results would be lost. A file is sqlite:////PATH")
     return Path(database).resolve()
@@ -106,7 +117,7 @@ def read_database(uri: str) -> MlflowClient:
     """
     path = sqlite_file(uri)
     if (path and not path.exists()) or not tables_of(uri):
-        raise TrackingError(f"{masked(uri)} is empty")
+        raise TrackingError(f"{masked_uri(uri)} is empty")
     check(uri)
     return client(uri)
 
@@ -171,12 +182,12 @@ def check(uri: str) -> None:
         lost = f"table {missing[0]}" if missing else "the version of its schema"
         problem = f"it has lost {lost}. {away}. {AGAIN}"
     elif version in {script.revision for script in migrations.walk_revisions()}:
-        upgrade = f"mlflow db upgrade {shlex.quote(masked(uri))}"
+        upgrade = f"mlflow db upgrade {shlex.quote(masked_uri(uri))}"
         problem = f"an older MLflow made it. Copy it to a safe place, then: {upgrade}"
     else:
         newer = f"a newer MLflow than {mlflow.__version__} made it (schema {version}). Install that one"
         problem = f"{newer}, or begin a new database. {away}. {AGAIN}"
-    raise TrackingError(f"MLflow at {masked(uri)} cannot be used: {problem}")
+    raise TrackingError(f"MLflow at {masked_uri(uri)} cannot be used: {problem}")
 
 
 def move_away(path: Path) -> str:
@@ -186,7 +197,8 @@ def move_away(path: Path) -> str:
 
 def in_words(problem: str) -> str:
     """A problem of a database without the statement that met it."""
-    return re.sub(r"\(\w+\.\w+\) ", "", problem.split("[SQL: ")[0]).strip()
+    without = r"\(\w+\.\w+\) |\(raised as a result of Query-invoked autoflush.*?\)\s*"
+    return re.sub(without, "", problem.split("[SQL: ")[0], flags=re.DOTALL).strip()
 
 
 def way_out(uri: str, problem: str) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from dmm.base import provenance
 from dmm.base.errors import NO_RIGHT, explain
 from dmm.base.lock import hold, print_wait
 from dmm.base.paths import home
-from dmm.base.secrets import masked
+from dmm.base.secrets import masked, masked_uri
 from dmm.config import Table
 from dmm.results.episodes import check_episodes
 from dmm.results.score import summarise
@@ -76,7 +76,7 @@ class Recorder:
 
     def __init__(self, uri: str | None = None, say: Callable[[str], None] = print, must_write: bool = True) -> None:
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
-        self.uri, self._say = masked(uri), say
+        self.uri, self._given, self._say = masked_uri(uri), uri, say
         self._runs: dict[str, StoredRun] | None = None
         self._of_table: dict[str, dict[str, StoredRun]] = {}  # the runs that `summaries` found
         self.unwritable = ""
@@ -230,30 +230,35 @@ class Recorder:
         for summary in summaries:
             if summary.status != "finished" or summary.run_id is None:
                 continue
-            with self._errors(f". {AGAIN}"), TemporaryDirectory() as folder:
-                path = self._client.download_artifacts(summary.run_id, EPISODES, folder)
-                text = Path(path).read_text()
+            with self._errors(f". {AGAIN}"):
+                text = self._download(summary.run_id)
             try:
                 found[summary.id] = read(list[EvaluationResult], json.loads(text), EPISODES)
                 check_episodes(summary, found[summary.id])
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TrackingError(
                     f"{EPISODES} of MLflow's run {summary.run_id} of trial {summary.id} at {self.uri} cannot be read: {error}. "
                     "`dmm sync` of its table sends it again"
                 ) from error
         return found
 
+    def _download(self, run_id: str) -> bytes:
+        """The artifact with a run's evaluations. Raises MlflowException or OSError."""
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each trial
+        with TemporaryDirectory() as folder:
+            return Path(self._client.download_artifacts(run_id, EPISODES, folder)).read_bytes()
+
     def restore(self, result: TrialResult) -> None:
-        """Sends the episodes of a finished trial that was pushed again, if their artifact is lost or damaged."""
+        """Sends the evaluations of a finished trial that was pushed again, if their artifact does not have them."""
         if result.status != "finished":
             return
-        run_id = self._stored()[result.id].run_id
-        try:
-            self.episodes([replace(summarise(result), run_id=run_id)])
-        except TrackingError:
-            with self._errors():
-                self._client.log_dict(run_id, to_json(result.evaluations), EPISODES)
-            self._say(f"{EPISODES} of MLflow's run {run_id} was lost or damaged; it is sent again")
+        run_id, expected = self._stored()[result.id].run_id, to_json(result.evaluations)
+        with suppress(MlflowException, OSError, ValueError, RecursionError):
+            if json.loads(self._download(run_id)) == expected:
+                return
+        with self._errors(f". If {EPISODES} of run {run_id} is no file, delete it"):
+            self._client.log_dict(run_id, expected, EPISODES)
+        self._say(f"{EPISODES} of MLflow's run {run_id} was lost or damaged; it is sent again")
 
     def query(self, table: str | None = None) -> str:
         """The filter that finds the runs of one table, or of all. Runs of results before version 5 have no second id."""
@@ -320,8 +325,9 @@ class Recorder:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
             text = explain(error) if isinstance(error, OSError) else in_words(str(error))
+            text = text.replace(self._given, self.uri)
             cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
-            hint = way_out(self.uri, cause) or hint
+            hint = way_out(self._given, cause) or hint
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
     def _stored(self) -> dict[str, StoredRun]:

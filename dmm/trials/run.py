@@ -13,6 +13,7 @@ import torch
 from dmm import data
 from dmm.architectures import build_model
 from dmm.base.checksums import file_sha256
+from dmm.base.fields import LARGEST_FLOAT
 from dmm.base.lock import Held, LockLost, OnWait, describe, hold, holder, is_held, print_wait
 from dmm.base.paths import delete_stale
 from dmm.batch import Spaces
@@ -93,11 +94,24 @@ def check(trial: Trial) -> None:
         trajectories, found = training_data(trial), load_training(trial)
         check_task(trajectories, trial.task, trial.training.actions_outside)
         check_divisors(trajectories, trial.training.std_offset)
+        check_targets(trial, float(trajectories.episode_returns.max()))
         if found and found.data.sha256 != trajectories.sha256:
             raise other_data(trial, found.data.sha256, trajectories)
     if not trial.source and must_train(trial):
         check_model(trial.arch, trial.overrides, trial.task.spaces, trial.training.context_length)
     check_environment(trial.task)
+
+
+def check_targets(trial: Trial, highest_return: float) -> None:
+    """Raises ValueError for a target whose return-to-go, in the task's scale, float32 cannot hold."""
+    task = trial.task
+    for target in trial.evaluation.targets:
+        asked = target.resolve(task, highest_return)
+        if not abs(asked / task.return_scale) <= LARGEST_FLOAT:
+            raise ValueError(
+                f"target {target.label} asks for a return of {asked:g}; divided by the return_scale {task.return_scale:g} of "
+                f"task {task.name} it overflows float32"
+            )
 
 
 @cache
@@ -109,8 +123,10 @@ def check_model(arch: str, overrides: tuple[tuple[str, Any], ...], spaces: Space
 
 @cache
 def check_environment(task: Task) -> None:
-    """Raises ValueError if the task's environment cannot be made. Tried once a process."""
-    make_lanes(task, 1).close()
+    """Raises ValueError if the task's environment cannot be made or begun. Tried once a process."""
+    lanes = make_lanes(task, 1)
+    lanes.reset([0])
+    lanes.close()
 
 
 def run(

@@ -27,7 +27,7 @@ import torch
 
 from dmm.base.checksums import dump_json, load_json, seal, unseal
 from dmm.base.lock import hold, is_held
-from dmm.base.paths import home, write_atomic
+from dmm.base.paths import delete, home, write_atomic
 from dmm.config import Table, Trial
 from dmm.schema import ReturnsResult, TrainingResult, TrialResult, from_json, to_json
 from dmm.training.state import TrainingState
@@ -104,7 +104,13 @@ def load_result(trial: Trial) -> TrialResult | None:
 
     Raises ValueError if a file is damaged.
     """
-    returns, training = load_returns(trial), load_training(trial)
+    training = load_training(trial)
+    try:
+        returns = load_returns(trial)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; the next `dmm run` or `dmm sweep` of the trial rolls its episodes out again"
+        ) from error
     if returns is None or training is None:
         return None
     status = "failed" if returns.status != "finished" and training.status == "failed" else returns.status
@@ -151,7 +157,9 @@ def old_results() -> list[OldResult]:
 
 def set_aside(trial: Trial, path: Path, reason: str) -> None:
     """Renames a damaged file, so that it is neither read nor replaced. Says so."""
-    os.replace(path, path.with_suffix(".damaged"))
+    place = path.with_suffix(".damaged")
+    delete(place)  # of an earlier damage. It may be a folder, which nothing replaces
+    os.replace(path, place)
     tell(trial, reason)
 
 

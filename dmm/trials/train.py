@@ -23,6 +23,7 @@ from dmm.trials.storage import (
     load_checkpoint,
     load_training,
     save_checkpoint,
+    set_aside,
     tell,
     training_path,
     trial_folder,
@@ -92,7 +93,11 @@ def train(
         )
     result = blank_training(trial, trajectories, device, state.progress if state else None)
     if state and not before:
-        tell(trial, f"{training_path(trial)} is lost or damaged; it is rebuilt from the checkpoint")
+        path, rebuilt = training_path(trial), "it is rebuilt from the checkpoint"
+        if path.exists():
+            set_aside(trial, path, f"{path} is damaged; {rebuilt}")
+        else:
+            tell(trial, f"{path} is lost; {rebuilt}")
     if before and state:
         result = replace(result, provenance=merge_provenance(before.provenance, result.provenance))
 
@@ -169,9 +174,13 @@ def merge_provenance(before: Provenance, now: Provenance) -> Provenance:
     def merged(old: str, new: str) -> str:
         return old if old.split(", then ")[-1] == new else f"{old}, then {new}"
 
+    versions = before.versions | now.versions  # of all packages
+    moved = not provenance.processor(before.machine).endswith(provenance.processor(now.machine))
+
     return replace(
         now,
-        versions={name: merged(before.versions.get(name, now_has), now_has) for name, now_has in now.versions.items()},
+        versions={name: merged(before.versions.get(name, last), last) for name, last in versions.items()},
+        machine=merged(before.machine, now.machine) if moved else now.machine,
         device=merged(before.device, now.device),
         workers=merged(before.workers, now.workers),
         scan=merged(before.scan, now.scan),
@@ -207,7 +216,7 @@ def blank_training(
             sha256=trajectories.sha256,
             episodes=trajectories.episodes,
             steps=trajectories.steps,
-            return_mean=float(returns.mean()),
+            return_mean=float(returns.mean(dtype=float)),  # a sum of float32 may overflow
             return_max=float(returns.max()),
             return_min=float(returns.min()),
         ),

@@ -25,7 +25,7 @@ from dmm.base.paths import expand, home
 from dmm.data import addresses
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import RemoteFile, check_record, fetch_all
-from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+from dmm.data.trajectories import Trajectories, assemble, check_finite, check_flags, check_vectors
 from dmm.tasks.view import split_id
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def read(dataset_id: str) -> Trajectories:
     for key, value in arrays.items():
         check_finite(str(file), key, value)
     for key in FLAGS & arrays.keys():
-        check_flags(file, key, arrays[key])
+        check_flags(str(file), key, arrays[key])
     terminals = arrays["terminals"].astype(bool)
     timeouts = reached(terminals, horizon) if horizon else arrays["timeouts"].astype(bool)
     terminals &= not timeouts_only
@@ -156,13 +156,6 @@ def read(dataset_id: str) -> Trajectories:
         np.concatenate([[0], ends]),
         terminals[ends - 1],
     )
-
-
-def check_flags(file: Path, key: str, values: np.ndarray) -> None:
-    """Raises ValueError for a flag that is neither 0 nor 1. It may be a number of something else."""
-    if (wrong := (values != 0) & (values != 1)).any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"{file}: {key!r} is {values[row]} at row {row}; it takes 0 and 1")
 
 
 def reached(terminals: np.ndarray, horizon: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from dmm.data import addresses, dqn_download
 from dmm.data.dqn_download import FILES, array_path
 from dmm.data.frames import STACK, FrameWriter
 from dmm.data.gzip_arrays import ArrayStream
-from dmm.data.trajectories import Trajectories, assemble, check_finite
+from dmm.data.trajectories import Trajectories, assemble, check_finite, check_flags
 from dmm.tasks.atari import FRAMES, GAMES
 
 PREFIXES, IS_FOLDER, IS_EXPENSIVE = ("dqn",), True, True
@@ -168,6 +168,8 @@ def read_columns(logs: Path, number: int, end: int | None, num_actions: int) -> 
             found[key] = stream.read(min(valid, rows if end is None else end))
             stream.finish()
             check_finite(str(stream.path), key, found[key])
+            if key == "terminal":
+                check_flags(str(stream.path), key, found[key])
             values = found[key]
             wrong = (values < 0) | (values >= num_actions) if key == "action" else np.zeros(0, bool)
             if wrong.any():

@@ -25,7 +25,7 @@ from dmm.data.frames import FrameWriter
 from dmm.data.hdf5 import faults, open_contained
 from dmm.data.http import cause
 from dmm.data.images import are_images, check_readable, frames_of
-from dmm.data.trajectories import Trajectories, assemble, check_finite, check_vectors
+from dmm.data.trajectories import Trajectories, assemble, check_finite, check_flags, check_vectors
 from dmm.environments.screens import FRAME
 from dmm.tasks.view import flatten, split_id
 
@@ -341,6 +341,8 @@ def read_episode(
     """
     episode.check_lengths()
     observations, actions, rewards, terminations, truncations = (episode.arrays[key] for key in KEYS)
+    for key in KEYS[-2:]:
+        check_flags(str(episode.file), f"{episode.name}/{key}", episode.arrays[key])
     if not len(rewards) or not (terminations[-1] or truncations[-1]):
         return None
     if isinstance(actions, dict):
