@@ -326,7 +326,7 @@ class Recorder:
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
             text = explain(error) if isinstance(error, OSError) else in_words(str(error))
             text = text.replace(self._given, self.uri)
-            cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300]
+            cause = masked(" ".join(text.split()).split("Caused by ")[-1])[:300].rstrip(".")
             hint = way_out(self._given, cause) or hint
             raise TrackingError(f"MLflow at {self.uri} cannot be used: {cause}{hint}") from error
 
