@@ -131,6 +131,29 @@ def empty_store(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def filled(empty_store, tmp_path_factory) -> Path:
+    """A DMM_HOME with the results of helpers.tracking, in its store and as files."""
+    from helpers.tracking import fill  # not above: it imports MLflow
+
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DMM_HOME", str(folder))
+        fill()
+    return folder
+
+
+@pytest.fixture
+def store(filled) -> Path:
+    """The database of this test's DMM_HOME, which is a copy of `filled`."""
+    from mlflow.tracking._tracking_service import utils
+
+    shutil.copytree(filled, home(), dirs_exist_ok=True)
+    utils._artifact_repos_cache.clear()  # MLflow's own, by run. It knows the folders of `filled`
+    return home() / "mlflow.db"
+
+
 @pytest.fixture
 def uri(empty_store, tmp_path) -> str:
     """The tracking URI of a store of this test's own."""

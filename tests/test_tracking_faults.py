@@ -1,4 +1,4 @@
-"""What happens to MLflow's store: a damaged database, edited tags, deleted runs, rows that change, a moved folder."""
+"""What happens to MLflow's store: a damaged database, edited tags, deleted runs, rows that change."""
 
 import shlex
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from helpers import handmade_results as handmade
+from helpers.tracking import RESULTS, edit, runs
 from mlflow import MlflowClient
-from mlflow.tracking._tracking_service import utils as tracking_utils
 from typer.testing import CliRunner
 
 from dmm.base.paths import home
@@ -24,42 +24,6 @@ from dmm.tracking import database
 from dmm.tracking.database import open_database, sqlite_uri, tables_of
 from dmm.tracking.mlflow_store import Recorder, TrackingError
 
-RESULTS = handmade.results()
-ROWS = {result.id: label for result, label in zip(RESULTS, ["DT", "DMM"] * 2, strict=True)}
-
-
-@pytest.fixture(scope="module")
-def filled(empty_store, tmp_path_factory) -> Path:
-    """A DMM_HOME with the four results, in the default store and as files."""
-    folder = tmp_path_factory.mktemp("filled")
-    shutil.copy(empty_store, folder / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DMM_HOME", str(folder))
-        recorder = Recorder()
-        for result in RESULTS:
-            handmade.write(result, home() / "trials")
-            recorder.push(result, {"handmade": ROWS[result.id]})
-    return folder
-
-
-@pytest.fixture
-def store(filled) -> Path:
-    """The database of this test's DMM_HOME, which is a copy of `filled`."""
-    shutil.copytree(filled, home(), dirs_exist_ok=True)
-    tracking_utils._artifact_repos_cache.clear()  # MLflow's own, by run. It knows the folders of `filled`
-    return home() / "mlflow.db"
-
-
-def edit(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-def active_runs() -> list:
-    client = open_database(sqlite_uri(home() / "mlflow.db"), print)
-    return list(client.search_runs([client.get_experiment_by_name("dmm").experiment_id]))
-
 
 def test_the_way_out_of_a_half_made_database_works(store):
     edit(store, "DELETE FROM alembic_version", "DELETE FROM runs", "DROP TABLE logged_models")
@@ -68,7 +32,7 @@ def test_the_way_out_of_a_half_made_database_works(store):
     words = shlex.split(str(error.value).split("Move it away: ")[1].split(". `dmm")[0])
     assert words == ["mv", str(store), f"{store}.damaged"]
     shutil.move(*words[1:])
-    assert sync(handmade.TABLE) == 4 and len(active_runs()) == 4
+    assert sync(handmade.TABLE) == 4 and len(runs()) == 4
 
 
 def cut(path: Path) -> None:
@@ -90,7 +54,7 @@ def test_the_way_out_of_a_damaged_database_works(store, harm):
     words = shlex.split(str(error.value).split("Move it away: ")[1].split(". `dmm")[0])
     assert words == ["mv", str(store), f"{store}.damaged"]
     shutil.move(*words[1:])
-    assert sync(handmade.TABLE) == 4 and len(active_runs()) == 4
+    assert sync(handmade.TABLE) == 4 and len(runs()) == 4
 
 
 @pytest.mark.parametrize("content", [b"", None], ids=["empty", "without tables"])
@@ -166,7 +130,7 @@ EDITS = {
 
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_tag_is_one_line_with_the_run_and_sync_mends_it(name, store):
-    run_ids = {run.data.tags["dmm.returns_id"]: run.info.run_id for run in active_runs()}
+    run_ids = {run.data.tags["dmm.returns_id"]: run.info.run_id for run in runs()}
     edit(store, EDITS[name])
     with pytest.raises(TrackingError, match=f"MLflow's run .* of trial {RESULTS[0].id} .*dmm sync") as error:
         Recorder().summaries(handmade.TABLE)
@@ -188,14 +152,14 @@ def test_an_edited_tag_is_one_line_with_the_run_and_sync_mends_it(name, store):
 
 def test_a_summary_of_an_unfinished_push_is_no_damage(store):
     recorder = Recorder()
-    run = active_runs()[0]
+    run = runs()[0]
     for tag in ("dmm.sent", "dmm.sha256", "dmm.summaries"):
         MlflowClient(sqlite_uri(store)).delete_tag(run.info.run_id, tag)
     assert len(recorder.summaries(handmade.TABLE)) == 3
 
 
 def test_a_run_in_the_trash_is_told_of_and_sync_makes_it_again(store):
-    gone = active_runs()[0]
+    gone = runs()[0]
     MlflowClient(sqlite_uri(store)).delete_run(gone.info.run_id)
     said: list[str] = []
     assert len(Recorder(say=said.append).summaries(handmade.TABLE)) == 3
@@ -208,16 +172,16 @@ def test_a_run_in_the_trash_is_told_of_and_sync_makes_it_again(store):
 def test_a_run_that_is_deleted_during_a_sweep_is_made_again(store, capfd):
     recorder = Recorder()
     recorder.keep_only(handmade.TABLE)  # it looks up all runs
-    gone = next(run for run in active_runs() if run.data.tags["dmm.returns_id"] == RESULTS[0].id)
+    gone = next(run for run in runs() if run.data.tags["dmm.returns_id"] == RESULTS[0].id)
     MlflowClient(sqlite_uri(store)).delete_run(gone.info.run_id)
     recorder.push(RESULTS[0], {"handmade": "DT", "other": "DT"})
-    (new,) = [run for run in active_runs() if run.data.tags["dmm.returns_id"] == RESULTS[0].id]
+    (new,) = [run for run in runs() if run.data.tags["dmm.returns_id"] == RESULTS[0].id]
     assert new.info.run_id != gone.info.run_id and new.info.status == "FINISHED"
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_of_two_runs_of_a_trial_sync_keeps_one(store):
-    client, run = MlflowClient(sqlite_uri(store)), active_runs()[0]
+    client, run = MlflowClient(sqlite_uri(store)), runs()[0]
     second = client.create_run(run.info.experiment_id, tags=run.data.tags)
     id_ = run.data.tags["dmm.returns_id"]
     with pytest.raises(TrackingError, match=f"trial {id_} has a second run, {second.info.run_id}"):
@@ -259,130 +223,21 @@ def test_a_trial_that_left_a_table_leaves_its_view(command, store, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     smaller = replace(handmade.TABLE, rows=handmade.TABLE.rows[:1])
     Recorder().keep_only(smaller.select(seeds=[0]))  # a part says nothing of the rest
-    assert sum("dmm.row.handmade" in run.data.tags for run in active_runs()) == 4
+    assert sum("dmm.row.handmade" in run.data.tags for run in runs()) == 4
     command(smaller)
-    left = {run.data.tags["dmm.returns_id"] for run in active_runs() if "dmm.row.handmade" in run.data.tags}
+    left = {run.data.tags["dmm.returns_id"] for run in runs() if "dmm.row.handmade" in run.data.tags}
     assert left == {trial.returns_id for trial in smaller.trials()}
     assert sync(handmade.TABLE) == 4  # the row is back
-    assert sum("dmm.row.handmade" in run.data.tags for run in active_runs()) == 4
+    assert sum("dmm.row.handmade" in run.data.tags for run in runs()) == 4
 
 
 def test_a_row_with_another_label_has_it_in_the_view(store):
     first, second = handmade.TABLE.rows
     sync(replace(handmade.TABLE, rows=(replace(first, label="DT, as in 2021"), second)))
-    assert sorted(run.data.tags["dmm.row.handmade"] for run in active_runs()) == ["DMM", "DMM", *["DT, as in 2021"] * 2]
+    assert sorted(run.data.tags["dmm.row.handmade"] for run in runs()) == ["DMM", "DMM", *["DT, as in 2021"] * 2]
 
 
-# the folder
-
-
-def test_a_copied_folder_writes_to_itself_and_a_moved_one_too(store, tmp_path, monkeypatch):
-    old, copy, moved = home(), tmp_path / "a copy", tmp_path / "moved"
-    said: list[str] = []
-    Recorder()
-    recorded = sorted(path.relative_to(old) for path in old.rglob("*"))
-    shutil.copytree(old, copy)
-    monkeypatch.setenv("DMM_HOME", str(copy))
-    report = tmp_path / "report"
-    report.mkdir()
-    (report / "table.md").write_text("a table")
-    Recorder(say=said.append).upload(report, handmade.TABLE, {})
-    assert said == [f"{copy / 'mlflow.db'} was moved or copied: its artifacts were in {(old / 'mlartifacts').as_uri()} and "
-                    f"are now in {(copy / 'mlartifacts').as_uri()}"]  # fmt: skip
-    assert sorted(path.relative_to(old) for path in old.rglob("*")) == recorded
-    assert [path.parents[2].parent for path in copy.rglob("table.md")] == [copy]
-
-    old.rename(moved)
-    monkeypatch.setenv("DMM_HOME", str(moved))
-    Recorder(say=said.append)
-    run = active_runs()[0]
-    assert run.info.artifact_uri.startswith(moved.as_uri())
-    text = MlflowClient(sqlite_uri(moved / "mlflow.db")).download_artifacts(run.info.run_id, "episodes.json")
-    assert '"returns"' in Path(text).read_text()
-    Recorder(say=said.append)
-    assert len(said) == 2 and not old.exists()
-
-
-def test_a_server_whose_artifacts_lay_in_a_folder_that_is_gone_is_refused(store, tmp_path):
-    """A database server is shared by several DMM_HOMEs, so the place is not corrected."""
-    recorder, gone = Recorder(), tmp_path / "old home" / "mlartifacts"
-    edit(store, f"UPDATE experiments SET artifact_location = '{gone.as_uri()}' WHERE name = 'dmm'")
-    with pytest.raises(TrackingError, match=f"keeps its artifacts in {gone}, and .*: ln -s {home()} '{gone.parent}'"):
-        recorder._experiment((home() / "mlartifacts").as_uri())
-    gone.parent.mkdir()
-    assert recorder._experiment((home() / "mlartifacts").as_uri()) == recorder.experiment
-
-
-NAMES = ["what?", "100%41", "a#b", "with space", "o'neil", 'a "b"', "ann@lab:x", "50%"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_folder_of_any_name_holds_its_database(name, empty_store, tmp_path, monkeypatch):
-    place = tmp_path / "homes" / name
-    place.mkdir(parents=True)
-    shutil.copy(empty_store, place / "mlflow.db")
-    monkeypatch.setenv("DMM_HOME", str(place))
-    monkeypatch.chdir(place)
-    recorder = Recorder()
-    recorder.push(RESULTS[0], {"handmade": "DT"})
-    with closing(sqlite3.connect(place / "mlflow.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
-    assert len(list(place.rglob("episodes.json"))) == 1
-    assert [path.name for path in place.parent.iterdir()] == [name]
-    words = shlex.split(recorder.view_link(handmade.TABLE).splitlines()[0])
-    client = MlflowClient(words[words.index("--backend-store-uri") + 1])
-    assert len(client.search_runs([recorder.experiment])) == 1
-
-
-def test_episodes_of_a_tracking_store_are_those_of_the_files(store):
-    recorder = Recorder()
-    summaries = recorder.summaries(handmade.TABLE)
-    found = recorder.episodes(summaries.values())
-    assert found == {result.id: result.evaluations for result in RESULTS}
-    running = replace(summaries[RESULTS[0].id], status="running")
-    assert recorder.episodes([running]) == {}
-
-
-def test_episodes_that_are_not_those_of_their_run_are_refused(store):
-    recorder = Recorder()
-    summary = recorder.summaries(handmade.TABLE)[RESULTS[0].id]
-    (path,) = home().rglob(f"{summary.run_id}/**/episodes.json")
-    for content, said in {
-        "[]": "do not have the means of its summary",
-        '[{"update": 10}]': "has no target",
-        "{": "cannot be read",
-    }.items():
-        path.write_text(content)
-        with pytest.raises(TrackingError, match=f"run {summary.run_id} of trial {summary.id} .*{said}"):
-            recorder.episodes([summary])
-    path.unlink()
-    with pytest.raises(TrackingError, match="cannot be used"):
-        recorder.episodes([summary])
-
-
-HARMS = {
-    "lost": lambda path: path.unlink(),
-    "empty": lambda path: path.write_text("[]"),
-    "a byte": lambda path: path.write_bytes(path.read_bytes()[:40] + b"\xb1" + path.read_bytes()[41:]),
-    "nested": lambda path: path.write_text("[" * 100_000),
-    "a length": lambda path: path.write_text(path.read_text().replace('"lengths": [\n', '"lengths": [\n 1,', 1)),
-}
-
-
-@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_sync_sends_lost_and_damaged_episodes_again(store, harm, capsys):
-    summaries = Recorder().summaries(handmade.TABLE).values()
-    before = sorted(home().rglob("episodes.json"))
-    harm(before[1])
-    if harm is not HARMS["a length"]:  # no table has it
-        with pytest.raises(TrackingError, match="`dmm sync` of its table sends"):
-            Recorder().episodes(summaries)
-    capsys.readouterr()
-    assert sync(handmade.TABLE) == 4
-    said = capsys.readouterr()
-    assert said.out.count("was lost or damaged; it is sent again") == 1 and "Downloading" not in said.err
-    assert len(Recorder().episodes(summaries)) == 4 and sorted(home().rglob("episodes.json")) == before
-    assert sync(handmade.TABLE) == 4 and capsys.readouterr().out == ""
+# the database's own words
 
 
 def test_a_fault_of_the_database_is_said_without_its_statement(store, monkeypatch):
@@ -407,12 +262,12 @@ def test_a_database_that_another_program_writes_is_waited_for(store, monkeypatch
     monkeypatch.setattr(database, "LOCK_SECONDS", 1)
     with closing(sqlite3.connect(store)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(TrackingError, match="locked. Another program has written to .*mlflow.db for 1 seconds"):
+        with pytest.raises(TrackingError, match="locked. Another program is writing to .*mlflow.db. Wait for its end"):
             Recorder()
 
 
 def test_who_waits_for_the_database_is_told_so(monkeypatch):
-    monkeypatch.setattr(database, "HELD_SECONDS", 0.05)
+    monkeypatch.setattr("dmm.base.lock.HELD_SECONDS", 0.05)
     home().mkdir(parents=True, exist_ok=True)
     lines, lock = [], FileLock(home() / ".mlflow.db.lock")
     lock.acquire()

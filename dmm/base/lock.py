@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from dmm.base.checksums import dump_json, load_json
@@ -74,17 +75,22 @@ def is_held(path: Path) -> bool:
         return True
 
 
+def say_wait(whom: str, say: Callable[[str], object]) -> None:
+    """Says for whom a process waits, and nothing when the wait is over."""
+    if whom:
+        say(f"{whom}; waiting")
+
+
 def print_wait(whom: str) -> None:
     """The OnWait of a process that has a terminal or a log."""
-    if whom:
-        print(f"{whom}; waiting", flush=True)
+    say_wait(whom, partial(print, flush=True))
 
 
 @contextmanager
-def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Callable[[], None]]:
-    """Holds a lock for the block. Gives a function that raises LockLost once another process has taken the lock.
+def hold_unsigned(path: Path, whom: Callable[[], str], wait: OnWait | None = None) -> Iterator[None]:
+    """Holds a lock for the block, and writes no holder beside it. `whom` says who holds it if another process does.
 
-    If another process holds it, this one raises Held with the holder's name. With `wait` it tells the name and waits.
+    Then this one raises Held. With `wait` it tells whom it waits for, and waits.
     """
     from filelock import FileLock, Timeout
 
@@ -95,15 +101,27 @@ def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Calla
         try:
             lock.acquire(timeout=HELD_SECONDS, poll_interval=POLL_SECONDS if told else 0.05)
         except Timeout:
-            whom = f"{what} is run by {describe(path)}"
+            other = whom()
             if wait is None:
-                raise Held(whom) from None
-            if whom != told:  # the first holder, or the next one
-                wait(whom)
-                told = whom
+                raise Held(other) from None
+            if other != told:  # the first holder, or the next one
+                wait(other)
+                told = other
     try:
         if told and wait:
             wait("")
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Callable[[], None]]:
+    """Holds a lock for the block. Gives a function that raises LockLost once another process has taken the lock.
+
+    If another process holds it, this one raises Held with the holder's name. With `wait` it tells the name and waits.
+    """
+    with hold_unsigned(path, lambda: f"{what} is run by {describe(path)}", wait):
         me = Holder(
             token=uuid.uuid4().hex,
             user=user_name(os.getuid()),
@@ -121,5 +139,3 @@ def hold(path: Path, what: str, *, wait: OnWait | None = None) -> Iterator[Calla
                 raise LockLost(f"{what} was taken over by {describe(path)}")
 
         yield assert_lock_held
-    finally:
-        lock.release()

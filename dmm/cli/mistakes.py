@@ -10,7 +10,7 @@ from dmm.base.errors import unknown_name
 from dmm.base.secrets import masked
 from dmm.base.text_tables import one_line
 
-LONGEST = 2000  # letters of an error. A list of all tables, architectures or datasets is shorter
+LONGEST = 4000  # letters of an error. The longest list is that of D4RL's files. It has 2,000
 
 
 class Group(TyperGroup):

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from dmm.base.fields import SMALLEST_FLOAT
+from dmm.base.fields import LARGEST_FLOAT, SMALLEST_FLOAT
 from dmm.batch import Spaces
 from dmm.data.frames import STACK, Frames, FrameWriter, frame_starts
 from dmm.data.goals import goal_rows
@@ -316,7 +316,7 @@ def check_task(trajectories: Trajectories, task: Task, actions_outside: Literal[
             have, want = ("x".join(map(str, sizes)) for sizes in (shape, expected))
             raise ValueError(f"{trajectories.id}: {key!r} has {have} dimensions; {where} has {want}")
     largest = float(np.abs(trajectories.returns_to_go).max()) / task.return_scale
-    if largest > float(np.finfo(np.float32).max):
+    if largest > LARGEST_FLOAT:
         raise ValueError(
             f"{trajectories.id}: the largest return-to-go, divided by the return_scale {task.return_scale:g} of {where}, is "
             f"{largest:g}, which overflows float32"

@@ -90,12 +90,13 @@ class GymLanes:
         self.check_arrays(taken.states, taken.rewards.shape[1:])
         return taken
 
-    def check_arrays(self, states: np.ndarray, reward: tuple[int, ...] = ()) -> None:
+    def check_arrays(self, states: np.ndarray, reward_shape: tuple[int, ...] = ()) -> None:
         """Raises ValueError if the environment gives other states than it declares, or no number as a reward."""
-        if states.shape[1:] != self.task.spaces.states or reward or states.dtype.kind not in "fiub":
+        if states.shape[1:] != self.task.spaces.states or reward_shape or states.dtype.kind not in "fiub":
             raise ValueError(
                 f"task {self.task.name} ({self.task.environment}): states are {states.dtype} of shape {states.shape[1:]}, and "
-                f"rewards have the shape {reward}; states must be numbers of shape {self.task.spaces.states}, and rewards one"
+                f"rewards have the shape {reward_shape}; states must be numbers of shape {self.task.spaces.states}, and a "
+                "reward one number"
             )
 
     def keep(self, running: Bool[np.ndarray, " B"]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmm.base.errors import raise_interrupt
-from dmm.base.fields import LARGEST_FLOAT, SMALLEST_FLOAT, check_fields, check_least, check_value, kind_of, later, shown
+from dmm.base.fields import check_fields, check_least, check_value, kind_of, later, shown
 from dmm.batch import Spaces
 from dmm.tasks import view
 from dmm.tasks.make import make_env
@@ -43,12 +43,6 @@ class Task:
             raise ValueError(f"Task.reward_clip of {self.name} is {self.reward_clip}; it must be above 0, or None")
         if self.return_scale <= 0:
             raise ValueError(f"Task.return_scale of {self.name} is {self.return_scale}; it must be above 0")
-        scaled = abs(self.target_return / self.return_scale)
-        if scaled > LARGEST_FLOAT or self.target_return and scaled < SMALLEST_FLOAT:
-            raise ValueError(
-                f"Task.return_scale of {self.name} is {self.return_scale}, and target_return is {self.target_return}; the "
-                f"model would be given {scaled:.2g}, which float32 cannot hold"
-            )
         if self.ref_min_score >= self.ref_max_score:
             raise ValueError(
                 f"Task.ref_min_score of {self.name} is {self.ref_min_score}, and ref_max_score is {self.ref_max_score}; the "

@@ -9,34 +9,27 @@ import re
 import shlex
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import NullPool, make_url, text
 
-from dmm.base.lock import HELD_SECONDS
+from dmm.base.lock import hold_unsigned, say_wait
 from dmm.base.paths import home, probe, write_atomic
 from dmm.base.secrets import masked_uri
 
 TABLES = frozenset(Base.metadata.tables)  # of MLflow
 EXPERIMENT = "dmm"
 AGAIN = "`dmm sync TABLE` then sends the results of DMM_HOME again"
-DAMAGED = (
-    "malformed",
-    "file is not a database",
-    "no such column",
-    "no such table",
-    "has no column named",
-)  # words of sqlite
+# words of sqlite
+DAMAGED = "malformed", "file is not a database", "no such column", "no such table", "has no column named"
 LOCKED = "database is locked"
 LOCK_SECONDS = 60  # that a writer of sqlite waits for another writer. sqlite's default is 5
 
@@ -82,8 +75,7 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
     """
     path = sqlite_file(uri)
     lock = path.with_name(f".{path.name}.lock") if path else home() / ".mlflow.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(lock, say):
+    with hold_unsigned(lock, lambda: f"another process holds {lock}", lambda whom: say_wait(whom, say)):
         if path:
             if not path.exists() or not tables_of(uri):
                 make(path)
@@ -93,21 +85,6 @@ def open_database(uri: str, say: Callable[[str], None]) -> MlflowClient:
         if path:
             move_artifacts(uri, artifacts_of(path), say)
         return client(uri)
-
-
-@contextmanager
-def file_lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds a lock that others hold for a moment. `say` gets a line if it takes longer."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=HELD_SECONDS)
-    except Timeout:
-        say(f"another process holds {path}; waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def read_database(uri: str) -> MlflowClient:
@@ -205,7 +182,7 @@ def way_out(uri: str, problem: str) -> str:
     """What to do about a problem, in sqlite's words: a damaged file, or a lock. "" if it is another one."""
     path = sqlite_file(uri)
     if path and LOCKED in problem:
-        return f". Another program has written to {path} for {LOCK_SECONDS} seconds. Wait for its end, and try again"
+        return f". Another program is writing to {path}. Wait for its end, and try again"
     if path and any(word in problem for word in DAMAGED):
         return f". The file is damaged, or no database. {move_away(path)}. {AGAIN}"
     return ""
