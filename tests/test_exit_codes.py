@@ -82,6 +82,8 @@ def test_a_deleted_current_folder_is_named_before_anything_is_loaded(tmp_path, m
 def test_the_middle_of_a_very_long_error_is_left_out(monkeypatch, capsys):
     code, said = ends(monkeypatch, capsys, "show", "quickstart", "--seeds", "9" * 9000)
     assert code == 2 and len(said) < 4100 and said.endswith("it takes whole numbers with commas: 0,1,2")
+    longest = ends(monkeypatch, capsys, "data", "download", "d4rl/none")[1]  # a list of names is whole
+    assert len(longest) > 2000 and " ... " not in longest
 
 
 def test_a_user_without_a_home_folder_is_told_so(monkeypatch, capsys):
